@@ -1,0 +1,87 @@
+"""Every check of LOT. `nox` runs them all; `nox -l` lists them; `nox -s tests` runs one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_existing_virtualenvs = False
+
+ROOT = Path(__file__).parent
+PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+PACKAGES = ["core", "cli", *(f"plugins/{name}" for name in PLUGINS)]
+CONSTRAINTS = str(ROOT / "constraints.txt")
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """pip install under the constraints, so that torch is the pinned one."""
+    session.install("-c", CONSTRAINTS, *what, silent=True)
+
+
+def wheels(session: nox.Session, *packages: str) -> list[str]:
+    """Wheels of `packages`, built into the session's own folder."""
+    folder = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(folder, ignore_errors=True)
+    for package in packages:
+        session.run("pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT / package), silent=True)
+    return sorted(str(path) for path in folder.glob("*.whl"))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff check, ruff format, and the import rules between packages."""
+    install(session, "ruff", "import-linter")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    sources = ":".join(str(ROOT / package / "src") for package in PACKAGES)
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy: strict for the core, checked for the rest."""
+    install(session, "mypy", *(f"./{package}" for package in PACKAGES))
+    sources = [f"{package}/src" for package in PACKAGES]
+    session.run("mypy", *sources)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything together, installed as a developer would."""
+    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    folders = [f"{package}/tests" for package in PACKAGES]
+    session.run("pytest", *(session.posargs or [*folders, "tests"]))
+
+
+@nox.session
+def core_only(session: nox.Session) -> None:
+    """The core from its wheel, with no command line and no plugin: its own tests pass."""
+    install(session, *wheels(session, "core"), "pytest", "hypothesis")
+    session.run("python", "tests/separability/check_installed.py", "lot-core")
+    session.run("pytest", "core/tests")
+
+
+@nox.session
+@nox.parametrize("plugin", PLUGINS, ids=PLUGINS)
+def alone(session: nox.Session, plugin: str) -> None:
+    """Core, command line and one plugin from wheels; the others are provably absent, and its components pass the kit."""
+    install(session, *wheels(session, "core", "cli", f"plugins/{plugin}"))
+    session.run("python", "tests/separability/check_installed.py", "lot-core", "lot-cli", plugin)
+    session.run("lot", "plugins", "check", plugin)
+
+
+@nox.session
+def broken(session: nox.Session) -> None:
+    """A plugin that raises at import is reported, and everything else works."""
+    install(session, *wheels(session, "core", "cli", "plugins/lot-tasks", "tests/separability/broken-plugin"))
+    session.run("python", "tests/separability/check_broken.py")
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """The commands of the README, as written, in a copy of the tree (all but the one that runs nox)."""
+    session.run("python", "tests/readme/run_readme.py", session.create_tmp())
