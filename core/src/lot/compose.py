@@ -1,0 +1,128 @@
+"""Putting a run together, and refusing, before anything is touched, what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lot.circular import order_parameter
+from lot.config import ChosenDiagnostic, ChosenLoss, Config
+from lot.contracts import Batch, Context, Diagnostic, Loss, Output, Task
+from lot.errors import BadInput
+from lot.model import Decoder, build_model, build_task, leaks
+from lot.registry import registry
+
+TRUNK_SIGNALS = frozenset({"hidden"})
+
+
+class Objective:
+    """The sum of all loss terms, each under its weight and schedule.
+
+    needs: the signals that the terms and their schedules read; a term whose weight is 0 for ever needs nothing.
+    """
+
+    def __init__(self, losses: Mapping[str, ChosenLoss]) -> None:
+        self.losses: dict[str, tuple[ChosenLoss, Loss]] = {}
+        for name, chosen in losses.items():
+            if chosen.weight or chosen.schedule is not None:
+                self.losses[name] = (chosen, _create(f"losses.{name}", chosen))
+        self.needs: frozenset[str] = frozenset()
+        for chosen, loss in self.losses.values():
+            self.needs |= loss.needs | (chosen.schedule.needs if chosen.schedule else frozenset())
+
+    def __call__(self, output: Output, batch: Batch, ctx: Context, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum () and every term () by name, before its weight."""
+        total: Tensor | None = None
+        named: dict[str, Tensor] = {}
+        for name, (chosen, loss) in self.losses.items():
+            terms = loss(output, batch, ctx)
+            value = sum_terms(terms)
+            schedule = chosen.schedule
+            weighted = value * (chosen.weight if schedule is None else schedule.at(chosen.weight, step))
+            if schedule is not None and schedule.kind == "adaptive":
+                weighted = weighted * schedule.factor_of(mean_order(output.signals["phase"]))
+            total = weighted if total is None else total + weighted
+            named.update({term if term == name or term not in self.losses else f"{name}/{term}": v for term, v in terms.items()})
+        assert total is not None
+        return total, named
+
+
+def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the terms of one loss."""
+    first, *rest = terms.values()
+    for term in rest:
+        first = first + term
+    return first
+
+
+def mean_order(phases: Mapping[int, Tensor]) -> Tensor:
+    """R () averaged over batch, positions and layers: over heads of (B, H, T), over heads and oscillators of (B, H, T, O)."""
+    orders = [
+        order_parameter(phase if phase.dim() == 3 else phase.transpose(2, 3).flatten(1, 2), dim=1).mean()
+        for phase in phases.values()
+    ]
+    return sum_terms(dict(enumerate(orders))) / len(orders)  # type: ignore[arg-type]
+
+
+@dataclass
+class Composition:
+    """All parts of a run, on the CPU, fitting each other."""
+
+    config: Config
+    task: Task
+    model: Decoder
+    objective: Objective
+    diagnostics: dict[str, tuple[ChosenDiagnostic, Diagnostic]]
+    leak: bool
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def compose(config: Config) -> Composition:
+    """The parts of the run that `config` describes. Raises BadInput for what does not fit."""
+    objective = Objective(config.losses)
+    diagnostics = {
+        name: (chosen, _create(f"diagnostics.{name}", chosen)) for name, chosen in config.diagnostics.items()
+    }
+    for name, (chosen, loss) in objective.losses.items():
+        needs = loss.needs | (chosen.schedule.needs if chosen.schedule else frozenset())
+        _check_signals(config, f"loss {name}", needs)
+    for name, (_, diagnostic) in diagnostics.items():
+        _check_signals(config, f"diagnostic {name}", diagnostic.needs)
+    task = build_task(config)
+    model = build_model(config, task)
+    model.set_want(objective.needs)
+    return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+
+
+def _create(path: str, chosen: Any) -> Any:
+    try:
+        return chosen.component.create(chosen.options)
+    except BadInput as error:
+        raise error.under(path) from None
+
+
+def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
+    """Refuse a signal that no part of this model gives."""
+    attentions = {config.attention_of(layer).name: config.attention_of(layer) for layer in range(config.model.layers)}
+    given = TRUNK_SIGNALS | config.embed.component.emits
+    for chosen in attentions.values():
+        given |= chosen.component.emits
+    for signal in sorted(needs - given):
+        givers = [
+            f"{kind} {component.name}"
+            for kind in ("attention", "embedding")
+            for component in registry().components(kind)
+            if signal in component.emits
+        ]
+        names = " and ".join(sorted(attentions))
+        hint = f"given by {', '.join(givers)}" if givers else "nothing that is installed gives it"
+        raise BadInput(
+            f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none", fix=hint
+        )

@@ -1,0 +1,266 @@
+"""What a component must be once it is built. Shapes: B batch, T positions, D width, H heads, V vocabulary, L layers."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import torchmetrics
+    from matplotlib.figure import Figure
+
+Split = Literal["train", "validation", "test"]
+Positions = Literal["learned", "rotary", "none"]
+GeneratorFor = Callable[[str], torch.Generator]
+Cache = Any
+IGNORED = -100
+"""The target of a position that is not scored (the default `ignore_index` of torch's cross-entropy)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dims:
+    """What a module must know about the model around it.
+
+    layer counts from 0; max_len in tokens; causal: asked for by the task; positions: how the trunk encodes
+    positions (`rotary` is applied by the attention); dropout: probability on attention weights while training;
+    token_counts: (V,) int64 occurrences in the training split, or None where the task does not count.
+    """
+
+    width: int
+    heads: int
+    max_len: int
+    vocab_size: int
+    layer: int = 0
+    layers: int = 1
+    causal: bool = True
+    positions: Positions = "learned"
+    dropout: float = 0.0
+    token_counts: Tensor | None = None
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head, d = D / H."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every module is told about the pass.
+
+    step: () int64 optimizer step, a tensor so that a compiled model is not compiled again for each step.
+    start: position of the first token of `x` in its sequence (nonzero when decoding with a cache).
+    padding: (B, T) bool, True where a token is padding, or None.
+    """
+
+    step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    start: int = 0
+    padding: Tensor | None = None
+
+
+class Output(NamedTuple):
+    """What the model returns: logits (B, T, V); attention signals as `signals[name][layer]`, others as `signals[name]`."""
+
+    logits: Tensor
+    signals: dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """inputs (B, T) int64; targets (B, T) int64 with -100 where nothing is scored; padding (B, T) bool or None."""
+
+    inputs: Tensor
+    targets: Tensor
+    padding: Tensor | None = None
+
+
+class Attention(nn.Module):
+    """A mechanism that mixes positions: `forward(x (B, T, D), ctx) -> (y (B, T, D), signals)`.
+
+    Class or instance attributes:
+    causal: what was built; output t depends on inputs up to t only.
+    want: signals asked for, set once when the run is composed; what is not in it is not computed.
+    inert: names of parameters that cannot act in this configuration, each with its reason in a comment.
+    rotary: whether this module turns queries and keys when `dims.positions` is "rotary".
+    tolerance: 0, or the error (relative to the output) up to which causality holds where a bit-exact form is impossible.
+
+    Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
+    `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache).
+    Optional: `ablate(generator)`, a context manager in which the mechanism's state is randomised.
+    """
+
+    causal: bool = True
+    want: frozenset[str] = frozenset()
+    inert: frozenset[str] = frozenset()
+    rotary: bool = False
+    tolerance: float = 0.0
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """Set the initial value of every parameter; `generator_for(name)` is keyed by that parameter's name.
+
+        The default draws linear and embedding weights from N(0, 0.02), zeroes their biases, resets norms, and
+        leaves parameters that the module made by itself as its constructor set them.
+        """
+        from lot.random import reset_standard
+
+        reset_standard(self, generator_for)
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, T, D) and the signals in `want` that this module emits."""
+        raise NotImplementedError
+
+    def can_decode(self) -> bool:
+        """Whether this module offers decoding with a cache."""
+        return hasattr(self, "init_cache")
+
+
+class Embedding(nn.Module):
+    """Tokens to vectors: `forward(ids (B, T), ctx) -> (x (B, T, D), signals)`. `weight` (V, D), if any, can be tied to the head."""
+
+    want: frozenset[str] = frozenset()
+    inert: frozenset[str] = frozenset()
+    weight: Tensor | None = None
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """As `Attention.reset_parameters`."""
+        from lot.random import reset_standard
+
+        reset_standard(self, generator_for)
+
+    def forward(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """x (B, T, D) and the signals in `want` that this module emits."""
+        raise NotImplementedError
+
+
+class Task(abc.ABC):
+    """Data and its score.
+
+    vocab_size: V. seq_len: T of every batch. causal: whether predicting position t from later inputs would be cheating.
+    token_counts: (V,) int64 occurrences in the training split, or None.
+    primary: the metric that chooses the best checkpoint; its direction is that metric's `higher_is_better`.
+    """
+
+    vocab_size: int
+    seq_len: int
+    causal: bool = True
+    token_counts: Tensor | None = None
+    primary: str = "loss"
+
+    @abc.abstractmethod
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        """Batch `index` of a split: a pure function of (seed, split, index, size). Splits never overlap.
+
+        Training goes on for ever (a finite training split begins again, in another order). Validation and test hold
+        `length(split)` examples: batch i has examples i * size and following, the last batch may be short, and an
+        index beyond the end raises IndexError.
+        """
+
+    @abc.abstractmethod
+    def length(self, split: Split) -> int | None:
+        """Number of distinct examples of a split; None, for training only, where there is no end."""
+
+    @abc.abstractmethod
+    def metrics(self) -> torchmetrics.MetricCollection:
+        """Fresh metrics, each updated with (logits (B, T, V) float32, targets (B, T)); `loss` is among them."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Any) -> str:
+        """Token ids (T,) as text for people."""
+
+    def encode(self, text: str) -> list[int]:
+        """Text as token ids, for prompts. Raises BadInput for text that the vocabulary cannot hold."""
+        from lot.errors import BadInput
+
+        raise BadInput(f"{type(self).__name__} has no text form: a prompt cannot be encoded")
+
+    def example(self, rng: np.random.Generator) -> str:
+        """One training example as a short text that shows what is asked (and what is scored)."""
+        batch = self.batch("train", int(rng.integers(2**31)), 1)
+        scored = torch.where(batch.targets[0] == IGNORED, batch.inputs[0], batch.targets[0])
+        return f"input:  {self.decode(batch.inputs[0])}\ntarget: {self.decode(scored)}"
+
+
+class Loss(abc.ABC):
+    """Named terms of the objective; the engine applies weight and schedule and logs each term.
+
+    needs: signals that `output.signals` must hold when this loss is called.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    @abc.abstractmethod
+    def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Scalar terms by name, each differentiable; their sum is what the weight multiplies."""
+
+
+@dataclass
+class Probe:
+    """What a diagnostic sees: a pass of its own, which cannot change training.
+
+    model: in evaluation mode. batch: from the validation split. output: with the signals that the diagnostics need.
+    generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
+    """
+
+    model: nn.Module
+    batch: Batch
+    output: Output
+    ctx: Context
+    task: Task
+    generator: torch.Generator
+    gradients: Callable[[], dict[str, Tensor]]
+
+
+class Record(NamedTuple):
+    """What a diagnostic measured at a step: name -> tensor on the CPU."""
+
+    step: int
+    values: dict[str, Tensor]
+
+
+class Diagnostic(abc.ABC):
+    """Measures a model during training and draws what it measured.
+
+    needs: signals of the probe's output. headline: the scalar shown in the progress line, or None.
+    """
+
+    needs: frozenset[str] = frozenset()
+    headline: str | None = None
+
+    @abc.abstractmethod
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        """Values by name. Scalars go to the log; everything else becomes a snapshot file."""
+
+    def draw(self, records: list[Record]) -> Figure | None:
+        """A matplotlib figure of the records of a run (oldest first), or None where there is nothing to draw."""
+        return None
+
+    def verdict(self, records: list[Record]) -> str | None:
+        """One line that says what the numbers mean (with number and threshold), or None."""
+        return None
+
+    def alarm(self, records: list[Record]) -> str | None:
+        """One line of warning, asked for after each measurement with the latest ones (scalars only), or None."""
+        return None
+
+
+class Kernel(abc.ABC):
+    """Compiled code of a plugin."""
+
+    @abc.abstractmethod
+    def build(self) -> str:
+        """Compile for this machine; one line that says what was built. Raises RunFailed when it cannot."""
+
+    @abc.abstractmethod
+    def status(self) -> str:
+        """One line: built or not, for what, and which form runs now."""
+
+
+def ablation(module: nn.Module, generator: torch.Generator) -> contextlib.AbstractContextManager[None]:
+    """A context in which the mechanism's state is randomised, or one that changes nothing where there is none."""
+    ablate = getattr(module, "ablate", None)
+    return ablate(generator) if ablate is not None else contextlib.nullcontext()

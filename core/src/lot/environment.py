@@ -1,0 +1,107 @@
+"""What a run ran on: versions, commits, device, and the facts that decide whether bits can repeat."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is a GPU where there is one. Raises BadInput for one that is not there."""
+    from lot.errors import BadInput
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        known = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise BadInput(where="--device", expected=f"one of {', '.join(known)}", got=repr(name)) from None
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The device for people: the GPU's product name, or the CPU's and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({_cpu_model()}), {torch.get_num_threads()} threads"
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions of Python, torch, LOT and all plugins, the device, and commits where they are known."""
+    from lot.registry import registry
+
+    plugins = {}
+    for plugin in registry().plugins():
+        plugins[plugin.distribution] = {"version": plugin.version, "commit": commit_of(plugin.module)}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": device_name(device),
+        "plugins": plugins,
+    }
+
+
+def fingerprint(device: torch.device, precision: str, compiled: bool, world: int) -> dict[str, Any]:
+    """What the bits of a result depend on beside the configuration; equal fingerprints promise equal bits."""
+    return {
+        "torch": torch.__version__,
+        "device": device_name(device),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "precision": precision,
+        "compile": compiled,
+        "processes": world,
+        "kernels": os.environ.get("LOT_KERNELS", "auto"),
+    }
+
+
+@functools.cache
+def commit_of(module: str) -> str | None:
+    """The git commit of the source of `module` (with `+changes` where the tree differs), or None outside a checkout."""
+    import importlib.util
+
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or "site-packages" in spec.origin:
+        return None
+    folder = Path(spec.origin).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def core_version() -> str:
+    """The version of lot-core."""
+    return metadata.version("lot-core")
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""The errors that LOT raises on purpose, each with the exit code that the command line returns for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LotError(Exception):
+    """Base of all errors that are told to the user in one to three lines, without a traceback."""
+
+    exit_code = 1
+
+
+class BadInput(LotError):
+    """Something that the user gave cannot be used; nothing was started and nothing was touched.
+
+    `where` is the path of the value (`attn.coupling`), `expected` and `got` complete "expected ..., got ...",
+    `fix` says what to do. All four are optional: `BadInput("no such file: x.yaml")` is fine too.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, what: str = "", *, where: str = "", expected: str = "", got: Any = None, fix: str = ""
+    ) -> None:
+        self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
+        super().__init__(what, where, expected, got, fix)
+
+    def under(self, prefix: str) -> BadInput:
+        """The same error with `prefix` put before its path (an option's error, told from its component's table)."""
+        self.where = f"{prefix}.{self.where}" if self.where else prefix
+        return self
+
+    def __str__(self) -> str:
+        body = self.what
+        if self.expected:
+            body += (": " if body else "") + f"expected {self.expected}"
+            if self.got is not None:
+                body += f", got {self.got}"
+        line = f"{self.where}: {body}" if self.where else body
+        return f"{line}; {self.fix}" if self.fix else line
+
+
+class PluginError(BadInput):
+    """A plugin that was asked for did not load, or broke a rule of the registry."""
+
+
+class RunFailed(LotError):
+    """A run failed after it had started (divergence, storage); the last good checkpoint is named."""
+
+    exit_code = 3
+
+
+class Interrupted(LotError):
+    """A run was stopped by a signal and saved at the step boundary; `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

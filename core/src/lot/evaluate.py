@@ -1,0 +1,149 @@
+"""Metrics of a model on a split, and of a finished run from its best checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lot import checkpoint
+from lot.compose import compose
+from lot.config import load_config
+from lot.contracts import Context, Output, Split, Task
+from lot.environment import choose_device
+from lot.errors import BadInput
+from lot.model import Decoder
+from lot.run_dir import find_run
+
+Forward = Callable[[torch.Tensor, Context], Output]
+
+
+@contextlib.contextmanager
+def evaluating(model: Decoder, want: frozenset[str] = frozenset()) -> Iterator[None]:
+    """The model in evaluation mode and giving the signals `want`; afterwards as it was."""
+    before, training = model.want, model.training
+    model.eval()
+    model.set_want(want)
+    try:
+        yield
+    finally:
+        model.train(training)
+        model.set_want(before)
+
+
+def measure_split(
+    model: Decoder,
+    task: Task,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    step: int,
+    limit: int | None = None,
+    forward: Forward | None = None,
+) -> dict[str, float]:
+    """The task's metrics on the first `limit` examples of a split (None: all).
+
+    forward: a compiled form of `model`, used for full batches.
+    """
+    length = task.length(split)
+    assert length is not None, f"the {split} split of a task is finite"
+    count = length if limit is None else min(length, limit)
+    metrics = task.metrics().to(device)
+    ctx = Context(step=torch.tensor(step, device=device))
+    with torch.no_grad(), evaluating(model):
+        for index in range(-(-count // batch_size)):
+            batch = task.batch(split, index, batch_size, device)
+            full = batch.inputs.shape[0] == batch_size
+            run: Forward = forward if forward is not None and full else model
+            with autocast(device, precision):
+                output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
+            rows = count - index * batch_size  # the last batch of a limited count is cut
+            metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Autocast to bfloat16 where `precision` is "bf16", nothing otherwise."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """"fp32" or "bf16"; `auto` is bf16 on a GPU that has it."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def evaluate(
+    run: str | Path, *, split: Split = "test", device: str = "auto", warn: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """The metrics of a run's best checkpoint on all of `split`.
+
+    run: a run directory, or a folder of versions (the newest is taken). Returns `{"run", "split", "step", "checkpoint",
+    "metrics"}`. Raises BadInput where there is no run, no checkpoint, or none that is sound; nothing is written.
+    """
+    path = find_run(Path(run))
+    config = load_config(path / "config.yaml")
+    chosen = choose_device(device)
+    folder = best_checkpoint(path, warn)
+    composition = compose(config)
+    loaded = checkpoint.load(folder)
+    load_weights(composition.model, loaded.model, folder)
+    composition.model.to(chosen)
+    metrics = measure_split(
+        composition.model,
+        composition.task,
+        split,
+        batch_size=config.train.batch_size,
+        device=chosen,
+        precision=choose_precision(config.train.precision, chosen),
+        step=loaded.step,
+    )
+    return {
+        "run": str(path),
+        "split": split,
+        "step": loaded.step,
+        "checkpoint": str(folder),
+        "leak": composition.leak,
+        "metrics": metrics,
+    }
+
+
+def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
+    """The best checkpoint of a run by its own record, or its newest sound one. Raises BadInput where there is none."""
+    checkpoints = run / "checkpoints"
+    sound = [
+        checkpoint.folder_of(checkpoints, step)
+        for step in reversed(checkpoint.steps(checkpoints))
+        if checkpoint.problem_of(checkpoint.folder_of(checkpoints, step)) is None
+    ]
+    if not sound:
+        raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
+    best = checkpoint.load(sound[0]).state["best"]["step"]
+    if best is None:
+        return sound[0]
+    folder = checkpoint.folder_of(checkpoints, best)
+    if folder in sound:
+        return folder
+    warn(f"the best checkpoint ({folder.name}) is missing or damaged; using {sound[0].name}")
+    return sound[0]
+
+
+def load_weights(model: Decoder, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copy `tensors` into `model`. Raises BadInput when names or shapes differ, and then changes nothing."""
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        mine, theirs = own.get(name), tensors.get(name)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            raise BadInput(
+                where=f"{folder.name}: {name}",
+                expected="no such tensor" if mine is None else f"shape {list(mine.shape)}",
+                got="none" if theirs is None else f"shape {list(theirs.shape)}",
+                fix="this checkpoint belongs to another configuration or plugin version",
+            )
+    model.load_state_dict(tensors)

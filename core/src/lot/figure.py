@@ -1,0 +1,62 @@
+"""One look for all pictures: figures without a window system or global state, in colours that colour-blind readers can tell apart.
+
+matplotlib comes with the command line; a plugin imports this module inside `draw` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#8F7A00")
+"""Qualitative colours (Okabe and Ito, 2008, yellow darkened for white paper)."""
+PHASE_MAP = "twilight"
+"""Colour map for angles: cyclic and perceptually even."""
+SEQUENTIAL_MAP = "viridis"
+DIVERGING_MAP = "RdBu_r"
+
+_STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+}
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, row by row; `size` in inches (default 4.8 x 3.2 a panel)."""
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)}):
+        figure = Figure(figsize=size or (4.8 * columns, 3.2 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+    return figure, list(axes.flat)
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """The running mean over at most `window` values up to each one; no look-ahead, so that a curve does not lead its data."""
+    total, means = 0.0, []
+    for index, value in enumerate(values):
+        total += value - (values[index - window] if index >= window else 0.0)
+        means.append(total / min(index + 1, window))
+    return means

@@ -1,0 +1,265 @@
+"""The decoder around the attention: a pre-norm GPT-2 whose attention is a slot, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lot.config import Config, ModelConfig
+from lot.contracts import Attention, Context, Dims, Embedding, GeneratorFor, Output, Task
+from lot.errors import BadInput
+from lot.random import initialise
+
+
+class MLP(nn.Module):
+    """Two linear maps with a GELU (tanh form, as GPT-2) between them."""
+
+    def __init__(self, width: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.down_std = 0.02 / math.sqrt(2 * layers)
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """GPT-2's values; the output, which adds to the residual stream, scaled by 1/sqrt(2L)."""
+        nn.init.normal_(self.up.weight, std=0.02, generator=generator_for("up.weight"))
+        nn.init.normal_(self.down.weight, std=self.down_std, generator=generator_for("down.weight"))
+        nn.init.zeros_(self.up.bias)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, T, D) -> (B, T, D)."""
+        return self.down(nn.functional.gelu(self.up(x), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x))."""
+
+    def __init__(self, attention: Attention, model: ModelConfig) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(model.width), nn.LayerNorm(model.width)
+        self.attention = attention
+        self.mlp = MLP(model.width, max(1, round(model.mlp_ratio * model.width)), model.layers)
+        self.dropout = nn.Dropout(model.dropout)
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """x (B, T, D) and the signals of the attention."""
+        y, signals = self.attention(self.norm_attention(x), ctx)
+        x = x + self.dropout(y)
+        return x + self.dropout(self.mlp(self.norm_mlp(x))), signals
+
+    def extend(self, x: Tensor, ctx: Context, cache: Any) -> Tensor:
+        """x (B, n, D) of the next n tokens, with the attention's cache."""
+        step = self.attention.decode if x.shape[1] == 1 else self.attention.prefill  # type: ignore[operator]
+        y, _ = step(self.norm_attention(x), ctx, cache)
+        x = x + y
+        return x + self.mlp(self.norm_mlp(x))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """ids (B, T) -> Output(logits (B, T, V), signals).
+
+    `want` names the signals that a pass returns; set it with `set_want`, once, before compiling.
+    """
+
+    want: frozenset[str] = frozenset()
+
+    def __init__(self, embedding: Embedding, attentions: list[Attention], model: ModelConfig, dims: Dims) -> None:
+        super().__init__()
+        self.dims, self.recompute = dims, model.recompute
+        self.embedding = embedding
+        self.positions = nn.Embedding(dims.max_len, dims.width) if model.positions == "learned" else None
+        self.dropout = nn.Dropout(model.dropout)
+        self.blocks = nn.ModuleList(Block(attention, model) for attention in attentions)
+        self.norm = nn.LayerNorm(dims.width)
+        self.tie = model.tie
+        self.head = None if model.tie else nn.Linear(dims.width, dims.vocab_size, bias=False)
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """Every initial value, keyed by the name of its parameter."""
+
+        def below(prefix: str) -> GeneratorFor:
+            return lambda name: generator_for(f"{prefix}.{name}")
+
+        self.embedding.reset_parameters(below("embedding"))
+        if self.positions is not None:
+            nn.init.normal_(self.positions.weight, std=0.02, generator=generator_for("positions.weight"))
+        for layer, block in enumerate(self.blocks):
+            block.attention.reset_parameters(below(f"blocks.{layer}.attention"))  # type: ignore[union-attr, operator]
+            block.mlp.reset_parameters(below(f"blocks.{layer}.mlp"))  # type: ignore[union-attr, operator]
+            block.norm_attention.reset_parameters()  # type: ignore[union-attr, operator]
+            block.norm_mlp.reset_parameters()  # type: ignore[union-attr, operator]
+        self.norm.reset_parameters()
+        if self.head is not None:
+            nn.init.normal_(self.head.weight, std=0.02, generator=generator_for("head.weight"))
+
+    @property
+    def attentions(self) -> list[Attention]:
+        """The attention of each layer."""
+        return [block.attention for block in self.blocks]  # type: ignore[misc, union-attr]
+
+    def set_want(self, want: frozenset[str]) -> None:
+        """Ask for the signals `want` from here on; each module is told of all and gives those that it has."""
+        self.want = want
+        for module in (self.embedding, *self.attentions):
+            module.want = want
+
+    def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
+        """ids (B, T) int64, T up to `dims.max_len`."""
+        ctx = Context() if ctx is None else ctx
+        x, signals = self._embed(ids, ctx)
+        per_layer: dict[str, dict[int, Tensor]] = {}
+        hidden = [x]
+        for layer, block in enumerate(self.blocks):
+            if self.recompute and self.training:
+                x, found = checkpoint(block, x, ctx, use_reentrant=False)  # type: ignore[misc]
+            else:
+                x, found = block(x, ctx)
+            for name, value in found.items():
+                per_layer.setdefault(name, {})[layer] = value
+            if "hidden" in self.want:
+                hidden.append(x)
+        everything: dict[str, Any] = {**signals, **per_layer}
+        if "hidden" in self.want:
+            everything["hidden"] = torch.stack(hidden)  # (L+1, B, T, D)
+        return Output(self._logits(x), everything)
+
+    def _embed(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        x, signals = self.embedding(ids, ctx)
+        if self.positions is not None:
+            x = x + self.positions.weight[ctx.start : ctx.start + ids.shape[1]]
+        return self.dropout(x), signals
+
+    def _logits(self, x: Tensor) -> Tensor:
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return nn.functional.linear(self.norm(x), weight)  # type: ignore[arg-type]
+
+    def can_decode(self) -> bool:
+        """Whether every attention offers decoding with a cache."""
+        return all(attention.can_decode() for attention in self.attentions)
+
+    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
+        """An empty cache a layer."""
+        return [attention.init_cache(batch, device, dtype) for attention in self.attentions]  # type: ignore[operator]
+
+    def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> Tensor:
+        """Logits (B, n, V) of the next n tokens, `ctx.start` being the position of the first; the caches take them in."""
+        x, _ = self._embed(ids, ctx)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block.extend(x, ctx, cache)  # type: ignore[operator]
+        return self._logits(x)
+
+
+def build_task(config: Config) -> Task:
+    """The task of a configuration, drawing from its seed."""
+    return config.task.component.create(config.task.options, config.seed)  # type: ignore[no-any-return]
+
+
+def build_model(config: Config, task: Task | None = None) -> Decoder:
+    """The model of a configuration on the CPU, its initial values keyed by the seed and the names of its parameters.
+
+    task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: heads and width, an
+    option that the dimensions forbid, a non-causal attention on a causal task, a sequence longer than `model.max_len`.
+    """
+    task = build_task(config) if task is None else task
+    model = config.model
+    max_len = task.seq_len if model.max_len is None else model.max_len
+    if task.seq_len > max_len:
+        raise BadInput(where="model.max_len", expected=f"at least the task's {task.seq_len} tokens", got=max_len)
+    if model.width % model.heads:
+        raise BadInput(where="model.heads", expected=f"a divisor of the width {model.width}", got=model.heads)
+
+    def dims(layer: int) -> Dims:
+        return Dims(
+            width=model.width,
+            heads=model.heads,
+            max_len=max_len,
+            vocab_size=task.vocab_size,
+            layer=layer,
+            layers=model.layers,
+            causal=task.causal,
+            positions=model.positions,
+            dropout=model.dropout,
+            token_counts=task.token_counts,
+        )
+
+    _check_memory(model, task.vocab_size, max_len)
+    attentions = []
+    for layer in range(model.layers):
+        chosen = config.attention_of(layer)
+        path = f"attn.layers.{layer}" if layer in config.attn_layers else "attn"
+        attentions.append(_create(path, chosen.component, chosen.options, dims(layer)))
+    _check_positions(config, attentions)
+    _check_causal(config, task, attentions)
+    embedding = _create("embed", config.embed.component, config.embed.options, dims(0))
+    if model.tie and embedding.weight is None:
+        raise BadInput(where="model.tie", expected="an embedding with a weight to share", got=config.embed.name)
+    decoder = Decoder(embedding, attentions, model, dims(0))
+    initialise(decoder, config.seed)
+    return decoder
+
+
+def _create(path: str, component: Any, *arguments: Any) -> Any:
+    try:
+        return component.create(*arguments)
+    except BadInput as error:
+        # A path that starts at a section is already complete; an option's name belongs to this component's table.
+        raise error if error.where.startswith("model.") else error.under(path) from None
+
+
+def _check_memory(model: ModelConfig, vocab_size: int, max_len: int) -> None:
+    """Refuse a model whose weights, gradients and moments alone exceed this machine's memory, before it is allocated."""
+    hidden = round(model.mlp_ratio * model.width)
+    block = 4 * model.width**2 + 2 * model.width * hidden
+    parameters = model.layers * block + model.width * (max_len + vocab_size * (1 if model.tie else 2))
+    needed, available = 16 * parameters, _memory()  # weight, gradient and two moments in float32
+    if needed > available:
+        raise BadInput(
+            where="model",
+            expected=f"weights, gradients and optimizer state within the memory of {available / 2**30:.1f} GiB",
+            got=f"about {needed / 2**30:.3g} GiB for {parameters:.3g} parameters",
+            fix="lower model.width, model.layers or the vocabulary",
+        )
+
+
+def _memory() -> int:
+    """Bytes of memory of this machine, or of the largest GPU if that is more."""
+    import os
+
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**60
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return max([host, *(torch.cuda.get_device_properties(i).total_memory for i in devices)])
+
+
+def _check_positions(config: Config, attentions: list[Attention]) -> None:
+    if config.model.positions != "rotary":
+        return
+    for layer, attention in enumerate(attentions):
+        if not attention.rotary:
+            raise BadInput(
+                where="model.positions",
+                expected="learned or none",
+                got="rotary",
+                fix=f"attention {config.attention_of(layer).name} of layer {layer} does not turn queries and keys",
+            )
+
+
+def _check_causal(config: Config, task: Task, attentions: list[Attention]) -> None:
+    if not task.causal or config.allow_leak:
+        return
+    for layer, attention in enumerate(attentions):
+        if not attention.causal:
+            raise BadInput(
+                f"layer {layer}: attention {config.attention_of(layer).name} sees the future, and task "
+                f"{config.task.name} is causal: the answer would leak",
+                where="attn",
+                fix="make it causal, or set allow_leak=true to run it anyway, marked as leaking",
+            )
+
+
+def leaks(config: Config, task: Task, model: Decoder) -> bool:
+    """Whether this composition lets a model see what it is asked to predict."""
+    return task.causal and not all(attention.causal for attention in model.attentions)

@@ -1,0 +1,94 @@
+"""Randomness keyed by purpose: every use derives its generator from (seed, purpose, ...), so nothing has to be saved."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lot.contracts import GeneratorFor
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """A 64-bit key for (seed, purpose): equal on every machine, independent between purposes."""
+    text = repr((int(seed), *purpose)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
+    """A counter-based (Philox) numpy generator for (seed, purpose); what data is drawn from."""
+    return np.random.Generator(np.random.Philox(key=derive(seed, *purpose)))
+
+
+def torch_generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator for (seed, purpose) on `device`."""
+    import torch
+
+    return torch.Generator(device).manual_seed(derive(seed, *purpose) >> 1)
+
+
+@contextlib.contextmanager
+def isolated(seed: int, *purpose: str | int) -> Iterator[None]:
+    """A context in which torch's default CPU generator is keyed by (seed, purpose); afterwards it is as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(derive(seed, *purpose) >> 1)
+        yield
+
+
+def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) -> np.ndarray:
+    """Positions of `indices` (int64, each in [0, size)) in a keyed permutation of range(size), without storing it.
+
+    A four-round Feistel network over the next even number of bits, walked until it lands inside (Black and Rogaway,
+    "Ciphers with arbitrary finite domains", 2002): every index has its own image.
+    """
+    if size < 1:
+        raise ValueError(f"size: expected a number >= 1, got {size}")
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    shift = np.uint64(half)
+    keys = [np.uint64(derive(seed, *purpose, "feistel", i)) for i in range(4)]
+    value = np.array(indices, dtype=np.uint64)
+    outside = np.ones(value.shape, dtype=bool)
+    while outside.any():
+        left, right = value[outside] >> shift, value[outside] & mask
+        for key in keys:
+            left, right = right, left ^ (_mix(right ^ key) & mask)
+        value[outside] = (left << shift) | right
+        outside = value >= np.uint64(size)
+    return value.astype(np.int64)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def initialise(module: nn.Module, seed: int, prefix: str = "") -> None:
+    """Call `module.reset_parameters`, with generators keyed by `prefix` + the name of each parameter."""
+    reset = module.reset_parameters
+    reset(lambda name: torch_generator(seed, "init", prefix + name))  # type: ignore[operator]
+
+
+def reset_standard(module: nn.Module, generator_for: GeneratorFor) -> None:
+    """GPT-2's initial values: weights of linear maps and embeddings from N(0, 0.02), biases 0, norms at identity."""
+    from torch import nn
+
+    for path, child in module.named_modules():
+        dot = f"{path}." if path else ""
+        if isinstance(child, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(child.weight, std=0.02, generator=generator_for(f"{dot}weight"))
+            if getattr(child, "bias", None) is not None:
+                nn.init.zeros_(child.bias)  # type: ignore[arg-type]
+        elif isinstance(child, (nn.LayerNorm, nn.RMSNorm)):
+            child.reset_parameters()

@@ -1,0 +1,84 @@
+"""YAML 1.2 in and out: bounded in size and expansion, no objects, errors with line and column."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from lot.errors import BadInput
+
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 20_000
+"""Values a document may hold once its aliases are expanded; an alias bomb has billions."""
+
+
+def read_yaml(path: Path) -> Any:
+    """The document in the file `path`. Raises BadInput when it is missing, unreadable, too large or not YAML."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})", fix="check the path") from None
+    if len(raw) > MAX_BYTES:
+        raise BadInput(where=str(path), expected=f"at most {MAX_BYTES // 1024} KiB of YAML", got="more")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(where=str(path), expected="UTF-8 text", got=f"bad byte at offset {error.start}") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The document in `text`; `where` is named in errors."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        raise BadInput(f"{where}{at}: not YAML: {_first_line(error.problem or error.context)}") from None
+    except YAMLError as error:
+        raise BadInput(f"{where}: not YAML: {_first_line(str(error))}") from None
+    except RecursionError:
+        raise BadInput(f"{where}: not usable: nested too deeply") from None
+    except ValueError as error:
+        raise BadInput(f"{where}: not YAML: {_first_line(str(error))}") from None
+    if _expanded_size(value, {}, where) > MAX_VALUES:
+        raise BadInput(where=where, expected=f"at most {MAX_VALUES} values", got="more once its aliases are expanded")
+    return value
+
+
+def dump_yaml(value: Any) -> str:
+    """`value` (dicts, lists, scalars) as YAML 1.2: tables of scalars on one line, the rest in blocks."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 120
+    stream = io.StringIO()
+    yaml.dump(value, stream)
+    return stream.getvalue()
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "unknown problem").strip().splitlines()[0]
+
+
+def _expanded_size(value: Any, seen: dict[int, int | None], where: str) -> int:
+    """Number of values with aliases counted as often as they are used; linear in the size of the document."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) in seen:
+        known = seen[id(value)]
+        if known is None:
+            raise BadInput(f"{where}: an alias contains itself")
+        return known
+    seen[id(value)] = None
+    children = value.values() if isinstance(value, dict) else value
+    size = 1 + sum(_expanded_size(child, seen, where) for child in children)
+    seen[id(value)] = size
+    return size
