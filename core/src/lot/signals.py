@@ -1,4 +1,4 @@
-"""The signals that modules give and losses and diagnostics read: names, shapes and meaning, as data. Imports no torch."""
+"""The signals that modules give and that losses and diagnostics read, as data. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 Source = Literal["trunk", "embedding", "attention"]
 
 Shape = tuple[str, ...]
-"""Sizes by letter: B batch, T positions, D width, H heads, V vocabulary, L+1 residual streams; other letters are free."""
+"""Sizes by letter: B batch, T positions, D width, H heads, V vocabulary, L+1 residual streams; others are free."""
 
 
 @attrs.frozen(kw_only=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lot.errors import BadInput
 
 MAX_BYTES = 256 * 1024
+WIDTH = 110
+"""Characters of a line that is written; a longer table is written as a block."""
 MAX_VALUES = 20_000
 """Values a document may hold once its aliases are expanded; an alias bomb has billions."""
 
@@ -51,17 +54,30 @@ def parse_yaml(text: str, where: str) -> Any:
     return value
 
 
-def dump_yaml(value: Any) -> str:
-    """`value` (dicts, lists, scalars) as YAML 1.2: tables of scalars on one line, the rest in blocks."""
+def dump_yaml(value: dict[Any, Any]) -> str:
+    """`value` (dicts, lists, scalars) as YAML 1.2: every table that fits on one line, the others in blocks."""
+    return "\n".join(_lines(value, ""))
+
+
+def _lines(table: dict[Any, Any], indent: str) -> Iterator[str]:
     from ruamel.yaml import YAML
 
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 120
-    stream = io.StringIO()
-    yaml.dump(value, stream)
-    return stream.getvalue()
+    for key, value in table.items():
+        yaml = YAML(typ="safe", pure=True)
+        yaml.width = 1 << 20
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+        # None puts tables and lists of scalars on one line; a pair of key and scalar is not to become such a table.
+        yaml.default_flow_style = None if isinstance(value, (dict, list)) else False
+        stream = io.StringIO()
+        yaml.dump({key: value}, stream)
+        (line, *more) = stream.getvalue().splitlines()
+        if isinstance(value, dict) and value and (more or len(indent) + len(line) > WIDTH):
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield from (indent + text for text in (line, *more))
+    if not indent:
+        yield ""
 
 
 def _first_line(text: str | None) -> str:

@@ -1,0 +1,33 @@
+"""Starting up: `lot --help` and `lot plugins` against `python -c "import click"`, as whole processes.
+
+Both must do without torch, whose import alone takes seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lot_cli.benchmark import Case
+
+
+def process(*command: str) -> Callable[[], object]:
+    """A callable that runs `command` to its end."""
+    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def cases() -> Iterator[Case]:
+    """The two commands that everybody types first."""
+    lot = shutil.which("lot", path=str(Path(sys.executable).parent)) or "lot"
+    click = process(sys.executable, "-c", "import click")
+    for arguments in (["--help"], ["plugins"]):
+        yield Case(
+            name=f"lot {' '.join(arguments)}",
+            candidate=process(lot, *arguments),
+            baseline=click,
+            baseline_name="python -c 'import click'",
+            cost=3.0,
+        )

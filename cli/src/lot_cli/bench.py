@@ -1,0 +1,104 @@
+"""`lot bench`: run benchmark files and keep what they measured."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from lot_cli.benchmark import Case, Measured
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--only", metavar="TEXT", help="Cases whose name contains TEXT.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results (JSON); nothing is written without it.")
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
+def bench(
+    files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Run the benchmarks in FILES: Python files that define cases().
+
+    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is narrower than the
+    difference that it is about.
+    """
+    import torch
+    from rich.console import Console
+
+    from lot.environment import choose_device, environment
+    from lot_cli.benchmark import measure
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console = Console(stderr=True)
+    for file in files:
+        found: list[Measured] = []
+        console.print(f"[bold]{file.stem}[/bold]")
+        for case in _cases(file):
+            if only is not None and only not in case.name:
+                continue
+            measured = measure(case, seconds=seconds)
+            found.append(measured)
+            console.print("  " + line(measured), soft_wrap=True, markup=False, highlight=False)
+        document: dict[str, Any] = {
+            "benchmark": file.stem,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "environment": environment(choose_device("auto")),
+            "threads": torch.get_num_threads(),
+            "cases": [asdict(measured) for measured in found],
+        }
+        if as_json:
+            click.echo(json.dumps(document))
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            kind = "gpu" if torch.cuda.is_available() else "cpu"
+            (out / f"{file.stem}-{kind}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _cases(file: Path) -> list[Case]:
+    from lot.errors import BadInput
+
+    if not file.is_file():
+        raise BadInput(f"{file}: no such benchmark", fix="name a Python file that defines cases()")
+    spec = importlib.util.spec_from_file_location(f"lot_bench_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "cases"):
+        raise BadInput(f"{file}: no benchmark in it", fix="define cases(), which yields lot_cli.benchmark.Case")
+    return list(module.cases())
+
+
+def line(m: Measured) -> str:
+    """One case in one line."""
+    unit = _bytes if m.what == "memory" else _time
+    both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
+    if not m.decided:
+        return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
+    word = "faster" if m.claim.startswith(">=") and m.what == "time" else ("less" if m.claim.startswith(">=") else "of it")
+    spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
+    verdict = "" if m.holds is None else f"; claim {m.claim}: {'holds' if m.holds else 'DOES NOT HOLD'}"
+    return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _bytes(count: float) -> str:
+    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 2**exponent:
+            return f"{count / 2**exponent:.3g} {unit}"
+    return f"{count:.0f} B"

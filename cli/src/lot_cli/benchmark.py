@@ -1,0 +1,186 @@
+"""The harness of all benchmarks: candidate against baseline, in pairs, in one process, judged by the ratio of each pair.
+
+A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it. Absolute times drift with
+the machine's load; ratios of runs made side by side do not, so a ratio is all that is claimed.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MIN_SAMPLE = 0.02
+"""Seconds that one sample lasts at least: short calls are repeated until they do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One comparison.
+
+    what: `time` compares seconds, `memory` the peak bytes that one call allocates beyond what it found.
+    speedup: the claim that the baseline takes at least this many times what the candidate takes; or
+    cost: the claim that the candidate takes at most this many times what the baseline takes. One of the two, or neither.
+    device: on which the callables work ("cuda" waits for the GPU). note: what a reader must know.
+    """
+
+    name: str
+    candidate: Callable[[], Any]
+    baseline: Callable[[], Any]
+    baseline_name: str
+    what: Literal["time", "memory"] = "time"
+    speedup: float | None = None
+    cost: float | None = None
+    device: str = "cpu"
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The outcome of a case: medians, the ratio with a 95 % interval of its median, and the verdict on the claim.
+
+    ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
+    decided: whether the interval is narrower than the difference that the claim (or the ratio) is about.
+    """
+
+    name: str
+    what: str
+    baseline_name: str
+    candidate: float
+    baseline: float
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    claim: str
+    holds: bool | None
+    decided: bool
+    note: str = ""
+    samples: list[tuple[float, float]] = field(default_factory=list, repr=False)
+
+
+def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
+    """Run `case` in pairs for about `seconds` (at least `min_pairs`), the order within a pair at random."""
+    if case.what == "memory":
+        pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
+        return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
+    repeats = {which: _repeats(run, case.device) for which, run in (("a", case.candidate), ("b", case.baseline))}
+    rng = random.Random(0)
+    samples: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        while len(samples) < max_pairs:
+            order = ["a", "b"] if rng.random() < 0.5 else ["b", "a"]
+            taken = {}
+            for which in order:
+                run = case.candidate if which == "a" else case.baseline
+                taken[which] = _seconds(run, repeats[which], case.device)
+            samples.append((taken["a"], taken["b"]))
+            if len(samples) >= min_pairs and time.perf_counter() - began > seconds:
+                break
+    finally:
+        gc.enable()
+    return _judge(case, samples)
+
+
+def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
+    """Seconds a call, over `repeats` calls."""
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    _wait(device)
+    return (time.perf_counter() - began) / repeats
+
+
+def _repeats(run: Callable[[], Any], device: str) -> int:
+    """Calls a sample, found after warming up."""
+    _seconds(run, 1, device)
+    once = min(_seconds(run, 1, device), _seconds(run, 1, device))
+    return max(1, math.ceil(MIN_SAMPLE / max(once, 1e-9)))
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _judge(case: Case, samples: list[tuple[float, float]]) -> Measured:
+    faster = case.speedup is not None
+    ratios = sorted(b / a if faster else a / b for a, b in samples)
+    ratio = statistics.median(ratios)
+    low, high = (ratio, ratio) if len(ratios) == 1 else median_interval(ratios)
+    bound = case.speedup if faster else case.cost
+    holds: bool | None = None
+    if bound is not None:
+        holds = ratio >= bound if faster else ratio <= bound
+    difference = abs((bound if bound is not None else ratio) - 1.0)
+    return Measured(
+        name=case.name,
+        what=case.what,
+        baseline_name=case.baseline_name,
+        candidate=statistics.median(a for a, _ in samples),
+        baseline=statistics.median(b for _, b in samples),
+        ratio=ratio,
+        low=low,
+        high=high,
+        pairs=len(samples),
+        claim="" if bound is None else (f">= {bound:g}x faster" if faster else f"<= {bound:g}x"),
+        holds=holds,
+        decided=(high - low) / 2 <= max(difference, abs(ratio - 1.0)),
+        note=case.note,
+        samples=samples,
+    )
+
+
+def median_interval(ordered: list[float]) -> tuple[float, float]:
+    """A 95 % confidence interval of the median of `ordered` values, from the binomial distribution of ranks."""
+    n = len(ordered)
+    below = 0.0
+    rank = 0
+    for k in range(n // 2):
+        below += math.comb(n, k) / 2**n
+        if below > 0.025:
+            break
+        rank = k + 1
+    return (ordered[0], ordered[-1]) if rank == 0 else (ordered[rank - 1], ordered[n - rank])
+
+
+def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int:
+    """The most bytes of tensors that one call of `run` holds at a time beyond those that were there before it."""
+    import torch
+
+    run()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        kept = run()
+    del kept
+    held = peak = 0
+    for change in _allocations(trace):
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def _allocations(trace: Any) -> Iterator[int]:
+    """Bytes allocated (positive) and freed (negative) on the CPU, in the order of time."""
+    events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        yield event.nbytes()

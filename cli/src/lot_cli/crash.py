@@ -1,0 +1,41 @@
+"""Where the traceback of a bug goes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+
+def write_crash_file(error: BaseException, args: list[str]) -> str:
+    """Write the traceback of `error` to a file of its own and return its path.
+
+    It goes to the current directory, else to the temporary one; where neither can be written, to stderr.
+    """
+    import lot
+
+    torch = sys.modules.get("torch")
+    facts = [
+        f"command: {shlex.join(['lot', *args])}",
+        f"time: {time.strftime('%Y-%m-%dT%H:%M:%S%z')}",
+        f"versions: lot-core {lot.__version__}, torch {getattr(torch, '__version__', 'not imported')}, "
+        f"Python {platform.python_version()}, {platform.platform()}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    text = "\n".join(facts)
+    name = f".lot-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (Path(), Path(tempfile.gettempdir())):
+        try:
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError:
+            continue
+        return str(folder / name)
+    sys.stderr.write(text)
+    return "the lines above (no file could be written)"

@@ -1,0 +1,116 @@
+"""The `lot` command: it finds the subcommand, and turns every error into a message and an exit code.
+
+0 done; 1 a bug, whose traceback goes to a crash file; 2 bad input; 3 a run that failed; 130 interrupted (a run that has
+saved itself after SIGTERM says 143). Importing this module imports click and nothing else that takes time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from lot_cli.lazy import LazyGroup
+
+COMMANDS = {
+    "run": ("lot_cli.run:run", "Train a model, evaluate it and record the run."),
+    "eval": ("lot_cli.eval:evaluate", "Evaluate the best checkpoint of a run."),
+    "plot": ("lot_cli.plot:plot", "Draw a run: learning curves and diagnostics."),
+    "bench": ("lot_cli.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
+    "show": ("lot_cli.show:show", "Show a component: options, source, signals, notes."),
+    "plugins": ("lot_cli.plugins:plugins", "List what is installed; write, check and build plugins."),
+}
+"""Name -> (where the command is, its help line). Listed in this order."""
+
+BROKEN_PIPE = 141
+"""What a shell reports for a program that wrote to a closed pipe (128 + SIGPIPE)."""
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        import lot
+
+        click.echo(f"lot-cli {metadata.version('lot-cli')}, lot-core {lot.__version__}")
+        ctx.exit()
+
+
+@click.group("lot", cls=LazyGroup, table=COMMANDS, invoke_without_command=True)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show versions.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """A test bench for physics-inspired attention.
+
+    lot run --attn vanilla --task copy_reverse trains a model; lot plugins lists what else there is to choose from.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: that of this process); returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if instruction := os.environ.get("_LOT_COMPLETE"):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "lot", "_LOT_COMPLETE", instruction)
+    debug = False
+    try:
+        with cli.make_context("lot", args.copy()) as ctx:
+            debug = ctx.params["debug"]
+            cli.invoke(ctx)
+            sys.stdout.flush()  # a reader that has gone is noticed here, and not at exit
+        return 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except BrokenPipeError:
+        _discard_stdout()
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except (Exception, SystemExit) as error:  # no command of ours calls sys.exit: a plugin did
+        return _report(error, args, debug)
+
+
+def _report(error: BaseException, args: list[str], debug: bool) -> int:
+    """Tell the user; returns the exit code."""
+    from lot.errors import LotError
+
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        message = error.format_message()
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            message += f"\nsee {error.ctx.command_path} --help"
+        return _say(message, 2)
+    if isinstance(error, LotError):
+        return _say(str(error), error.exit_code)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    what = what if len(what) <= 300 else f"{what[:297]}..."
+    if debug:
+        return _say(what, 1)
+    from lot_cli.crash import write_crash_file
+
+    return _say(f"{what}\na bug in LOT or in a plugin; the traceback is in {write_crash_file(error, args)}", 1)
+
+
+def _say(message: str, code: int) -> int:
+    first, *rest = message.splitlines() or ["unknown"]
+    click.echo(click.style("error: ", fg="red", bold=True) + first, err=True)
+    for line in rest:
+        click.echo(f"       {line}", err=True)
+    return code
+
+
+def _discard_stdout() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not fail on it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,103 @@
+"""`lot plot`: the pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
+@click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
+@click.option("--animate", is_flag=True, help="Also the animations (GIF) of the diagnostics that have one.")
+@click.option("--smooth", type=click.IntRange(min=1), default=5, show_default=True, help="Rows in the running mean of curves.")
+def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, smooth: int) -> None:
+    """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
+    from lot.config import load_config
+    from lot.errors import BadInput
+    from lot.probing import load_records
+    from lot.run_dir import RunDir, find_run
+
+    path = find_run(run)
+    config = load_config(path / "config.yaml")
+    drawable = ["curves", *config.diagnostics]
+    for name in names:
+        if name not in drawable:
+            raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
+    folder = out or path / "plots"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror})", fix="choose another folder with --out") from None
+    for name in names or drawable:
+        if name == "curves":
+            _save(draw_curves(RunDir(path).rows(), path, smooth), folder / f"curves.{suffix}", name)
+            continue
+        chosen = config.diagnostics[name]
+        diagnostic = chosen.component.create(chosen.options)
+        records = load_records(path, name)
+        if not records:
+            click.echo(f"{name}: nothing recorded yet", err=True)
+            continue
+        _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name)
+        if (verdict := diagnostic.verdict(records)) is not None:
+            click.echo(f"  {verdict}")
+        if animate and hasattr(diagnostic, "animate"):
+            diagnostic.animate(records, folder / f"{name}.gif")
+            click.echo(f"{name}: {folder / f'{name}.gif'}")
+
+
+def _save(figure: Figure | None, path: Path, name: str) -> None:
+    if figure is None:
+        click.echo(f"{name}: nothing to draw", err=True)
+        return
+    figure.savefig(path)
+    click.echo(f"{name}: {path}")
+
+
+def draw_curves(rows: list[dict[str, Any]], run: Path, window: int) -> Figure | None:
+    """The objective's terms over training (faint: as logged; strong: running mean), and the validation metrics."""
+    from lot.figure import new_figure, smooth
+
+    train = [row for row in rows if row.get("split") == "train"]
+    validation = [row for row in rows if row.get("split") == "validation"]
+    if not train:
+        return None
+    hidden = {"step", "split", "lr", "grad_norm"}
+    terms = [key for key in train[0] if key not in hidden]
+    if len(terms) == 2:  # the objective is its only term
+        terms = ["loss"]
+    bounded = [k for k in (validation[0] if validation else {}) if k not in hidden | {"loss"} and _bounded(validation, k)]
+    figure, axes = new_figure(1, 2 if bounded else 1)
+    for index, term in enumerate(terms):
+        points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
+        steps, values = [step for step, _ in points], [value for _, value in points]
+        color = "black" if term == "loss" else f"C{index - 1}"
+        axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
+        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}")
+    points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
+    if points:
+        axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
+    axes[0].set(title="Loss", xlabel="step", ylabel="nats a scored token")
+    axes[0].legend(fontsize=8)
+    if bounded:
+        for key in bounded:
+            points = [(row["step"], row[key]) for row in validation if row.get(key) is not None]
+            axes[1].plot(*zip(*points, strict=True), "o-", markersize=4, label=key.replace("_", " "))
+        axes[1].set(title="Validation", xlabel="step", ylabel="share", ylim=(-0.03, 1.03))
+        axes[1].legend(fontsize=8)
+    figure.suptitle(str(run), fontsize=8, color="#666666", x=0.99, ha="right")
+    return figure
+
+
+def _bounded(rows: list[dict[str, Any]], key: str) -> bool:
+    """Whether a metric is a share: always in [0, 1]."""
+    values = [row.get(key) for row in rows]
+    return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)

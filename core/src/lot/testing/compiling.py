@@ -1,0 +1,102 @@
+"""torch.compile and torch.export."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lot.contracts import Context
+from lot.testing.case import Case, call, normal, output
+from lot.testing.failure import KitFailure, require, require_close
+
+TOLERANCE = 1e-4
+
+
+class _Values(nn.Module):
+    """y alone, from inputs and step: what torch.export takes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor, step: Tensor) -> Tensor:
+        y: Tensor = self.module(inputs, Context(step))[0]
+        return y
+
+
+def compiled(case: Case) -> None:
+    """torch.compile agrees with eager, values and gradients, without a graph break.
+
+    The backend is aot_eager: it traces forward and backward as inductor does, and needs no C++ compiler.
+    """
+    T = min(6, case.dims.max_len)
+    modules = [case.module(training=True) for _ in range(2)]
+    torch._dynamo.reset()
+    forward = torch.compile(modules[1], backend="aot_eager", fullgraph=True)
+    try:
+        for step in (0, 5):
+            x = case.inputs(2, T, step)
+            ctx = case.context(step=step)
+            eager, lowered = output(modules[0], x, ctx), call(forward, x, ctx)[0]  # type: ignore[arg-type]
+            require_close(
+                lowered,
+                eager,
+                TOLERANCE,
+                f"y of the compiled module (step {step})",
+                cause="a Python side effect, or a value frozen while tracing",
+            )
+            cotangent = normal(tuple(eager.shape), "cotangent", device=case.device)
+            torch.autograd.backward((eager, lowered), (cotangent, cotangent))
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise KitFailure(
+            "torch.compile(fullgraph=True)",
+            expected="one graph",
+            got=_first_line(error),
+            cause="data-dependent Python control flow, .item(), or an operator without a fake form",
+        ) from error
+    finally:
+        torch._dynamo.reset()
+    for (name, p), q in zip(modules[0].named_parameters(), modules[1].parameters(), strict=True):
+        if p.grad is not None and q.grad is not None:
+            require_close(
+                q.grad,
+                p.grad,
+                1e-3,
+                f"gradient of {name} of the compiled module",
+                cause="an operator whose backward differs when traced",
+            )
+        require(
+            (p.grad is None) == (q.grad is None),
+            f"gradient of {name} of the compiled module",
+            expected="one where eager has one",
+            got="the opposite",
+        )
+
+
+def exported(case: Case) -> None:
+    """torch.export gives a program with the same values."""
+    module = case.module()
+    x, ctx = case.inputs(2, min(6, case.dims.max_len)), case.context(step=3)
+    try:
+        program = torch.export.export(_Values(module), (x, ctx.step))
+    except Exception as error:
+        raise KitFailure(
+            "torch.export",
+            expected="a program",
+            got=f"{type(error).__name__}: {_first_line(error)}",
+            cause="data-dependent Python control flow, .item(), or an operator without a fake form",
+        ) from error
+    fresh = case.inputs(2, min(6, case.dims.max_len), "fresh")
+    with torch.no_grad():
+        require_close(
+            program.module()(fresh, ctx.step + 1),
+            output(module, fresh, case.context(step=4)),
+            TOLERANCE,
+            "y of the exported program",
+            cause="a value frozen while tracing",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,70 @@
+"""How a check ends: passed in silence, `KitFailure`, or `NotApplicable`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class KitFailure(AssertionError):
+    """A component breaks its contract: what was seen, what was expected and got, and what usually causes it."""
+
+    def __init__(self, what: str, *, expected: str = "", got: Any = None, cause: str = "") -> None:
+        self.what, self.expected, self.got, self.cause = what, expected, got, cause
+        text = what
+        if expected:
+            text += f": expected {expected}"
+        if got is not None:
+            text += f"{', ' if expected else ': '}got {got}"
+        if cause:
+            text += f". Usual cause: {cause}"
+        super().__init__(text)
+
+
+class NotApplicable(Exception):
+    """A check says nothing about this component; the text says why."""
+
+
+def require(holds: bool, what: str, *, expected: str = "", got: Any = None, cause: str = "") -> None:
+    """Raise KitFailure unless `holds`."""
+    if not holds:
+        raise KitFailure(what, expected=expected, got=got, cause=cause)
+
+
+def largest(tensor: Tensor) -> float:
+    """The largest absolute value, 0 for an empty tensor; NaN where there is one."""
+    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
+
+
+def require_finite(tensor: Tensor, what: str, *, cause: str = "") -> None:
+    """Raise KitFailure where `tensor` holds NaN or infinity."""
+    bad = int((~torch.isfinite(tensor.detach())).sum()) if tensor.is_floating_point() else 0
+    require(bad == 0, what, expected="finite numbers", got=f"{bad} of {tensor.numel()} not finite", cause=cause)
+
+
+def require_equal(got: Tensor, expected: Tensor, what: str, *, cause: str = "") -> None:
+    """Raise KitFailure unless two finite tensors are bit-equal."""
+    require_finite(got, what)
+    if not torch.equal(got, expected):
+        difference = (
+            largest(got.double() - expected.double()) if got.shape == expected.shape else f"shape {tuple(got.shape)}"
+        )
+        raise KitFailure(what, expected="bit-equal values", got=f"a largest difference of {difference}", cause=cause)
+
+
+def require_close(
+    got: Tensor, expected: Tensor, tolerance: float, what: str, *, scale: float | None = None, cause: str = ""
+) -> None:
+    """Raise KitFailure unless |got - expected| <= tolerance x scale everywhere; default scale: largest |expected|."""
+    require_finite(got, what)
+    scale = largest(expected) if scale is None else scale
+    difference = largest(got.double() - expected.double())
+    require(
+        difference <= tolerance * scale,
+        what,
+        expected=f"agreement to {tolerance:g} of {scale:.3g}",
+        got=f"a largest difference of {difference:.3g}",
+        cause=cause,
+    )

@@ -1,0 +1,33 @@
+"""The loss as a metric."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor
+
+from lot.contracts import IGNORED
+
+
+class MeanLoss(torchmetrics.Metric):
+    """Negative log likelihood in nats, averaged over all scored targets of all batches."""
+
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """logits (B, T, V), targets (B, T)."""
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        self.total += loss.double()
+        self.count += (targets != IGNORED).sum()
+
+    def compute(self) -> Tensor:
+        """()."""
+        return self.total / self.count
