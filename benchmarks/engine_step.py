@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from lot_cli.benchmark import Case
 
 from lot import load_config
 from lot.compose import compose
@@ -22,6 +21,7 @@ from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
 from lot.team import Team
 from lot.train import Trainer, _StopSignal
+from lot_cli.benchmark import Case
 
 
 def setting(width: int, layers: int) -> Config:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from lot_cli.benchmark import Case
 from torch import Tensor, nn
 
 from lot.config import ModelConfig
@@ -18,6 +17,7 @@ from lot.contracts import Dims
 from lot.model import Decoder
 from lot.options import NoOptions
 from lot.plugin import VanillaConfig
+from lot_cli.benchmark import Case
 
 WIDTH, HEADS, LAYERS, VOCABULARY = 768, 12, 12, 50257
 

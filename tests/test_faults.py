@@ -112,7 +112,12 @@ def test_a_file_where_the_folder_should_be(lot: Lot, tmp_path: Path) -> None:
 
 def test_divergence_stops_before_the_update(lot: Lot, tmp_path: Path) -> None:
     done = lot(*RUN, "--run-dir", "x", "--set", "optim.lr=1e30", "--set", "train.warmup=0", "--set", "train.clip=null")
-    refused(done, "not finite at step", "last good checkpoint" if checkpoint.steps(tmp_path / "x/checkpoints") else "", code=3)
+    refused(
+        done,
+        "not finite at step",
+        "last good checkpoint" if checkpoint.steps(tmp_path / "x/checkpoints") else "",
+        code=3,
+    )
     status = json.loads((tmp_path / "x/status.json").read_text())
     assert status["state"] == "failed"
     assert status["exit_code"] == 3

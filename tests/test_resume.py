@@ -18,7 +18,8 @@ from lot import checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch", "torchmetrics", "tensorboardX", "lot.train"])
+# Optimizers import torch._dynamo; all imports together take longer than the runs.
+CONTEXT.set_forkserver_preload(["torch._dynamo", "torchmetrics", "tensorboardX", "lot.train", "lot_lattice.lattice"])
 
 
 def run(arm: str, folder: Path, resume: bool, kill: tuple[str, int] | None) -> int:
@@ -58,7 +59,9 @@ def test_killed_anywhere_then_resumed_is_bit_equal(reference: tuple[str, dict[st
         kill = (point[0], min(point[1], limit) if limit else point[1])
         assert run(arm, folder, resume=False, kill=kill) == -signal.SIGKILL, f"{kill} was never reached"
         again = ("train_step", rng.randint(1, 6))
-        if run(arm, folder, resume=True, kill=again) != 0:  # killed once more while resuming, unless it was done already
+        if (
+            run(arm, folder, resume=True, kill=again) != 0
+        ):  # killed once more while resuming, unless it was done already
             assert run(arm, folder, resume=True, kill=None) == 0
         found = outcome(folder)
         assert found.keys() == expected.keys(), f"killed at {kill}"

@@ -22,7 +22,9 @@ class WavesConfig:
 
 
 EXTRA = {
-    "attention": [Component(name="waves", summary="s", factory="m:n", config=WavesConfig, emits="phase", watch=["order"])],
+    "attention": [
+        Component(name="waves", summary="s", factory="m:n", config=WavesConfig, emits="phase", watch=["order"])
+    ],
     "task": [Component(name="toy", summary="s", factory="m:n"), Component(name="other", summary="s", factory="m:n")],
     "loss": [
         Component(name="sync", summary="s", factory="m:n", weight=0.02, needs="phase"),

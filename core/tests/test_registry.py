@@ -378,10 +378,14 @@ def test_what_a_plugin_prints_does_not_reach_stdout(site: Site, capsys: pytest.C
 @pytest.mark.parametrize(
     ("requirement", "fits"),
     [
+        ("lot-core", True),
         ("lot-core>=0.1.0", True),
         ("lot-core>=0.1", True),
         ("lot-core>=0.1.1", False),
         ("lot-core>=0.10", False),
+        ("lot-core>=0.1.0.0", True),
+        ("lot-core>=0.1.0.1", False),
+        ("lot-core>=0.1rc1", True),
         ("lot-core>=9", False),
         ("Lot_Core (>=9)", False),
         ("lot-core<0.1", False),

@@ -77,7 +77,9 @@ def test_many_mistakes_are_told_in_three_lines() -> None:
 
 
 def test_round_trip() -> None:
-    made = structure(Example, {"needed": "y", "shape": [2, 4], "rate": 0, "inner": {"size": 5}, "table": {"a": [1]}}, "x")
+    made = structure(
+        Example, {"needed": "y", "shape": [2, 4], "rate": 0, "inner": {"size": 5}, "table": {"a": [1]}}, "x"
+    )
     assert made.shape == (2, 4)
     assert isinstance(made.rate, float)
     assert structure(Example, unstructure(made), "x") == made

@@ -56,5 +56,10 @@ def test_files_are_bounded_and_text(tmp_path: Path) -> None:
 
 
 def test_dump_is_read_back() -> None:
-    value = {"seed": 0, "task": {"name": "x", "lr": 1e-5, "l": [1, 2.5], "n": None, "t": True}, "d": {}, "m": {1: {"a": "no"}}}
+    value = {
+        "seed": 0,
+        "task": {"name": "x", "lr": 1e-5, "l": [1, 2.5], "n": None, "t": True},
+        "d": {},
+        "m": {1: {"a": "no"}},
+    }
     assert parse_yaml(dump_yaml(value), "x") == value

@@ -26,7 +26,10 @@ def commands(readme: str) -> list[str]:
 def copy_tree(target: Path) -> None:
     """Copy what git tracks (and new files that it does not ignore), as in the working tree."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="TEXT", help="Cases whose name contains TEXT.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results (JSON); nothing is written without it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for results (JSON); nothing is written without it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
 def bench(
     files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
@@ -84,7 +86,9 @@ def line(m: Measured) -> str:
     both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
     if not m.decided:
         return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
-    word = "faster" if m.claim.startswith(">=") and m.what == "time" else ("less" if m.claim.startswith(">=") else "of it")
+    word = (
+        "faster" if m.claim.startswith(">=") and m.what == "time" else ("less" if m.claim.startswith(">=") else "of it")
+    )
     spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
     verdict = "" if m.holds is None else f"; claim {m.claim}: {'holds' if m.holds else 'DOES NOT HOLD'}"
     return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")

@@ -26,9 +26,8 @@ def write_crash_file(error: BaseException, args: list[str]) -> str:
         f"versions: lot-core {lot.__version__}, torch {getattr(torch, '__version__', 'not imported')}, "
         f"Python {platform.python_version()}, {platform.platform()}",
         "",
-        *traceback.format_exception(error),
     ]
-    text = "\n".join(facts)
+    text = "\n".join(facts) + "\n" + "".join(traceback.format_exception(error))
     name = f".lot-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for folder in (Path(), Path(tempfile.gettempdir())):
         try:

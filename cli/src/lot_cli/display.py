@@ -61,7 +61,9 @@ class Display:
     def __enter__(self) -> Display:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.progress is not None:
             self.progress.stop()
 
@@ -80,8 +82,10 @@ class Display:
         table.add_column()
         table.add_row("run", f"{header['run']}" + (f"  (resumed at step {header['step']})" if header["step"] else ""))
         table.add_row("task", _with_options(config["task"]))
-        layers = " ".join(dict.fromkeys(header["attention"])) if len(set(header["attention"])) == 1 else ", ".join(
-            f"{layer}: {name}" for layer, name in enumerate(header["attention"])
+        layers = (
+            " ".join(dict.fromkeys(header["attention"]))
+            if len(set(header["attention"])) == 1
+            else ", ".join(f"{layer}: {name}" for layer, name in enumerate(header["attention"]))
         )
         table.add_row("attention", layers + "".join(f"\n{note}" for note in header["notes"]))
         model = config["model"]

@@ -11,14 +11,17 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True, help="Part of the data."
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="Part of the data.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option("--json", "as_json", is_flag=True, help="Metrics as JSON on stdout.")
 def evaluate(run: Path, split: str, device: str, as_json: bool) -> None:
     """Evaluate the best checkpoint of RUN, a run directory or a folder of versions."""
     from lot.evaluate import evaluate as measure
-
     from lot_cli.display import metrics_table, say
     from lot_cli.run import finite
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
 @click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
 @click.option("--animate", is_flag=True, help="Also the animations (GIF) of the diagnostics that have one.")
-@click.option("--smooth", type=click.IntRange(min=1), default=5, show_default=True, help="Rows in the running mean of curves.")
+@click.option(
+    "--smooth", type=click.IntRange(min=1), default=5, show_default=True, help="Rows in the running mean of curves."
+)
 def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, smooth: int) -> None:
     """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
     from lot.config import load_config
@@ -35,7 +37,9 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be written ({error.strerror})", fix="choose another folder with --out") from None
+        raise BadInput(
+            f"{folder}: cannot be written ({error.strerror})", fix="choose another folder with --out"
+        ) from None
     for name in names or drawable:
         if name == "curves":
             _save(draw_curves(RunDir(path).rows(), path, smooth), folder / f"curves.{suffix}", name)
@@ -74,7 +78,9 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int) -> Figure | 
     terms = [key for key in train[0] if key not in hidden]
     if len(terms) == 2:  # the objective is its only term
         terms = ["loss"]
-    bounded = [k for k in (validation[0] if validation else {}) if k not in hidden | {"loss"} and _bounded(validation, k)]
+    bounded = [
+        k for k in (validation[0] if validation else {}) if k not in hidden | {"loss"} and _bounded(validation, k)
+    ]
     figure, axes = new_figure(1, 2 if bounded else 1)
     for index, term in enumerate(terms):
         points = [(row["step"], row[term]) for row in train if row.get(term) is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,8 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
 
     reg = registry()
     if as_json:
+        import json
+
         click.echo(json.dumps({"plugins": [plugin_facts(plugin, reg) for plugin in reg.plugins()]}, indent=2))
         return
     for line in _listing(reg.plugins(), reg):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,8 @@ def run(
     with display:
         from lot.train import train
 
-        result = train(
-            config, run_dir, name=_run_name(name), resume=resume, device=device, report=display.report
-        )
-    if as_json:
+        result = train(config, run_dir, name=_run_name(name), resume=resume, device=device, report=display.report)
+    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
         document: dict[str, Any] = {
             "run": str(result.run_dir),
             "step": result.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def _page(component: Component, reg: Registry) -> Iterator[str]:
     if component.notes:
         yield ""
         yield click.style("notes", **BOLD)
-        yield from columns([("-", note) for note in component.notes], (DIM, PLAIN))
+        yield from columns([("-", note) for note in component.notes], (DIM, PLAIN), gap=1)
 
 
 def _facts(component: Component, reg: Registry) -> Iterator[tuple[str, str]]:
@@ -197,14 +198,19 @@ def _examples(name: str, found: list[Component]) -> dict[Component, str]:
 
 
 def _colour_example(text: str) -> str:
-    """An example with its labels (`input:`, `target:`) dimmed and the text of each in a colour of its own."""
-    from lot_cli.text import BOLD, DIM, GOOD, NAME, PLAIN
+    """An example, input and target in a colour each; labels and positions that are not scored (`.`) are dim."""
+    from lot_cli.text import BOLD, DIM, GOOD, NAME
 
     styles = {"input": NAME, "target": GOOD}
     lines = ["", click.style("example", **BOLD)]
     for line in text.splitlines():
-        label, colon, rest = line.partition(":")
-        known = colon and label.strip() in styles
-        body = click.style(rest, **styles[label.strip()]) if known else click.style(line, **PLAIN)
-        lines.append(f"  {click.style(label + colon, **DIM)}{body}" if known else f"  {body}")
+        parts = re.fullmatch(r"(input|target)(:?\s+)(.*)", line)
+        if parts is None:
+            lines.append(f"  {line}")
+            continue
+        words = re.split(r"(\s+)", parts[3])
+        body = "".join(
+            click.style(word, **(DIM if word == "." else styles[parts[1]])) if word.strip() else word for word in words
+        )
+        lines.append(f"  {click.style(parts[1] + parts[2], **DIM)}{body}")
     return "\n".join(lines)

@@ -35,18 +35,18 @@ def wrapped(text: str, indent: int = 0, style: Style = PLAIN) -> Iterator[str]:
         yield " " * indent + click.style(line, **style)
 
 
-def columns(rows: Sequence[Sequence[str]], styles: Sequence[Style], indent: int = 2) -> Iterator[str]:
-    """Each of `rows` as one text, its cells in columns two spaces apart; the last cell is wrapped within its column.
+def columns(rows: Sequence[Sequence[str]], styles: Sequence[Style], indent: int = 2, gap: int = 2) -> Iterator[str]:
+    """Each of `rows` as one text, its cells in columns `gap` spaces apart; the last cell is wrapped within its column.
 
     A line break in the last cell begins a paragraph; `styles` beyond the columns are those of the later paragraphs.
     """
     count = len(rows[0]) if rows else 0
     widths = [max(len(row[index]) for row in rows) for index in range(count - 1)]
-    start = indent + sum(width + 2 for width in widths)
+    start = indent + sum(width + gap for width in widths)
     for *cells, last in rows:
         head = " " * indent
         for cell, style, width in zip(cells, styles, widths, strict=False):
-            head += click.style(cell, **style) + " " * (width - len(cell) + 2)
+            head += click.style(cell, **style) + " " * (width - len(cell) + gap)
         lines = []
         for index, paragraph in enumerate(last.split("\n")):
             style = styles[min(count - 1 + index, len(styles) - 1)]

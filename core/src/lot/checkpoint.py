@@ -1,10 +1,10 @@
 """Checkpoints: safetensors and JSON under a manifest of checksums, published by a rename. Nothing in one is ever executed.
 
-    checkpoints/step_00000500/
-      model.safetensors      parameters and buffers by name
-      optimizer.safetensors  every other tensor
-      state.json             the rest: where each tensor belongs, step, log offset, best metric, configuration, fingerprint
-      MANIFEST.json          size and sha256 of each file
+checkpoints/step_00000500/
+  model.safetensors      parameters and buffers by name
+  optimizer.safetensors  every other tensor
+  state.json             the rest: where each tensor belongs, step, log offset, best metric, configuration, fingerprint
+  MANIFEST.json          size and sha256 of each file
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ class Objective:
             if schedule is not None and schedule.kind == "adaptive":
                 weighted = weighted * schedule.factor_of(mean_order(output.signals["phase"]))
             total = weighted if total is None else total + weighted
-            named.update({term if term == name or term not in self.losses else f"{name}/{term}": v for term, v in terms.items()})
+            named.update(
+                {term if term == name or term not in self.losses else f"{name}/{term}": v for term, v in terms.items()}
+            )
         assert total is not None
         return total, named
 
@@ -124,5 +126,6 @@ def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
         names = " and ".join(sorted(attentions))
         hint = f"given by {', '.join(givers)}" if givers else "nothing that is installed gives it"
         raise BadInput(
-            f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none", fix=hint
+            f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none",
+            fix=hint,
         )

@@ -138,7 +138,9 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `load_config` turns into an equal configuration."""
         losses: dict[str, Any] = {name: loss.table() for name, loss in self.losses.items()}
-        if "cross_entropy" not in losses and not any("cross_entropy" in x.component.replaces for x in self.losses.values()):
+        if "cross_entropy" not in losses and not any(
+            "cross_entropy" in x.component.replaces for x in self.losses.values()
+        ):
             losses["cross_entropy"] = None
         diagnostics: dict[str, Any] = dict.fromkeys(_watched([self.attn, *self.attn_layers.values()]))
         diagnostics.update((name, diagnostic.table()) for name, diagnostic in self.diagnostics.items())
@@ -231,7 +233,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or "" in keys:
         raise BadInput(where=f"--set {override}", expected="PATH=VALUE", got=repr(override), fix="as in optim.lr=3e-4")
     value = parse_yaml(text, f"--set {path}")
-    is_choice = len(keys) == 2 and keys[0] in SINGLE or len(keys) == 4 and keys[:2] == ["attn", "layers"]
+    is_choice = (len(keys) == 2 and keys[0] in SINGLE) or (len(keys) == 4 and keys[:2] == ["attn", "layers"])
     if is_choice and keys[-1] == "name":
         _select(tree, tuple(keys[:-1]), value)
         return
@@ -304,7 +306,9 @@ def _choose_layers(tree: Mapping[str, Any], model: ModelConfig, registry: Regist
     base = dict(_table(tree, "attn"))
     layers = base.pop("layers", None) or {}
     if not isinstance(layers, dict):
-        raise BadInput(where="attn.layers", expected="a table from layer (counted from 0) to attention", got=repr(layers))
+        raise BadInput(
+            where="attn.layers", expected="a table from layer (counted from 0) to attention", got=repr(layers)
+        )
     found = {}
     for layer, table in layers.items():
         path = f"attn.layers.{layer}"

@@ -25,7 +25,9 @@ class GradNorm(Diagnostic):
         squares: dict[str, Tensor] = {}
         for name, gradient in probe.gradients().items():
             group = name.split(".")[1] if name.startswith("blocks.") else "rest"
-            squares[group] = squares.get(group, torch.zeros((), device=gradient.device)) + gradient.float().square().sum()
+            squares[group] = (
+                squares.get(group, torch.zeros((), device=gradient.device)) + gradient.float().square().sum()
+            )
         blocks = [squares[key] for key in sorted((key for key in squares if key != "rest"), key=int)]
         measured = {"total": torch.stack(list(squares.values())).sum().sqrt()}
         if blocks:

@@ -7,7 +7,6 @@ one of two entry points of the same name without a word; hence this one. Imports
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +80,8 @@ def _distributions(path: Sequence[str] | None) -> Iterator[metadata.Distribution
 
 
 def _load_distribution(distribution: metadata.Distribution, core: str | None) -> Iterator[Plugin]:
-    name, version = distribution.metadata["Name"], distribution.metadata["Version"] or "unknown"
+    described = distribution.metadata  # parsed anew at every access
+    name, version = described["Name"], described["Version"] or "unknown"
     try:
         entries = sorted(
             (entry for entry in distribution.entry_points if entry.group == GROUP),
@@ -91,7 +91,7 @@ def _load_distribution(distribution: metadata.Distribution, core: str | None) ->
         failure = f"its entry_points.txt cannot be read ({reason(error)})"
         yield Plugin(distribution=name, version=version, entry_point="", module="", failure=failure)
         return
-    unmet = _unmet_core(distribution, core)
+    unmet = _unmet_core(described.get_all("Requires-Dist") or [], core)
     loaded: dict[str, str] = {}
     for entry in entries:
         had_torch = "torch" in sys.modules
@@ -167,6 +167,8 @@ def _misnamed(manager: pluggy.PluginManager, plugin: Any, implemented: set[str])
     try:
         manager.check_pending()
     except pluggy.PluginValidationError:
+        import difflib
+
         for name in sorted(implemented.difference(known)):
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
@@ -177,12 +179,10 @@ def _misnamed(manager: pluggy.PluginManager, plugin: Any, implemented: set[str])
         yield "registers nothing: it has no @hookimpl function"
 
 
-def _unmet_core(distribution: metadata.Distribution, core: str | None) -> str | None:
-    """Why the installed core is not one that this distribution works with, or None. None of its code runs for that."""
-    required = [text for text in distribution.requires or () if normalise(text).startswith(CORE)]
-    if core is None or not required:
-        return None
-    if all(_satisfied(text, core) for text in required):
+def _unmet_core(requirements: Sequence[str], core: str | None) -> str | None:
+    """Why the installed core is not one that these requirements allow, or None."""
+    required = [text for text in requirements if normalise(text).startswith(CORE)]
+    if core is None or all(_satisfied(text, core) for text in required):
         return None
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -202,14 +202,17 @@ def _unmet_core(distribution: metadata.Distribution, core: str | None) -> str | 
 
 
 def _satisfied(requirement: str, core: str) -> bool:
-    """Whether `requirement` is a plain `lot-core>=VERSION` that holds: nearly all are.
+    """Whether `requirement` is a plain `lot-core` or `lot-core>=VERSION` that holds: nearly all are.
 
     Only a shortcut: importing the whole of `packaging.requirements` takes longer than finding all plugins.
     """
-    from packaging.version import Version
-
-    lower_bound = re.fullmatch(r"lot-core>=(\d+(?:\.\d+)*)", requirement)
-    return lower_bound is not None and Version(core) >= Version(lower_bound[1])
+    if requirement == CORE:
+        return True
+    name, _, bound = requirement.partition(">=")
+    if name != CORE or not all(re.fullmatch(r"\d+(\.\d+)*", version) for version in (core, bound)):
+        return False
+    have, wanted = ([int(part) for part in version.split(".")] for version in (core, bound))
+    return have + [0] * (len(wanted) - len(have)) >= wanted
 
 
 @contextlib.contextmanager

@@ -20,9 +20,7 @@ class BadInput(LotError):
 
     exit_code = 2
 
-    def __init__(
-        self, what: str = "", *, where: str = "", expected: str = "", got: Any = None, fix: str = ""
-    ) -> None:
+    def __init__(self, what: str = "", *, where: str = "", expected: str = "", got: Any = None, fix: str = "") -> None:
         self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
         super().__init__(what, where, expected, got, fix)
 

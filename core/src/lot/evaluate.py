@@ -17,6 +17,7 @@ from lot.environment import choose_device
 from lot.errors import BadInput
 from lot.model import Decoder
 from lot.run_dir import find_run
+from lot.team import Team
 
 Forward = Callable[[torch.Tensor, Context], Output]
 
@@ -45,10 +46,12 @@ def measure_split(
     step: int,
     limit: int | None = None,
     forward: Forward | None = None,
+    team: Team | None = None,
 ) -> dict[str, float]:
     """The task's metrics on the first `limit` examples of a split (None: all).
 
-    forward: a compiled form of `model`, used for full batches.
+    forward: a compiled form of `model`, used for full batches. team: processes that all call this and share the batches;
+    torchmetrics brings their counts together.
     """
     length = task.length(split)
     assert length is not None, f"the {split} split of a task is finite"
@@ -56,7 +59,7 @@ def measure_split(
     metrics = task.metrics().to(device)
     ctx = Context(step=torch.tensor(step, device=device))
     with torch.no_grad(), evaluating(model):
-        for index in range(-(-count // batch_size)):
+        for index in range(team.rank if team else 0, -(-count // batch_size), team.world if team else 1):
             batch = task.batch(split, index, batch_size, device)
             full = batch.inputs.shape[0] == batch_size
             run: Forward = forward if forward is not None and full else model
@@ -73,7 +76,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """"fp32" or "bf16"; `auto` is bf16 on a GPU that has it."""
+    """ "fp32" or "bf16"; `auto` is bf16 on a GPU that has it."""
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -6,7 +6,6 @@ failure and hides nothing else.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import threading
 from collections.abc import Sequence
@@ -139,6 +138,8 @@ class Registry:
 
     def _close(self, kinds: Sequence[str], name: str) -> str:
         """A hint with names that are spelt nearly so, installed or not."""
+        import difflib
+
         known: dict[str, str] = {}
         for kind in kinds:
             known.update((other, f"{other!r} (pip install {home})") for other, home in FIRST_PARTY[kind].items())

@@ -43,7 +43,8 @@ class RunDir:
             self._lock.acquire()
         except Timeout:
             raise BadInput(
-                f"{self.path} is in use by {self.holder()}", fix="wait for it, or choose another directory with --run-dir"
+                f"{self.path} is in use by {self.holder()}",
+                fix="wait for it, or choose another directory with --run-dir",
             ) from None
         except OSError as error:
             raise BadInput(

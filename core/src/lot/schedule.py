@@ -33,7 +33,9 @@ class WeightSchedule:
 
     def __attrs_post_init__(self) -> None:
         if self.kind in ("linear", "cosine") and self.over is None:
-            raise BadInput("required, but not given", where="over", fix=f"a {self.kind} schedule takes a number of steps")
+            raise BadInput(
+                "required, but not given", where="over", fix=f"a {self.kind} schedule takes a number of steps"
+            )
 
     @property
     def needs(self) -> frozenset[str]:

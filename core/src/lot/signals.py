@@ -18,13 +18,15 @@ class Signal:
     """One signal.
 
     source: who gives it; what an attention gives is found as `output.signals[name][layer]`, anything else as
-    `output.signals[name]`. shapes: the admissible ones.
+    `output.signals[name]`. shapes: the admissible ones. one_oscillator: given only where each head is one oscillator,
+    so that `phase` beside it is (B, H, T).
     """
 
     name: str
     source: Source
     shapes: tuple[Shape, ...]
     meaning: str
+    one_oscillator: bool = False
 
     def problem(self, shape: Iterable[int], sizes: Mapping[str, int]) -> str | None:
         """What was expected when `shape` is none of the admissible ones, else None.
@@ -71,6 +73,7 @@ SIGNALS: Mapping[str, Signal] = _table(
         source="attention",
         shapes=(("B", "H", "T"),),
         meaning="pull of the neighbours on each head's phase, radians per unit of time",
+        one_oscillator=True,
     ),
     Signal(
         name="natural_frequency",
@@ -83,6 +86,7 @@ SIGNALS: Mapping[str, Signal] = _table(
         source="attention",
         shapes=(("H", "H"),),
         meaning="how strongly head j (column) pulls head i (row), >= 0",
+        one_oscillator=True,
     ),
     Signal(
         name="attention",

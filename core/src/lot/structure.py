@@ -69,7 +69,7 @@ def _converter() -> cattrs.Converter:
 
     def exactly(kind: type, *accepted: type) -> typing.Callable[[Any, Any], Any]:
         def hook(value: Any, _type: Any) -> Any:
-            if isinstance(value, bool) and kind is not bool or not isinstance(value, (kind, *accepted)):
+            if (isinstance(value, bool) and kind is not bool) or not isinstance(value, (kind, *accepted)):
                 raise _WrongType(type_name(kind), value)
             return kind(value)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import signal
 import sys
@@ -36,6 +35,10 @@ Report = Callable[[str, dict[str, Any]], None]
 """Told what happens: (event, facts), event being start, resume, log, validation, diagnostic, checkpoint, warning, test or end."""
 
 
+def _silent(event: str, facts: dict[str, Any]) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a finished run gives: its directory, the last step, the final metrics (test split), and the best step."""
@@ -53,7 +56,7 @@ def train(
     name: str | None = None,
     resume: bool = False,
     device: str = "auto",
-    report: Report = lambda event, facts: None,
+    report: Report | None = None,
 ) -> Result:
     """Train what `config` describes and return the result; everything is recorded in a run directory.
 
@@ -67,7 +70,9 @@ def train(
     path = _find(config, run_dir, name, resume)
     recorded = load_config(path / "config.yaml") if path is not None and (path / "config.yaml").exists() else None
     if path is not None and recorded is None and config is None:
-        raise BadInput(f"{path}: no run there to resume (no config.yaml)", fix="say what to run, or name another directory")
+        raise BadInput(
+            f"{path}: no run there to resume (no config.yaml)", fix="say what to run, or name another directory"
+        )
     if recorded is not None and config is not None:
         _check_equal(f"{path} was started with another configuration", recorded.to_dict(), config.to_dict())
     config = config if config is not None else recorded
@@ -76,6 +81,7 @@ def train(
         raise BadInput(f"{path}: holds a run already", fix="add --resume to continue it, or choose another directory")
 
     team = join_team(device, config.train.batch_size)
+    report = report if report is not None and team.main else _silent
     composition = compose(config)
     if path is None:
         path = Path(team.text(str(new_run_dir(Path("runs"), name or config.title)) if team.main else ""))
@@ -116,7 +122,9 @@ class Trainer:
         self.device = team.device
         self.settings = self.config.train
         self.precision = choose_precision(self.settings.precision, self.device)
-        self.compiled = self.settings.compile == "on" or (self.settings.compile == "auto" and self.device.type == "cuda")
+        self.compiled = self.settings.compile == "on" or (
+            self.settings.compile == "auto" and self.device.type == "cuda"
+        )
         self.model = composition.model.to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = self.config.optim.component.create(self.config.optim.options, self.model)
@@ -162,7 +170,9 @@ class Trainer:
                 self.save()
             if signal_number:
                 name = signal.Signals(signal_number).name
-                raise Interrupted(f"stopped by {name}; saved at step {self.step}; {self._how_to_resume()}", signal_number)
+                raise Interrupted(
+                    f"stopped by {name}; saved at step {self.step}; {self._how_to_resume()}", signal_number
+                )
 
     def train_step(self) -> None:
         """One optimizer step over `accumulate` micro-steps. Data and noise are keyed by (seed, step, micro-step)."""
@@ -220,10 +230,7 @@ class Trainer:
 
     def validate(self) -> bool:
         """Measure the validation split; whether the primary metric is the best so far."""
-        metrics: dict[str, float] = {}
-        if self.team.main:
-            metrics = self._measure("validation", self.settings.eval_examples)
-        metrics = json.loads(self.team.text(json.dumps(metrics)))
+        metrics = self._measure("validation", self.settings.eval_examples)
         higher = self.task.metrics()[self.task.primary].higher_is_better
         improved = self.best.update(self.step, metrics[self.task.primary], bool(higher), metrics["loss"])
         self._write("validation", {"step": self.step, "split": "validation", **metrics})
@@ -233,7 +240,7 @@ class Trainer:
     def diagnose(self) -> None:
         """Run the diagnostics that are due. Scalars go to the log, everything to a snapshot."""
         for name, (chosen, diagnostic) in self.composition.diagnostics.items():
-            if self.step % chosen.every and self.step != self.settings.steps or not self.team.main:
+            if (self.step % chosen.every and self.step != self.settings.steps) or not self.team.main:
                 continue
             values = measure(self.composition, name, diagnostic, self.step, self.device, self.precision)
             save_snapshot(self.run.snapshots, name, self.step, values)
@@ -275,27 +282,26 @@ class Trainer:
         if self.step == 0:
             self.validate()
             self.save()
-        metrics: dict[str, float] = {}
+        best_step = self.step if self.best.step is None else self.best.step
+        if best_step != self.step:
+            folder = checkpoint.folder_of(self.run.checkpoints, best_step)
+            load_weights(self.composition.model, checkpoint.load(folder, self.device).model, folder)
+        split = "test" if self.settings.test else "validation"
+        metrics = self._measure(split, None)
+        self.report("test", {"step": best_step, "split": split, **metrics})
         if self.team.main:
-            best_step = self.step if self.best.step is None else self.best.step
-            split = "test" if self.settings.test else "validation"
-            if best_step != self.step:
-                folder = checkpoint.folder_of(self.run.checkpoints, best_step)
-                load_weights(self.composition.model, checkpoint.load(folder, self.device).model, folder)
-            metrics = self._measure(split, None)
-            document = {
-                "split": split,
-                "step": best_step,
-                "steps": self.step,
-                "leak": self.composition.leak,
-                "metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()},
-            }
-            self.report("test", {"step": best_step, "split": split, **metrics})
             self._close()
             self.run.set_status("complete", exit_code=0, step=self.step, best_step=best_step, message="")
-            self.run.complete(document)
-            self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False})
-        metrics = json.loads(self.team.text(json.dumps(metrics)))
+            self.run.complete(
+                {
+                    "split": split,
+                    "step": best_step,
+                    "steps": self.step,
+                    "leak": self.composition.leak,
+                    "metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()},
+                }
+            )
+        self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False})
         return Result(self.run.path, self.step, self.best.step, metrics)
 
     def end(self, state: str, exit_code: int, message: str) -> None:
@@ -343,6 +349,7 @@ class Trainer:
             step=self.step,
             limit=limit,
             forward=self.forward if self.compiled and self.team.world == 1 else None,
+            team=self.team,
         )
 
     def _restore(self) -> bool:
@@ -543,7 +550,9 @@ def _check_equal(what: str, recorded: dict[str, Any], given: dict[str, Any]) -> 
     ]
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-        raise BadInput(f"{what}: {'; '.join(differing[:5])}{more}", fix="resume without options, or choose another directory")
+        raise BadInput(
+            f"{what}: {'; '.join(differing[:5])}{more}", fix="resume without options, or choose another directory"
+        )
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

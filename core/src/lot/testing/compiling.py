@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,16 +27,24 @@ class _Values(nn.Module):
 
 
 def compiled(case: Case) -> None:
-    """torch.compile agrees with eager, values and gradients, without a graph break.
+    """torch.compile agrees with eager, values and gradients, in one graph that serves every step.
 
     The backend is aot_eager: it traces forward and backward as inductor does, and needs no C++ compiler.
     """
     T = min(6, case.dims.max_len)
     modules = [case.module(training=True) for _ in range(2)]
     torch._dynamo.reset()
-    forward = torch.compile(modules[1], backend="aot_eager", fullgraph=True)
+    lower = torch._dynamo.lookup_backend("aot_eager")
+    graphs = 0
+
+    def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Any:
+        nonlocal graphs
+        graphs += 1
+        return lower(graph, examples)
+
+    forward = torch.compile(modules[1], backend=backend, fullgraph=True)
     try:
-        for step in (0, 5):
+        for step in (0, 5, 6):
             x = case.inputs(2, T, step)
             ctx = case.context(step=step)
             eager, lowered = output(modules[0], x, ctx), call(forward, x, ctx)[0]  # type: ignore[arg-type]
@@ -56,6 +66,13 @@ def compiled(case: Case) -> None:
         ) from error
     finally:
         torch._dynamo.reset()
+    require(
+        graphs == 1,
+        "graphs compiled for three steps of equal shapes",
+        expected="1",
+        got=graphs,
+        cause="a Python value that changes from call to call, as int(ctx.step): each would be compiled again",
+    )
     for (name, p), q in zip(modules[0].named_parameters(), modules[1].parameters(), strict=True):
         if p.grad is not None and q.grad is not None:
             require_close(

@@ -17,8 +17,9 @@ from lot.loss import CrossEntropy
 from lot.model import Decoder
 from lot.plugin import CrossEntropyConfig, lot_attention, lot_embeddings
 from lot.random import initialise, isolated, torch_generator
+from lot.registry import registry
 from lot.testing.case import Case, CheckFunction, perturb
-from lot.testing.failure import KitFailure, NotApplicable, require, require_equal, require_finite
+from lot.testing.failure import KitFailure, NotApplicable, require, require_finite
 from lot.testing.generators import untouched_generators
 from lot.testing.next_token import NextToken
 from lot.testing.samples import sample_signals, variants
@@ -48,8 +49,8 @@ def _scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0
     def dims(layer: int) -> Dims:
         return Dims(width=32, heads=4, max_len=T, vocab_size=V, layer=layer, layers=LAYERS)
 
-    attention: Component = case.attention or lot_attention()[0]
-    embedding: Component = case.embedding or lot_embeddings()[0]
+    attention = case.attention or _giver(case, "attention", needs) or lot_attention()[0]
+    embedding = case.embedding or _giver(case, "embedding", needs) or lot_embeddings()[0]
     attentions = [attention.build(dims(layer)) for layer in range(LAYERS)]
     model = Decoder(embedding.build(dims(0)), attentions, ModelConfig(width=32, heads=4, layers=LAYERS), dims(0))
     initialise(model, 0)
@@ -75,6 +76,14 @@ def _scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0
         model, batch, Output(output.logits, signals), ctx, task, torch_generator(0, "kit", "diagnostic"), gradients
     )
     return Scene(model, probe)
+
+
+def _giver(case: Case, kind: str, needs: frozenset[str]) -> Component | None:
+    """What the diagnostic's own plugin has that gives the most of its needs, or None where that is nothing."""
+    if not case.component.distribution:
+        return None
+    own = [c for c in registry().components(kind) if c.distribution == case.component.distribution and c.emits & needs]
+    return max(own, key=lambda c: len(c.emits & needs), default=None)
 
 
 def _detached(signals: dict[str, Any]) -> dict[str, Any]:
@@ -123,20 +132,15 @@ def builds(case: Case) -> None:
         got=", ".join(undeclared),
         cause="Component(needs=...) that forgets a signal",
     )
-    for signal in needs:
-        if case.signal(signal) is None:
-            raise NotApplicable(
-                f"needs the signal {signal!r}, whose shape lot.signals does not know; hand it over as signals="
-            )
 
 
 def measures(case: Case) -> None:
-    """measure gives finite tensors under the same names each time, the headline a scalar among them."""
+    """measure gives finite values under the same names each time, the headline a scalar among them."""
     diagnostic = _diagnostic(case)
     for variant in range(variants(case, diagnostic.needs)):
         first, *others = _records(case, diagnostic, variant=variant)
         for name, value in first.values.items():
-            require_finite(value, f"value {name}", cause="a logarithm or ratio of zero; say what it means instead")
+            _require_meaning(name, value)
         for record in others:
             require(
                 record.values.keys() == first.values.keys(),
@@ -153,6 +157,25 @@ def measures(case: Case) -> None:
                 expected="one of the values, a scalar",
                 got="none" if headline is None else str(tuple(headline.shape)),
             )
+
+
+def _require_meaning(name: str, value: Tensor) -> None:
+    """Scalars are finite. In arrays NaN stands for what is not there; infinity, or nothing but NaN, says nothing."""
+    cause = "a logarithm or ratio of zero; say what it means instead"
+    if value.numel() == 1 or not value.is_floating_point():
+        require_finite(value, f"value {name}", cause=cause)
+        return
+    says = value.numel() == 0 or (bool(torch.isfinite(value).any()) and not bool(torch.isinf(value).any()))
+    require(
+        says, f"value {name}", expected="numbers, NaN where there is none", got="infinity, or NaN alone", cause=cause
+    )
+
+
+def _require_same(got: Tensor, expected: Tensor, what: str, *, cause: str = "") -> None:
+    """Bit-equal, NaN being equal to itself."""
+    same = got.shape == expected.shape and torch.equal(got.nan_to_num(7.0), expected.nan_to_num(7.0))
+    same = same and torch.equal(got.isnan(), expected.isnan())
+    require(same, what, expected="the same values", got="others", cause=cause)
 
 
 def needs(case: Case) -> None:
@@ -257,7 +280,7 @@ def determinism(case: Case) -> None:
     for other in (diagnostic, _diagnostic(case)):
         again = _measure(other, _scene(case, diagnostic.needs))
         for name, value in first.items():
-            require_equal(
+            _require_same(
                 again[name],
                 value,
                 f"value {name} of an equal probe",
@@ -312,7 +335,7 @@ def records(case: Case) -> None:
     ]
     for record, copy in zip(measured, restored, strict=True):
         for name, value in record.values.items():
-            require_equal(copy.values[name], value, f"value {name} after safetensors")
+            _require_same(copy.values[name], value, f"value {name} after safetensors")
     told = diagnostic.verdict(measured)
     require(
         told is None or (isinstance(told, str) and told.strip() != "" and "\n" not in told),

@@ -59,8 +59,10 @@ def sample_signals(
 
 
 def variants(case: Case, needs: frozenset[str]) -> int:
-    """How many variants of shapes there are among the signals `needs`."""
+    """How many variants of shapes the signals `needs` can have together."""
     known = [signal for name in needs if (signal := case.signal(name)) is not None]
+    if any(signal.one_oscillator for signal in known):
+        return 1
     return max((len(signal.shapes) for signal in known), default=1)
 
 

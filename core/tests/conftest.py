@@ -1,0 +1,11 @@
+"""One thread for each test process, and the specimens of the kit importable by the name that their factories carry."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)

@@ -1,0 +1,342 @@
+"""Tasks: an honest one with a finite training split, and with a defect each."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor
+
+from lot.contracts import IGNORED, Batch, Split, Task
+from lot.options import NoOptions
+from lot.random import numpy_generator, permutation
+from lot.testing.mean_loss import MeanLoss
+
+V, T = 12, 10
+
+
+class Accuracy(torchmetrics.Metric):
+    """Share of scored targets that are the most likely token."""
+
+    higher_is_better = True
+    right: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("right", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        scored = targets != IGNORED
+        self.right += (logits.argmax(-1) == targets)[scored].sum()
+        self.count += scored.sum()
+
+    def compute(self) -> Tensor:
+        return self.right / self.count
+
+
+class Honest(Task):
+    """Random tokens, each to be followed by its successor; the first is not scored, the last third may be padding."""
+
+    vocab_size, seq_len, primary = V, T, "accuracy"
+    sizes: dict[str, int | None] = {"train": 300, "validation": 50, "test": 61}  # noqa: RUF012
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        self.seed = seed
+        self.token_counts = torch.full((V,), 300 * T // V)
+
+    def length(self, split: Split) -> int | None:
+        return self.sizes[split]
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        """Tokens (T + 1,) of example `number`; the split is told by the first two tokens, so that none is in two."""
+        tokens = numpy_generator(0, "specimen", split, number).integers(V, size=T + 1)
+        tokens[0] = ("train", "validation", "test").index(split)
+        return tokens
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        """Numbers of the examples of a batch."""
+        n = self.sizes[split]
+        assert n is not None
+        wanted = np.arange(index * size, (index + 1) * size)
+        if split != "train":
+            if index * size >= n:
+                raise IndexError(f"batch {index} of {split}: there are {n} examples")
+            return wanted[wanted < n]
+        return np.array([int(permutation(np.array([i % n]), n, self.seed, "round", int(i // n))[0]) for i in wanted])
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        numbers = self.numbers(split, index, size)
+        tokens = torch.from_numpy(np.stack([self.example_tokens(split, int(i)) for i in numbers]))
+        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].clone()
+        targets[:, 0] = IGNORED
+        padding = torch.from_numpy((numbers % 3 == 0)[:, None] & (np.arange(T) >= 7)[None, :])
+        return Batch(inputs.to(device), targets.masked_fill(padding, IGNORED).to(device), padding.to(device))
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": Accuracy()})
+
+    def decode(self, ids: Any) -> str:
+        return "".join("abcdefghijkl"[int(i)] for i in ids)
+
+    def encode(self, text: str) -> list[int]:
+        return ["abcdefghijkl".index(letter) for letter in text]
+
+
+class Changed(Honest):
+    """The honest batch, with a change."""
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        return self.change(super().batch(split, index, size, device))
+
+    def change(self, batch: Batch) -> Batch:
+        raise NotImplementedError
+
+
+class Iterator(Honest):
+    """Goes on where the last batch ended."""
+
+    position = 0
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        if split != "train":
+            return super().batch(split, index, size, device)
+        self.position += 1
+        return super().batch(split, self.position, size, device)
+
+
+class GlobalGenerator(Honest):
+    """Draws from numpy's global generator."""
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        tokens = super().example_tokens(split, number)
+        tokens[3] = np.random.randint(V)
+        return tokens
+
+
+class PythonGenerator(Honest):
+    """Draws from Python's global generator, and throws it away."""
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        random.random()
+        return super().example_tokens(split, number)
+
+
+class SeedIgnored(Honest):
+    """The same order for every seed."""
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        super().__init__(config, 0)
+
+
+class IndexIgnored(Honest):
+    """The same batch for ever."""
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        return super().numbers(split, 0 if split == "train" else index, size)
+
+
+class SharedExamples(Honest):
+    """A test split made of training examples."""
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        return super().example_tokens("train" if split == "test" else split, number)
+
+
+class RepeatedExamples(Honest):
+    """A validation split that repeats itself."""
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        return super().example_tokens(split, number % 20 if split == "validation" else number)
+
+
+class SameOrder(Honest):
+    """Begins again in the same order."""
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        if split != "train":
+            return super().numbers(split, index, size)
+        return np.arange(index * size, (index + 1) * size) % 300
+
+
+class DrawsWithReplacement(Honest):
+    """Trains on draws with replacement, and calls that a length."""
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        if split != "train":
+            return super().numbers(split, index, size)
+        return np.stack([numpy_generator(self.seed, index * size + i).integers(300) for i in range(size)])
+
+
+class LongLength(Honest):
+    """Says that it has more examples than it gives."""
+
+    def length(self, split: Split) -> int | None:
+        return 70 if split == "test" else super().length(split)
+
+
+class Endless(Honest):
+    """A test split that never ends."""
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        if split != "test":
+            return super().numbers(split, index, size)
+        return np.arange(index * size, min((index + 1) * size, max(61, index * size + 1)))
+
+
+class UnknownLength(Honest):
+    """A validation split of unknown length."""
+
+    def length(self, split: Split) -> int | None:
+        return None
+
+
+class KeyedByBatch(Honest):
+    """Validation examples that depend on the size of the batch."""
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        return super().example_tokens(split, number + (1000 * self.size if split == "validation" else 0))
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        self.size = size
+        return super().batch(split, index, size, device)
+
+
+class WideTokens(Changed):
+    """A token outside the vocabulary."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(inputs=torch.where(batch.inputs == 5, V, batch.inputs))
+
+
+class NarrowTokens(Changed):
+    """int32 tokens."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(inputs=batch.inputs.int())
+
+
+class ShortBatch(Changed):
+    """One token short."""
+
+    def change(self, batch: Batch) -> Batch:
+        return Batch(*(value[:, :-1] for value in batch if value is not None))
+
+
+class NothingScored(Changed):
+    """Nothing to score."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(targets=torch.full_like(batch.targets, IGNORED))
+
+
+class ScoredPadding(Changed):
+    """Scores padding."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(targets=batch.targets.clamp(min=0))
+
+
+class Unshifted(Changed):
+    """Asks for the very token that it shows."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(targets=torch.where(batch.targets == IGNORED, IGNORED, batch.inputs))
+
+
+class UncountedToken(Honest):
+    """Counts that leave a token out."""
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        super().__init__(config, seed)
+        self.token_counts[4] = 0
+
+
+class NoPrimary(Honest):
+    """A primary metric that is not among the metrics."""
+
+    primary = "exact_match"
+
+
+class WrongDirection(Honest):
+    """An accuracy of which less is said to be better."""
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        accuracy = Accuracy()
+        accuracy.higher_is_better = False
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": accuracy})
+
+
+class NoDirection(Honest):
+    """An accuracy without a direction."""
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        accuracy = Accuracy()
+        accuracy.higher_is_better = None  # type: ignore[assignment]
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": accuracy})
+
+
+class _MeanOfBatches(Accuracy):
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        scored = targets != IGNORED
+        self.right += (logits.argmax(-1) == targets)[scored].float().mean()
+        self.count += 1
+
+
+class AverageOfAverages(Honest):
+    """An accuracy averaged over batches."""
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _MeanOfBatches()})
+
+
+class _LossOverAll(MeanLoss):
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        self.total += F.cross_entropy(logits.flatten(0, 1), targets.clamp(min=0).flatten(), reduction="sum")
+        self.count += targets.numel()
+
+
+class LossOverAll(Honest):
+    """A loss over all positions."""
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        return torchmetrics.MetricCollection({"loss": _LossOverAll(), "accuracy": Accuracy()})
+
+
+class NoText(Honest):
+    """Decodes to a list."""
+
+    def decode(self, ids: Any) -> Any:
+        return [int(i) for i in ids]
+
+
+class MovingExample(Honest):
+    """An example that no generator holds still."""
+
+    def example(self, rng: np.random.Generator) -> str:
+        return str(random.random())
+
+
+class WideEncoding(Honest):
+    """Encodes beyond the vocabulary."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+
+class NonCausal(Unshifted):
+    """The answer stands in the input, and it says so."""
+
+    causal = False
+
+
+class NoTask:
+    """None of the contract."""
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        pass
