@@ -100,7 +100,7 @@ def test_losses_are_added_weighted_removed_and_replaced() -> None:
     removed = load({**TOY, "losses": {"cross_entropy": None, "sync": {}}})
     assert list(removed.losses) == ["sync"]
     assert load(removed.to_dict()) == removed
-    with pytest.raises(BadInput, match="losses.whole already contains cross_entropy"):
+    with pytest.raises(BadInput, match=r"losses\.whole already contains cross_entropy"):
         load({**TOY, "losses": {"cross_entropy": {}, "whole": {}}})
     with pytest.raises(BadInput, match="at least one loss"):
         load({**TOY, "losses": {"cross_entropy": None}})

@@ -62,22 +62,7 @@ def test_a_diagnostic_need_not_draw():
 
 
 def test_signals_come_from_the_attention_that_is_handed_over():
-    """A misshapen signal of a real attention reaches the diagnostic, where a made-up one would be in shape."""
-    silent = specimen(mechanisms.Oscillators, "attention", emits=frozenset({"phase"}))
-    made = specimen(PhaseShape, "diagnostic", needs=frozenset({"phase"}))
-    CHECKS["measures"](made, attention=silent)
-    with pytest.raises(KitFailure, match="width of the layers"):
+    made = specimen(diagnostics.EveryLayer, "diagnostic", needs=frozenset({"phase"}))
+    CHECKS["measures"](made, attention=specimen(mechanisms.Oscillators, "attention", emits=frozenset({"phase"})))
+    with pytest.raises(KitFailure, match="phases of layers 0, 2"):
         CHECKS["measures"](made)
-
-
-class PhaseShape(diagnostics.Honest):
-    """Wants a phase of every layer, as three attentions give it and made-up signals do not."""
-
-    needs = frozenset({"phase"})
-    headline = None
-
-    def measure(self, probe):
-        phases = probe.output.signals["phase"]
-        if sorted(phases) != [0, 1, 2]:
-            raise ValueError("width of the layers")
-        return {"mean": phases[1].mean()}

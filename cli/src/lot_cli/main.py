@@ -31,11 +31,9 @@ BROKEN_PIPE = 141
 
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from importlib import metadata
-
         import lot
 
-        click.echo(f"lot-cli {metadata.version('lot-cli')}, lot-core {lot.__version__}")
+        click.echo(f"lot-core {lot.__version__}; lot plugins lists the versions of plugins")
         ctx.exit()
 
 

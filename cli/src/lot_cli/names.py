@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class ComponentName(click.ParamType):
+class ComponentName(click.types.StringParamType):
     """The name of an installed component of a kind, or of any kind.
 
     Whether it exists is left to what uses it, which says what is missing and how to get it.

@@ -97,7 +97,7 @@ def new(name: str, kind: str) -> None:
 def package_name(name: str, kind: str) -> str:
     """The module (and component) of the distribution `name`. Raises BadInput for a name that cannot be one of each."""
     from lot.errors import BadInput
-    from lot.firstparty import FIRST_PARTY
+    from lot.firstparty import home_of
     from lot.registry import registry
 
     if not _DISTRIBUTION.match(name):
@@ -108,7 +108,7 @@ def package_name(name: str, kind: str) -> str:
     if keyword.iskeyword(package) or keyword.issoftkeyword(package) or package in sys.stdlib_module_names:
         raise BadInput(where="NAME", expected=f"a name that Python does not use: not {package}", got=repr(name))
     taken = next((item for item in registry().components(kind) if item.name == package), None)
-    owner = FIRST_PARTY[kind].get(package) if taken is None else taken.distribution
+    owner = home_of(kind, package) if taken is None else taken.distribution
     if owner is not None:
         raise BadInput(f"{_article(kind)} {kind} {package!r} exists already, in {owner}", fix="choose another name")
     if _importable(package):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -42,6 +41,8 @@ def show(name: str, kind: str | None, example: bool, as_json: bool) -> None:
     found = reg.find(name) if kind is None else [reg.get(kind, name)]
     examples = _examples(name, found) if example else {}
     if as_json:
+        import json
+
         facts = [component_facts(item, reg) for item in found]
         for item, each in zip(found, facts, strict=True):
             if item in examples:
@@ -159,6 +160,8 @@ def _default(option: OptionInfo) -> str:
     """The default as the command line would take it."""
     if option.required:
         return "required"
+    import json
+
     value = _plain(option.default)
     return value if isinstance(value, str) else json.dumps(value)
 

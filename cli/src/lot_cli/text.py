@@ -47,7 +47,7 @@ def columns(rows: Sequence[Sequence[str]], styles: Sequence[Style], indent: int 
         head = " " * indent
         for cell, style, width in zip(cells, styles, widths, strict=False):
             head += click.style(cell, **style) + " " * (width - len(cell) + gap)
-        lines = []
+        lines: list[str] = []
         for index, paragraph in enumerate(last.split("\n")):
             style = styles[min(count - 1 + index, len(styles) - 1)]
             lines.extend(wrapped(paragraph, start, style))

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-FIRST_PARTY: dict[str, dict[str, str]] = {
-    "attention": {
-        **dict.fromkeys(("lattice", "phase", "hybrid"), "lot-lattice"),
-        **dict.fromkeys(
-            ("toroidal", "toroidal_ring", "toroidal_fft", "toroidal_latent", "toroidal_adaptive"), "lot-toroidal"
-        ),
-        **dict.fromkeys(("interference", "pure_wave"), "lot-wave"),
+_COMPONENTS: dict[str, dict[str, str]] = {
+    "lot-lattice": {
+        "attention": "lattice phase hybrid",
+        "loss": "sync diversity phase_regularization spatial_coherence coherence",
+        "diagnostic": "order_parameter lattice_snapshot delimiter_wave coupling attention_entropy phase_snapshots",
     },
-    "embedding": {"wave_packet": "lot-wave"},
-    "optimizer": {"wave_native": "lot-wave"},
-    "loss": {
-        **dict.fromkeys(("sync", "diversity", "phase_regularization", "spatial_coherence", "coherence"), "lot-lattice"),
-        "wave_coherence": "lot-wave",
+    "lot-tasks": {
+        "task": "copy_reverse periodic sinusoidal hierarchical random mqar mqar_corrected in_context_recall "
+        "in_context_recall_corrected noisy_recall noisy_recall_corrected fuzzy_recall fuzzy_recall_corrected "
+        "selective_copying compression compression_corrected memorization char_lm bytes_lm word_lm text_lm",
     },
-    "task": dict.fromkeys(
-        (
-            "copy_reverse",
-            "periodic",
-            "hierarchical",
-            "random",
-            "sinusoidal",
-            "char_lm",
-            "bytes_lm",
-            "word_lm",
-            "mqar",
-            "in_context_recall",
-            "fuzzy_recall",
-            "noisy_recall",
-            "selective_copying",
-            "compression",
-            "memorization",
-        ),
-        "lot-tasks",
-    ),
-    "diagnostic": {"order_parameter": "lot-lattice", "phase_snapshots": "lot-lattice"},
-    "kernel": {},
+    "lot-toroidal": {
+        "attention": "toroidal toroidal_ring toroidal_fft toroidal_latent toroidal_adaptive",
+        "diagnostic": "toroidal_distance fusion_rank orthogonality shift_error circulant_error depth_weights "
+        "torus_attention",
+    },
+    "lot-wave": {
+        "attention": "interference pure_wave",
+        "embedding": "wave_packet",
+        "optimizer": "wave_native",
+        "loss": "wave_coherence",
+        "diagnostic": "embedding_spectrum wave_packets interference_map trajectory_stability wave_inference",
+    },
 }
-"""Kind -> component name -> distribution. The core's own components are always there and need no entry."""
+
+
+def home_of(kind: str, name: str) -> str | None:
+    """The distribution of ours that has the component `name` of this kind, installed or not; None for any other."""
+    return first_party(kind).get(name)
+
+
+def first_party(kind: str) -> dict[str, str]:
+    """The distribution of each component of this kind that the project has outside the core."""
+    return {name: distribution for distribution, kinds in _COMPONENTS.items() for name in kinds.get(kind, "").split()}

@@ -53,8 +53,8 @@ class Block(nn.Module):
 
     def extend(self, x: Tensor, ctx: Context, cache: Any) -> Tensor:
         """x (B, n, D) of the next n tokens, with the attention's cache."""
-        step = self.attention.decode if x.shape[1] == 1 else self.attention.prefill  # type: ignore[operator]
-        y, _ = step(self.norm_attention(x), ctx, cache)
+        attention: Any = self.attention  # decoding is optional: not part of the class
+        y, _ = (attention.decode if x.shape[1] == 1 else attention.prefill)(self.norm_attention(x), ctx, cache)
         x = x + y
         return x + self.mlp(self.norm_mlp(x))  # type: ignore[no-any-return]
 
@@ -87,25 +87,31 @@ class Decoder(nn.Module):
         self.embedding.reset_parameters(below("embedding"))
         if self.positions is not None:
             nn.init.normal_(self.positions.weight, std=0.02, generator=generator_for("positions.weight"))
-        for layer, block in enumerate(self.blocks):
-            block.attention.reset_parameters(below(f"blocks.{layer}.attention"))  # type: ignore[union-attr, operator]
-            block.mlp.reset_parameters(below(f"blocks.{layer}.mlp"))  # type: ignore[union-attr, operator]
-            block.norm_attention.reset_parameters()  # type: ignore[union-attr, operator]
-            block.norm_mlp.reset_parameters()  # type: ignore[union-attr, operator]
+        for layer, block in enumerate(self.layers):
+            block.attention.reset_parameters(below(f"blocks.{layer}.attention"))
+            block.mlp.reset_parameters(below(f"blocks.{layer}.mlp"))
+            block.norm_attention.reset_parameters()
+            block.norm_mlp.reset_parameters()
         self.norm.reset_parameters()
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=0.02, generator=generator_for("head.weight"))
 
     @property
+    def layers(self) -> list[Block]:
+        """The blocks, in order of depth."""
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    @property
     def attentions(self) -> list[Attention]:
         """The attention of each layer."""
-        return [block.attention for block in self.blocks]  # type: ignore[misc, union-attr]
+        return [block.attention for block in self.layers]
 
     def set_want(self, want: frozenset[str]) -> None:
         """Ask for the signals `want` from here on; each module is told of all and gives those that it has."""
         self.want = want
-        for module in (self.embedding, *self.attentions):
-            module.want = want
+        self.embedding.want = want
+        for attention in self.attentions:
+            attention.want = want
 
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
         """ids (B, T) int64, T up to `dims.max_len`."""
@@ -113,9 +119,9 @@ class Decoder(nn.Module):
         x, signals = self._embed(ids, ctx)
         per_layer: dict[str, dict[int, Tensor]] = {}
         hidden = [x]
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.layers):
             if self.recompute and self.training:
-                x, found = checkpoint(block, x, ctx, use_reentrant=False)  # type: ignore[misc]
+                x, found = checkpoint(block, x, ctx, use_reentrant=False)
             else:
                 x, found = block(x, ctx)
             for name, value in found.items():
@@ -143,13 +149,14 @@ class Decoder(nn.Module):
 
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
         """An empty cache a layer."""
-        return [attention.init_cache(batch, device, dtype) for attention in self.attentions]  # type: ignore[operator]
+        attentions: list[Any] = list(self.attentions)
+        return [attention.init_cache(batch, device, dtype) for attention in attentions]
 
     def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> Tensor:
         """Logits (B, n, V) of the next n tokens, `ctx.start` being the position of the first; the caches take them in."""
         x, _ = self._embed(ids, ctx)
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.extend(x, ctx, cache)  # type: ignore[operator]
+        for block, cache in zip(self.layers, caches, strict=True):
+            x = block.extend(x, ctx, cache)
         return self._logits(x)
 
 

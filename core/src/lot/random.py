@@ -40,7 +40,7 @@ def isolated(seed: int, *purpose: str | int) -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive(seed, *purpose) >> 1)
+        torch.default_generator.manual_seed(derive(seed, *purpose) >> 1)
         yield
 
 
@@ -71,7 +71,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 def initialise(module: nn.Module, seed: int, prefix: str = "") -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from lot.component import KINDS, Component
 from lot.discovery import CORE, Plugin, discover, normalise
 from lot.errors import BadInput, PluginError
-from lot.firstparty import FIRST_PARTY
+from lot.firstparty import first_party, home_of
 
 
 @functools.cache
@@ -102,7 +102,7 @@ class Registry:
         """The error for a name that nobody has: the likeliest reason, and what to do."""
         what = f"unknown {kinds[0] if len(kinds) == 1 else 'component'} {name!r}"
         distribution, _, bare = name.rpartition(":")
-        home = next((FIRST_PARTY[kind][bare] for kind in kinds if bare in FIRST_PARTY[kind]), "")
+        home = next((home for kind in kinds if (home := home_of(kind, bare))), "")
         wanted = normalise(distribution) if distribution else home
         installed = {normalise(plugin.distribution): plugin for plugin in self.plugins()}
         broken = [plugin for plugin in self.plugins() if plugin.failure is not None]
@@ -131,7 +131,7 @@ class Registry:
             if kind in kinds:
                 continue
             owner = next((item.distribution for item in self.components(kind) if item.name == bare), None)
-            owner = owner or FIRST_PARTY[kind].get(bare)
+            owner = owner or home_of(kind, bare)
             if owner is not None:
                 return f"{bare!r} is {_a(kind)} (of {owner}), not {_a(kinds[0])}"
         return ""
@@ -142,7 +142,7 @@ class Registry:
 
         known: dict[str, str] = {}
         for kind in kinds:
-            known.update((other, f"{other!r} (pip install {home})") for other, home in FIRST_PARTY[kind].items())
+            known.update((other, f"{other!r} (pip install {home})") for other, home in first_party(kind).items())
         for kind in kinds:
             for item in self.components(kind):
                 shown = self.name_of(item)

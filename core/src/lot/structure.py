@@ -153,8 +153,8 @@ def _explain(error: BaseException, path: str) -> typing.Iterator[BadInput]:
             else:
                 yield from _explain(leaf, path)
     elif isinstance(error, IterableValidationError):
-        for leaf, note in error.group_exceptions()[0]:
-            yield from _explain(leaf, f"{path}.{note.index}")
+        for leaf, place in error.group_exceptions()[0]:
+            yield from _explain(leaf, f"{path}.{place.index}")
     elif isinstance(error, _WrongType):
         yield BadInput(where=path, expected=error.expected, got=error.got)
     elif isinstance(error, BadInput):

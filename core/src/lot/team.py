@@ -33,7 +33,8 @@ class Team:
             return batch
         size = batch.inputs.shape[0] // self.world
         rows = slice(self.rank * size, (self.rank + 1) * size)
-        return Batch(*(None if part is None else part[rows] for part in batch))
+        padding = None if batch.padding is None else batch.padding[rows]
+        return Batch(batch.inputs[rows], batch.targets[rows], padding)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of `value` over the team."""

@@ -250,14 +250,15 @@ class Trainer:
             recent = self.recent.setdefault(name, deque(maxlen=8))
             recent.append(Record(self.step, {key: torch.tensor(value) for key, value in scalars.items()}))
             if (line := diagnostic.alarm(list(recent))) is not None:
-                self.report("warning", {"step": self.step, "text": f"{name}: {line}"})
+                self._warn(f"{name}: {line}")
 
     def save(self) -> None:
         """Write a checkpoint, unless a step since the last one was bad."""
         if self.guard.bad():
             self._fail_bad(self.step)
         if self.team.main:
-            assert self.log is not None and self.timing is not None
+            assert self.log is not None
+            assert self.timing is not None
             state = {
                 "optimizer": self.optimizer.state_dict(),
                 "guard": self.guard.state_dict(),
@@ -331,7 +332,8 @@ class Trainer:
 
     def _no_sync(self, micro: int) -> contextlib.AbstractContextManager[Any]:
         if self.team.world > 1 and micro < self.settings.accumulate - 1:
-            return self.forward.no_sync()  # type: ignore[operator, no-any-return]
+            parallel: Any = self.forward
+            return parallel.no_sync()  # type: ignore[no-any-return]
         return contextlib.nullcontext()
 
     def _add(self, values: dict[str, Tensor]) -> None:
@@ -354,8 +356,7 @@ class Trainer:
 
     def _restore(self) -> bool:
         """Load the newest sound checkpoint; False where the run was killed before its first."""
-        warn = lambda text: self.report("warning", {"step": self.step, "text": text})  # noqa: E731
-        folder = checkpoint.latest_sound(self.run.checkpoints, warn) if self.team.main else None
+        folder = checkpoint.latest_sound(self.run.checkpoints, self._warn) if self.team.main else None
         chosen = self.team.text("" if folder is None else str(folder))
         if not chosen:
             return False
@@ -374,7 +375,7 @@ class Trainer:
             if was != self.fingerprint.get(key)
         ]
         if changed:
-            warn(f"resuming on other numerics, so bits may differ: {'; '.join(changed)}")
+            self._warn(f"resuming on other numerics, so bits may differ: {'; '.join(changed)}")
         return True
 
     def _open(self, restored: bool) -> None:
@@ -414,8 +415,11 @@ class Trainer:
             if key != "step" and isinstance(value, (int, float)):
                 self.board.add_scalar(f"{group}/{key}", value, row["step"])
 
+    def _warn(self, text: str) -> None:
+        self.report("warning", {"step": self.step, "text": text})
+
     def _header(self) -> dict[str, Any]:
-        attentions = self.model.attentions
+        attentions: list[Any] = list(self.model.attentions)
         notes = [a.describe() for a in attentions if hasattr(a, "describe")]
         return {
             "run": str(self.run.path),

@@ -242,3 +242,16 @@ class NoDiagnostic:
 
     def __init__(self, config: NoOptions) -> None:
         pass
+
+
+class EveryLayer(Honest):
+    """Wants the phases of all three layers, which attention in every layer gives and made-up signals do not."""
+
+    needs = frozenset({"phase"})
+    headline = None
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        phases = probe.output.signals["phase"]
+        if sorted(phases) != [0, 1, 2]:
+            raise ValueError(f"phases of layers {', '.join(map(str, phases))}")
+        return {"mean": phases[1].mean()}

@@ -263,22 +263,26 @@ class NoPrimary(Honest):
     primary = "exact_match"
 
 
+class _LowerAccuracy(Accuracy):
+    higher_is_better = False
+
+
 class WrongDirection(Honest):
     """An accuracy of which less is said to be better."""
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        accuracy = Accuracy()
-        accuracy.higher_is_better = False
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": accuracy})
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _LowerAccuracy()})
+
+
+class _AimlessAccuracy(Accuracy):
+    higher_is_better = None  # type: ignore[assignment]
 
 
 class NoDirection(Honest):
     """An accuracy without a direction."""
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        accuracy = Accuracy()
-        accuracy.higher_is_better = None  # type: ignore[assignment]
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": accuracy})
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _AimlessAccuracy()})
 
 
 class _MeanOfBatches(Accuracy):

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from lot.component import Component
 from lot.contracts import Attention, Context, Dims
+from lot.errors import BadInput
 from lot.random import isolated, torch_generator
 from lot.signals import SIGNALS, Signal
 from lot.testing.failure import KitFailure, require
 
 DIMS = Dims(width=64, heads=4, max_len=160, vocab_size=23, layer=1, layers=3)
 """The model around the module: heads 16 wide, which leaves room for platters and rotary pairs."""
+
+SHORTEST = 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Case:
     signals: Mapping[str, Signal] = field(default_factory=dict)
     attention: Component | None = None
     embedding: Component | None = None
+
+    def __post_init__(self) -> None:
+        if self.dims.max_len < SHORTEST:
+            raise BadInput(where="dims.max_len", expected=f"at least {SHORTEST} tokens to tell", got=self.dims.max_len)
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """The component, built for `arguments` and initialised."""

@@ -34,7 +34,10 @@ def evaluation_order(case: Case) -> None:
                 )
         size = min(64, n)
         last = (n - 1) // size
-        rows = len(task.batch(split, last, size).inputs)
+        try:
+            rows = len(task.batch(split, last, size).inputs)
+        except IndexError:
+            rows = 0
         require(
             rows == n - last * size,
             f"rows of the last batch of {split} (length {n}, size {size})",
