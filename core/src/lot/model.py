@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from lot.config import Config, ModelConfig
 from lot.contracts import Attention, Context, Dims, Embedding, GeneratorFor, Output, Task
 from lot.errors import BadInput
-from lot.random import initialise
+from lot.random import initialise, isolated
 
 
 class MLP(nn.Module):
@@ -204,7 +204,8 @@ def build_model(config: Config, task: Task | None = None) -> Decoder:
     embedding = _create("embed", config.embed.component, config.embed.options, dims(0))
     if model.tie and embedding.weight is None:
         raise BadInput(where="model.tie", expected="an embedding with a weight to share", got=config.embed.name)
-    decoder = Decoder(embedding, attentions, model, dims(0))
+    with isolated(config.seed, "create", "decoder"):  # constructors draw values that are set right below
+        decoder = Decoder(embedding, attentions, model, dims(0))
     initialise(decoder, config.seed)
     return decoder
 
