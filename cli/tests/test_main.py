@@ -195,7 +195,7 @@ def complete(words: str) -> list[str]:
         COMP_WORDS=words,
         COMP_CWORD=str(len(given) - 1),
     )
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
 def test_commands_options_and_components_are_completed() -> None:

@@ -38,7 +38,7 @@ def environment(written: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *isolation, "--target", str(target), *sources]
     subprocess.run(pip, check=True, capture_output=True)
     path = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "100"}
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 
 
 def run(command: list[str], environment: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -99,20 +99,10 @@ def test_what_is_written_passes_the_kit(environment: dict[str, str], tmp_path: P
 
 
 def test_all_six_train_together(environment: dict[str, str], tmp_path: Path) -> None:
-    chosen = [
-        "--attn",
-        "my_attention",
-        "--embed",
-        "my_embedding",
-        "--optim",
-        "my_optimizer",
-        "--loss",
-        "my_loss",
-        "--task",
-        "my_task",
-    ]
+    flags = {"attn": "attention", "embed": "embedding", "optim": "optimizer", "loss": "loss", "task": "task"}
+    chosen = [part for flag, kind in flags.items() for part in (f"--{flag}", f"my_{kind}")]
     small = ["model.width=32", "model.layers=1", "train.steps=6", "train.batch_size=8", "train.warmup=1"]
-    small += ["train.eval_examples=16", "train.test=false", "diagnostics.my_diagnostic.every=3"]
+    small += ["task.held_out=16", "train.test=false", "diagnostics.my_diagnostic.every=3"]
     sets = [part for each in small for part in ("--set", each)]
     done = run(["-m", "lot_cli", "run", *chosen, *sets, "--run-dir", "x", "--device", "cpu"], environment, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -103,22 +103,20 @@ def _page(component: Component, reg: Registry) -> Iterator[str]:
     yield f"{click.style(reg.name_of(component), **BOLD)}  {click.style(owner, **DIM)}"
     yield from wrapped(component.summary)
     yield ""
-    yield from columns(list(_facts(component, reg)), (DIM, PLAIN), indent=0)
     options = describe(component.config)
+    yield from columns(list(_facts(component, reg, options)), (DIM, PLAIN), indent=0)
     if options:
         yield ""
         yield click.style(f"options{_how_to_set(component, options)}", **BOLD)
         rows = [(option.name, _default(option), f"{_type(option)}\n{option.help}") for option in options]
         yield from columns(rows, (NAME, PLAIN, DIM, PLAIN))
-    else:
-        yield from columns([("options", "none")], (DIM, PLAIN), indent=0)
     if component.notes:
         yield ""
         yield click.style("notes", **BOLD)
         yield from columns([("-", note) for note in component.notes], (DIM, PLAIN), gap=1)
 
 
-def _facts(component: Component, reg: Registry) -> Iterator[tuple[str, str]]:
+def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> Iterator[tuple[str, str]]:
     """What there is to say beside options and notes: a label and a text each."""
     if component.reference:
         yield "source", component.reference
@@ -141,6 +139,8 @@ def _facts(component: Component, reg: Registry) -> Iterator[tuple[str, str]]:
         yield "use", f"lot run --set diagnostics.{component.name}.every={component.every}"
     else:
         yield "use", f"lot plugins build {component.name}"
+    if not options:
+        yield "options", "it has none"
 
 
 def _givers(signal: str, reg: Registry) -> list[Component]:

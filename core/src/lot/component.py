@@ -21,6 +21,10 @@ def _names(value: Any) -> frozenset[str]:
     return frozenset((value,) if isinstance(value, str) else value)
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class Component:
     """A component before it is built. Plain data: making one imports nothing.
@@ -49,8 +53,8 @@ class Component:
     replaces: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     weight: float = 1.0
     every: int = 50
-    watch: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    notes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    watch: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    notes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     kind: str = ""
     distribution: str = ""
 

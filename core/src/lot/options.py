@@ -79,10 +79,10 @@ class OptionInfo:
 
 
 def describe(config: type) -> list[OptionInfo]:
-    """The options of the configuration class `config`, in the order of declaration."""
+    """The options of the configuration class `config`, in the order of declaration, its own before inherited ones."""
     hints = typing.get_type_hints(config)
     found = []
-    for field in attrs.fields(config):
+    for field in sorted(attrs.fields(config), key=lambda field: field.inherited):
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory()

@@ -31,7 +31,7 @@ class Signal:
     def problem(self, shape: Iterable[int], sizes: Mapping[str, int]) -> str | None:
         """What was expected when `shape` is none of the admissible ones, else None.
 
-        sizes: the size of each letter that is known; a letter that is not in it may have any size.
+        sizes: the size of each letter that is known; one that is not in it may have any size.
         """
         found = tuple(shape)
         if any(_fits(found, admissible, sizes) for admissible in self.shapes):
@@ -40,9 +40,10 @@ class Signal:
 
 
 def _fits(found: tuple[int, ...], admissible: Shape, sizes: Mapping[str, int]) -> bool:
-    return len(found) == len(admissible) and all(
-        size == sizes.get(letter, size) for size, letter in zip(found, admissible, strict=True)
-    )
+    if len(found) != len(admissible):
+        return False
+    known = dict(sizes)
+    return all(size == known.setdefault(letter, size) for size, letter in zip(found, admissible, strict=True))
 
 
 def _describe(shape: Shape, sizes: Mapping[str, int]) -> str:

@@ -1,0 +1,1 @@
+"""Tasks and datasets for LOT; they register through `lot_tasks.plugin`."""

@@ -1,0 +1,225 @@
+"""What this package registers. Imports no torch."""
+
+from __future__ import annotations
+
+from lot.component import Component
+from lot.hookspecs import hookimpl
+from lot_tasks import config
+
+_MAD = "Poli et al., Mechanistic Design and Scaling of Hybrid Architectures, 2024 (athms/mad-lab)"
+_MQAR = "Arora et al., Zoology: Measuring and Improving Recall in Efficient Language Models, 2023"
+_TOROIDAL = "ZanzyTHEbar/torodial-attention, prepare_data.py"
+_TRAINS_ON_ALL = (
+    "As published, training scores every next token, validation and test only what repeats; {}_corrected scores alike."
+)
+_MACRO = "MAD reports macro_accuracy, batch by batch; here it is over the whole split, beside token_accuracy."
+_TEXT_SPLITS = (
+    "A file is divided in order: the first 90 % of its bytes for training, 5 % for validation, 5 % for test. "
+    "wikitext2 keeps its own split."
+)
+
+
+@hookimpl
+def lot_tasks() -> list[Component]:
+    return [*_patterns(), *_recall(), *_mad(), *_texts()]
+
+
+def _patterns() -> list[Component]:
+    return [
+        Component(
+            name="copy_reverse",
+            summary="Symbols, a delimiter, and the symbols backwards.",
+            factory="lot_tasks.copy_reverse:CopyReverse",
+            config=config.CopyReverseConfig,
+            reference="joshause/lot, copy_reverse.py (vocabulary 1000, length 128)",
+            notes=(
+                "score: all is as published; it also scores the symbols up front, which nobody can predict.",
+                "Published examples hold one token more, the target of which is padding, and scored; it is left out.",
+            ),
+        ),
+        Component(
+            name="periodic",
+            summary="A random pattern, repeated, with noise.",
+            factory="lot_tasks.periodic:Periodic",
+            config=config.PeriodicConfig,
+            reference=f"{_TOROIDAL} (period 32, length 128)",
+            notes=("Noise is by token (2 % in the source, which also redraws 3 % of all periods as a whole).",),
+        ),
+        Component(
+            name="sinusoidal",
+            summary="Sums of sines, quantised to tokens.",
+            factory="lot_tasks.sinusoidal:Sinusoidal",
+            config=config.SinusoidalConfig,
+            reference=f"{_TOROIDAL} (3 frequencies, length 128)",
+            notes=(
+                "As published each signal is scaled by its own extremes, past and future; here the range is fixed.",
+            ),
+        ),
+        Component(
+            name="hierarchical",
+            summary="Sentences of a random grammar with levels; the least possible loss is known.",
+            factory="lot_tasks.hierarchical:Hierarchical",
+            config=config.HierarchicalConfig,
+            reference="Cagnetta et al., How Deep Neural Networks Learn Compositional Data, Physical Review X, 2024",
+            notes=(
+                "The first LOT rotates random tokens in groups of four and calls that hierarchical; they stay random.",
+            ),
+        ),
+        Component(
+            name="random",
+            summary="Random tokens: the control, in which there is nothing to learn; the loss stays at ln V.",
+            factory="lot_tasks.random_tokens:RandomTokens",
+            config=config.RandomConfig,
+            reference="joshause/lattice-oscillator-transformer, app.py",
+        ),
+    ]
+
+
+def _recall() -> list[Component]:
+    return [
+        Component(
+            name="mqar",
+            summary="Key-value pairs, then every key again in between other tokens: what was its value?",
+            factory="lot_tasks.mqar:MQAR",
+            config=config.MQARConfig,
+            reference=_MQAR,
+            notes=("As published, some tokens between queries are keys that nobody scores; mqar_corrected has none.",),
+        ),
+        Component(
+            name="mqar_corrected",
+            summary="mqar with no key among the tokens between queries.",
+            factory="lot_tasks.mqar:MQARCorrected",
+            config=config.MQARConfig,
+            reference=_MQAR,
+        ),
+        Component(
+            name="in_context_recall",
+            summary="Pairs of key and value; a key that comes again has the value that it had before.",
+            factory="lot_tasks.recall:InContextRecall",
+            config=config.RecallConfig,
+            reference=_MAD,
+            notes=(_TRAINS_ON_ALL.format("in_context_recall"), _MACRO),
+        ),
+        Component(
+            name="in_context_recall_corrected",
+            summary="in_context_recall that trains on what it tests.",
+            factory="lot_tasks.recall:InContextRecallCorrected",
+            config=config.RecallConfig,
+            reference=_MAD,
+        ),
+        Component(
+            name="noisy_recall",
+            summary="in_context_recall with noise tokens instead of some pairs.",
+            factory="lot_tasks.recall:NoisyRecall",
+            config=config.NoisyRecallConfig,
+            reference=_MAD,
+            notes=(_TRAINS_ON_ALL.format("noisy_recall"), _MACRO),
+        ),
+        Component(
+            name="noisy_recall_corrected",
+            summary="noisy_recall that trains on what it tests.",
+            factory="lot_tasks.recall:NoisyRecallCorrected",
+            config=config.NoisyRecallConfig,
+            reference=_MAD,
+        ),
+        Component(
+            name="fuzzy_recall",
+            summary="in_context_recall with keys and values of several tokens.",
+            factory="lot_tasks.fuzzy_recall:FuzzyRecall",
+            config=config.FuzzyRecallConfig,
+            reference=_MAD,
+            notes=(
+                _TRAINS_ON_ALL.format("fuzzy_recall"),
+                "As published, some examples end with a pair never shown; fuzzy_recall_corrected always shows it.",
+                _MACRO,
+            ),
+        ),
+        Component(
+            name="fuzzy_recall_corrected",
+            summary="fuzzy_recall that trains on what it tests and always shows the pair that it ends with.",
+            factory="lot_tasks.fuzzy_recall:FuzzyRecallCorrected",
+            config=config.FuzzyRecallConfig,
+            reference=_MAD,
+        ),
+    ]
+
+
+def _mad() -> list[Component]:
+    return [
+        Component(
+            name="selective_copying",
+            summary="Symbols among blanks, to be given back in order.",
+            factory="lot_tasks.selective_copying:SelectiveCopying",
+            config=config.SelectiveCopyingConfig,
+            reference=_MAD,
+            notes=("The published code places blanks by a generator that no seed controls.", _MACRO),
+        ),
+        Component(
+            name="compression",
+            summary="Symbols and a compression token; targets equal inputs.",
+            factory="lot_tasks.compression:Compression",
+            config=config.CompressionConfig,
+            reference=_MAD,
+            notes=(
+                "Published for an auto-encoder. A decoder sees the answer at each position: use compression_corrected.",
+                "As published, noise tokens are scored although they are marked as not to be.",
+                _MACRO,
+            ),
+        ),
+        Component(
+            name="compression_corrected",
+            summary="Symbols, then as many compression tokens, at which the symbols are asked for in order.",
+            factory="lot_tasks.compression:CompressionCorrected",
+            config=config.CompressionConfig,
+            reference=_MAD,
+            notes=("Attention can look back at the symbols; only a mechanism of bounded state has to compress them.",),
+        ),
+        Component(
+            name="memorization",
+            summary="Keys whose values are the same in every example: facts to be learned by heart.",
+            factory="lot_tasks.memorization:Memorization",
+            config=config.MemorizationConfig,
+            reference=_MAD,
+            notes=("All splits ask for the same facts, in sequences that differ.", _MACRO),
+        ),
+    ]
+
+
+def _texts() -> list[Component]:
+    return [
+        Component(
+            name="char_lm",
+            summary="The next character of a text.",
+            factory="lot_tasks.text.language_model:char_lm",
+            config=config.TextConfig,
+            reference="Karpathy, char-rnn, 2015 (tinyshakespeare)",
+            notes=(_TEXT_SPLITS, "A character that the training split lacks becomes <unk>, which is scored."),
+        ),
+        Component(
+            name="bytes_lm",
+            summary="The next byte of a text, in bits a byte.",
+            factory="lot_tasks.text.language_model:bytes_lm",
+            config=config.TextConfig,
+            reference="Mahoney, Large Text Compression Benchmark (enwik8: 90, 5 and 5 million bytes)",
+            notes=(_TEXT_SPLITS,),
+        ),
+        Component(
+            name="word_lm",
+            summary="The next word of a text.",
+            factory="lot_tasks.text.language_model:word_lm",
+            config=config.WordLMConfig,
+            reference="Merity et al., Pointer Sentinel Mixture Models, 2016 (WikiText-2)",
+            notes=(
+                _TEXT_SPLITS,
+                "Words stand between white space. <unk> is scored: perplexities compare for equal vocabularies only.",
+            ),
+        ),
+        Component(
+            name="text_lm",
+            summary="The next token of a text, by a tokenizer of your choice.",
+            factory="lot_tasks.text.language_model:text_lm",
+            config=config.TextLMConfig,
+            reference="Hugging Face tokenizers (JSON files)",
+            notes=(_TEXT_SPLITS, "Perplexities of different tokenizers do not compare."),
+        ),
+    ]

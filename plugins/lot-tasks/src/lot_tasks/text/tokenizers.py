@@ -1,0 +1,146 @@
+"""Text to token ids and back: characters, bytes, words, and what a `tokenizers` JSON file describes."""
+
+from __future__ import annotations
+
+import abc
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lot.errors import BadInput
+from lot_tasks.text.download import file_sha256
+
+UNKNOWN = "<unk>"
+END_OF_LINE = "<eos>"
+
+
+class Tokenizer(abc.ABC):
+    """vocabulary: every token as text. unknown: the id of what the vocabulary lacks, or None where it lacks nothing."""
+
+    vocabulary: Sequence[str]
+    unknown: int | None = None
+
+    @abc.abstractmethod
+    def tokens(self, text: str) -> np.ndarray:
+        """Token ids (n,) of a text."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Any) -> str:
+        """The text of token ids (n,)."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt. Raises BadInput for what the vocabulary lacks."""
+        ids = self.tokens(text)
+        if self.unknown is not None and (ids == self.unknown).any():
+            first = int((ids == self.unknown).argmax())
+            raise BadInput(f"the prompt holds {self._piece(text, first)!r}, which the training text never does")
+        return [int(token) for token in ids]
+
+    def _piece(self, text: str, index: int) -> str:
+        """The piece of `text` that token `index` stands for."""
+        return text[index]
+
+
+class Characters(Tokenizer):
+    """The characters of a training text in the order of their code points, and one token for all others."""
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self.vocabulary = vocabulary
+        self.unknown = len(vocabulary) - 1
+        self._points = np.array([ord(character) for character in vocabulary[:-1]], dtype=np.uint32)
+
+    @classmethod
+    def of(cls, text: str) -> Characters:
+        """The characters of `text`."""
+        return cls([*map(chr, np.unique(_points(text))), UNKNOWN])
+
+    def tokens(self, text: str) -> np.ndarray:
+        points = _points(text)
+        places = np.searchsorted(self._points, points).clip(max=len(self._points) - 1)
+        return np.where(self._points[places] == points, places, len(self._points))
+
+    def decode(self, ids: Any) -> str:
+        return "".join("\N{REPLACEMENT CHARACTER}" if i == self.unknown else self.vocabulary[i] for i in map(int, ids))
+
+
+class Bytes(Tokenizer):
+    """The 256 bytes; text is UTF-8."""
+
+    vocabulary = tuple(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in range(256))
+
+    def tokens(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+
+    def decode(self, ids: Any) -> str:
+        return bytes(map(int, ids)).decode("utf-8", errors="replace")
+
+
+class Words(Tokenizer):
+    """What stands between white space, most frequent first; every end of line is a word too (as in WikiText)."""
+
+    unknown = 0
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        self.vocabulary = vocabulary
+        self._ids = {word: index for index, word in enumerate(vocabulary)}
+
+    @classmethod
+    def of(cls, text: str, min_count: int) -> Words:
+        """The words that occur at least `min_count` times in `text`, behind the token for all others."""
+        counts = collections.Counter(_words(text))
+        kept = [word for word, count in counts.items() if count >= min_count and word != UNKNOWN]
+        return cls([UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+    def tokens(self, text: str) -> np.ndarray:
+        get = self._ids.get
+        return np.array([get(word, 0) for word in _words(text)], dtype=np.int64)
+
+    def decode(self, ids: Any) -> str:
+        text = " ".join(self.vocabulary[int(i)] for i in ids)
+        return text.replace(f" {END_OF_LINE} ", "\n").replace(END_OF_LINE, "\n")
+
+    def _piece(self, text: str, index: int) -> str:
+        return _words(text)[index]
+
+
+class TokenizerFile(Tokenizer):
+    """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library."""
+
+    def __init__(self, path: str) -> None:
+        file = Path(path).expanduser()
+        try:
+            import tokenizers
+        except ImportError as error:
+            raise BadInput(
+                "a tokenizer file needs the package tokenizers",
+                where="tokenizer",
+                fix="pip install 'lot-tasks[tokenizers]'",
+            ) from error
+        if not file.is_file():
+            raise BadInput(f"{file}: no such file", where="tokenizer")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises plain Exception
+            raise BadInput(f"{file} is no tokenizer file ({error})", where="tokenizer") from error
+        self.fingerprint = file_sha256(file)
+        size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.vocabulary = [self._tokenizer.id_to_token(index) or "" for index in range(size)]
+
+    def tokens(self, text: str) -> np.ndarray:
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def decode(self, ids: Any) -> str:
+        return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False))
+
+
+def _points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def _words(text: str) -> list[str]:
+    lines = text.split("\n")
+    words = [word for line in lines[:-1] for word in (*line.split(), END_OF_LINE)]
+    return words + lines[-1].split()
