@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from lot.registry import Registry
+from lot.registry import registry
 from lot_cli.main import main
 
 
@@ -78,8 +78,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     (folder / "plug_calm" / "plugin.py").write_text(CALM)
     (folder / "plug_storm.py").write_text("import nowhere_at_all")
     monkeypatch.syspath_prepend(folder)
-    registry = Registry([str(folder)])
-    monkeypatch.setattr(sys.modules["lot.registry"], "registry", lambda: registry)
+    monkeypatch.setattr(registry(), "_path", [str(folder)])
+    monkeypatch.setattr(registry(), "_plugins", None)
     yield folder
     for module in [name for name in sys.modules if name.startswith("plug_")]:
         del sys.modules[module]

@@ -45,8 +45,8 @@ def test_a_name_of_two_kinds_shows_both(lot: Callable, site: Path) -> None:
     done = lot("show", "calm")
     attention, loss = done.out.split("\ncalm  loss of")
     assert "Calm attention." in attention
-    assert "needs     phase, which calm (attention) gives" in loss
-    assert "needs     storm, which nothing that is installed gives" in loss
+    assert "needs     phase (given by calm)" in loss
+    assert "needs     storm (given by nothing that is installed)" in loss
     assert "weight    0.25, unless --set losses.calm.weight=..." in loss
     assert "contains  cross_entropy, so that it takes their place" in loss
 

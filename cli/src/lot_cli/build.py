@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from lot.discovery import normalise
+from lot.errors import BadInput
+from lot.registry import registry
 from lot_cli.names import ComponentName
 
 
@@ -11,10 +14,6 @@ from lot_cli.names import ComponentName
 @click.argument("name", type=ComponentName("kernel"))
 def build(name: str) -> None:
     """Compile the kernels NAME: those of that name, or all of the plugin or distribution of that name."""
-    from lot.discovery import normalise
-    from lot.errors import BadInput
-    from lot.registry import registry
-
     reg = registry()
     wanted = normalise(name)
     whole = [p for p in reg.plugins() if wanted in (normalise(p.distribution), normalise(p.entry_point))]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
-from lot.component import KINDS
+from lot.component import KINDS, Component
+from lot.discovery import Plugin, normalise
+from lot.errors import BadInput
+from lot.options import describe
+from lot.registry import Registry, registry
 from lot_cli.names import ComponentName
-
-if TYPE_CHECKING:
-    from lot.component import Component
-    from lot.discovery import Plugin
-    from lot.registry import Registry
+from lot_cli.text import BAD, GOOD, WARN, wrapped
 
 Result = tuple[str, str, str]
 """`ok`, `skip` or `FAIL`; the check; why, when it is not ok."""
@@ -28,8 +27,6 @@ def check(ctx: click.Context, name: str, kind: str | None) -> None:
 
     Exits with 1 when a check fails.
     """
-    from lot.registry import registry
-
     reg = registry()
     whole, components = _wanted(reg, name, kind)
     counts = {"ok": 0, "skip": 0, "FAIL": 0}
@@ -55,8 +52,6 @@ def check(ctx: click.Context, name: str, kind: str | None) -> None:
 
 def _wanted(reg: Registry, name: str, kind: str | None) -> tuple[list[Plugin], list[Component]]:
     """The plugins of the distribution or module `name`, and the components to check: theirs, and those of that name."""
-    from lot.discovery import normalise
-
     wanted = normalise(name)
     whole = [
         plugin
@@ -83,8 +78,6 @@ def _check_plugin(plugin: Plugin) -> Iterator[Result]:
 
 def _check_description(component: Component) -> Iterator[Result]:
     """What `lot show` needs."""
-    from lot.options import describe
-
     missing = [name for name in ("summary", "reference") if not getattr(component, name).strip()]
     missing += [f"help of option {option.name}" for option in describe(component.config) if not option.help.strip()]
     yield ("FAIL", "description", f"{', '.join(missing)}: missing") if missing else ("ok", "description", "")
@@ -105,8 +98,6 @@ def _check_behaviour(component: Component) -> Iterator[Result]:
 
 def _check_kernel(component: Component) -> Iterator[Result]:
     """That a kernel says in one line how it is."""
-    from lot.errors import BadInput
-
     try:
         status = component.create(component.configure()).status()
     except BadInput as error:
@@ -117,8 +108,6 @@ def _check_kernel(component: Component) -> Iterator[Result]:
 
 
 def _print_result(status: str, what: str, why: str) -> None:
-    from lot_cli.text import BAD, GOOD, WARN, wrapped
-
     style = {"ok": GOOD, "skip": WARN, "FAIL": BAD}[status]
     click.echo(f"  {click.style(f'{status:4}', **style)}  {what}")
     for paragraph in why.splitlines():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot.registry import Registry, registry
 from lot_cli.lazy import LazyGroup
+from lot_cli.text import BAD, BOLD, DIM, NAME, PLAIN, columns, wrapped
 
 if TYPE_CHECKING:
     from lot.discovery import Plugin
-    from lot.registry import Registry
 
 COMMANDS = {
     "new": ("lot_cli.scaffold:new", "Write a complete package with a component of yours."),
@@ -28,12 +30,8 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
     """List the installed plugins with their components, and those that are broken with their error."""
     if ctx.invoked_subcommand is not None:
         return
-    from lot.registry import registry
-
     reg = registry()
     if as_json:
-        import json
-
         click.echo(json.dumps({"plugins": [plugin_facts(plugin, reg) for plugin in reg.plugins()]}, indent=2))
         return
     for line in _listing(reg.plugins(), reg):
@@ -58,8 +56,6 @@ def plugin_facts(plugin: Plugin, reg: Registry) -> dict[str, Any]:
 
 def _listing(found: Sequence[Plugin], reg: Registry) -> Iterator[str]:
     """The plugins for people: a heading each, its components in the order of kinds, its failure."""
-    from lot_cli.text import BAD, BOLD, DIM, NAME, PLAIN, columns, wrapped
-
     if not found:
         yield "no plugin is installed, not even lot-core: pip install lot-core"
         return

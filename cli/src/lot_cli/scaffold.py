@@ -18,6 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+import lot
+from lot.errors import BadInput
+from lot.firstparty import home_of
+from lot.registry import registry
+
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
@@ -74,8 +79,6 @@ _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 @click.option("--kind", type=click.Choice(list(TEMPLATES)), default="attention", show_default=True)
 def new(name: str, kind: str) -> None:
     """Write the package NAME (my-waves) into a new folder of that name: it installs, passes its tests, and trains."""
-    from lot.errors import BadInput
-
     package = package_name(name, kind)
     target = Path(name)
     if os.path.lexists(target):
@@ -96,10 +99,6 @@ def new(name: str, kind: str) -> None:
 
 def package_name(name: str, kind: str) -> str:
     """The module (and component) of the distribution `name`. Raises BadInput for a name that cannot be one of each."""
-    from lot.errors import BadInput
-    from lot.firstparty import home_of
-    from lot.registry import registry
-
     if not _DISTRIBUTION.match(name):
         raise BadInput(
             where="NAME", expected="letters, digits, dots and dashes, a letter first, such as my-waves", got=repr(name)
@@ -118,8 +117,6 @@ def package_name(name: str, kind: str) -> str:
 
 def write_package(target: Path, kind: str, package: str) -> None:
     """Write the package of a template into the folder `target`, which must not exist: all of it, or nothing."""
-    import lot
-
     template = TEMPLATES[kind]
     command = template.command.format(name=package)
     values = {

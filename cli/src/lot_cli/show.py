@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 import click
 
-from lot.component import KINDS
+from lot.component import KINDS, Component
+from lot.errors import BadInput
+from lot.options import OptionInfo, describe
+from lot.registry import Registry, registry
 from lot_cli.names import ComponentName
-
-if TYPE_CHECKING:
-    from lot.component import Component
-    from lot.options import OptionInfo
-    from lot.registry import Registry
+from lot_cli.text import BOLD, DIM, GOOD, NAME, PLAIN, columns, wrapped
 
 TABLES = {
     "attention": "attn",
@@ -35,14 +36,10 @@ FLAGS = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", 
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def show(name: str, kind: str | None, example: bool, as_json: bool) -> None:
     """Show the component NAME: what it is, where it comes from, every option, and its signals."""
-    from lot.registry import registry
-
     reg = registry()
     found = reg.find(name) if kind is None else [reg.get(kind, name)]
     examples = _examples(name, found) if example else {}
     if as_json:
-        import json
-
         facts = [component_facts(item, reg) for item in found]
         for item, each in zip(found, facts, strict=True):
             if item in examples:
@@ -60,8 +57,6 @@ def show(name: str, kind: str | None, example: bool, as_json: bool) -> None:
 
 def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
     """A component as plain data. `weight`, `replaces`, `every` and `watch` are there for the kinds that have them."""
-    from lot.options import describe
-
     facts: dict[str, Any] = {
         "name": component.name,
         "use": reg.name_of(component),
@@ -97,7 +92,6 @@ def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
 def _page(component: Component, reg: Registry) -> Iterator[str]:
     """A component for people."""
     from lot.options import describe
-    from lot_cli.text import BOLD, DIM, NAME, PLAIN, columns, wrapped
 
     owner = f"{component.kind} of {component.distribution} {_version(component, reg)}"
     yield f"{click.style(reg.name_of(component), **BOLD)}  {click.style(owner, **DIM)}"
@@ -123,8 +117,8 @@ def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> It
     if component.emits:
         yield "emits", ", ".join(sorted(component.emits))
     for signal in sorted(component.needs):
-        givers = [f"{reg.name_of(giver)} ({giver.kind})" for giver in _givers(signal, reg)]
-        yield "needs", f"{signal}, which {', '.join(givers) or 'nothing that is installed'} gives"
+        givers = [reg.name_of(giver) for giver in _givers(signal, reg)]
+        yield "needs", f"{signal} (given by {', '.join(givers) or 'nothing that is installed'})"
     if component.kind == "loss":
         yield "weight", f"{component.weight:g}, unless --set losses.{component.name}.weight=... or .schedule=..."
         if component.replaces:
@@ -160,8 +154,6 @@ def _default(option: OptionInfo) -> str:
     """The default as the command line would take it."""
     if option.required:
         return "required"
-    import json
-
     value = _plain(option.default)
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -172,8 +164,6 @@ def _type(option: OptionInfo) -> str:
 
 def _plain(value: Any) -> Any:
     """A default as JSON has it."""
-    import attrs
-
     if attrs.has(type(value)):
         return _plain(attrs.asdict(value))
     if isinstance(value, dict):
@@ -189,8 +179,6 @@ def _version(component: Component, reg: Registry) -> str:
 
 def _examples(name: str, found: list[Component]) -> dict[Component, str]:
     """An example of each task among `found`: of seed 0, and the same every time. Imports torch."""
-    from lot.errors import BadInput
-
     tasks = [item for item in found if item.kind == "task"]
     if not tasks:
         kinds = " and ".join(item.kind for item in found)
@@ -202,8 +190,6 @@ def _examples(name: str, found: list[Component]) -> dict[Component, str]:
 
 def _colour_example(text: str) -> str:
     """An example, input and target in a colour each; labels and positions that are not scored (`.`) are dim."""
-    from lot_cli.text import BOLD, DIM, GOOD, NAME
-
     styles = {"input": NAME, "target": GOOD}
     lines = ["", click.style("example", **BOLD)]
     for line in text.splitlines():

@@ -25,7 +25,7 @@ def chance_order(n: int) -> float:
 
 
 def circular_mean(theta: Tensor, dim: int = -1) -> Tensor:
-    """The direction of the mean vector over `dim`, in (-pi, pi]."""
+    """The direction of the mean vector over `dim`, in [-pi, pi]."""
     theta = theta.to(torch.promote_types(theta.dtype, torch.float32))
     return torch.atan2(theta.sin().mean(dim), theta.cos().mean(dim))
 
@@ -36,5 +36,5 @@ def circular_variance(theta: Tensor, dim: int = -1) -> Tensor:
 
 
 def wrap(theta: Tensor) -> Tensor:
-    """The same angles in (-pi, pi]."""
+    """The same angles in (-pi, pi] (to rounding)."""
     return math.pi - torch.remainder(math.pi - theta, 2 * math.pi)

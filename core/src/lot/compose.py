@@ -21,17 +21,23 @@ TRUNK_SIGNALS = frozenset({"hidden"})
 class Objective:
     """The sum of all loss terms, each under its weight and schedule.
 
-    needs: the signals that the terms and their schedules read; a term whose weight is 0 for ever needs nothing.
+    want: the signals that the terms and their schedules read, the optional ones as far as they are among `given`. A term
+    whose weight is 0 for ever wants nothing.
     """
 
-    def __init__(self, losses: Mapping[str, ChosenLoss]) -> None:
+    def __init__(self, losses: Mapping[str, ChosenLoss], given: frozenset[str]) -> None:
         self.losses: dict[str, tuple[ChosenLoss, Loss]] = {}
         for name, chosen in losses.items():
             if chosen.weight or chosen.schedule is not None:
                 self.losses[name] = (chosen, _create(f"losses.{name}", chosen))
-        self.needs: frozenset[str] = frozenset()
-        for chosen, loss in self.losses.values():
-            self.needs |= loss.needs | (chosen.schedule.needs if chosen.schedule else frozenset())
+        self.want: frozenset[str] = frozenset()
+        for name in self.losses:
+            self.want |= self.needs(name) | (self.losses[name][1].optional & given)
+
+    def needs(self, name: str) -> frozenset[str]:
+        """The signals without which the loss `name` or its schedule cannot be computed."""
+        chosen, loss = self.losses[name]
+        return loss.needs | (chosen.schedule.needs if chosen.schedule else frozenset())
 
     def __call__(self, output: Output, batch: Batch, ctx: Context, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum () and every term () by name, before its weight."""
@@ -88,18 +94,17 @@ class Composition:
 
 def compose(config: Config) -> Composition:
     """The parts of the run that `config` describes. Raises BadInput for what does not fit."""
-    objective = Objective(config.losses)
+    objective = Objective(config.losses, signals_given(config))
     diagnostics = {
         name: (chosen, _create(f"diagnostics.{name}", chosen)) for name, chosen in config.diagnostics.items()
     }
-    for name, (chosen, loss) in objective.losses.items():
-        needs = loss.needs | (chosen.schedule.needs if chosen.schedule else frozenset())
-        _check_signals(config, f"loss {name}", needs)
+    for name in objective.losses:
+        _check_signals(config, f"loss {name}", objective.needs(name))
     for name, (_, diagnostic) in diagnostics.items():
         _check_signals(config, f"diagnostic {name}", diagnostic.needs)
     task = build_task(config)
     model = build_model(config, task)
-    model.set_want(objective.needs)
+    model.set_want(objective.want)
     return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
 
 
@@ -110,20 +115,24 @@ def _create(path: str, chosen: Any) -> Any:
         raise error.under(path) from None
 
 
+def signals_given(config: Config) -> frozenset[str]:
+    """The signals that some part of this model can give."""
+    given = TRUNK_SIGNALS | config.embed.component.emits
+    for layer in range(config.model.layers):
+        given |= config.attention_of(layer).component.emits
+    return given
+
+
 def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
     """Refuse a signal that no part of this model gives."""
-    attentions = {config.attention_of(layer).name: config.attention_of(layer) for layer in range(config.model.layers)}
-    given = TRUNK_SIGNALS | config.embed.component.emits
-    for chosen in attentions.values():
-        given |= chosen.component.emits
-    for signal in sorted(needs - given):
+    for signal in sorted(needs - signals_given(config)):
         givers = [
             f"{kind} {component.name}"
             for kind in ("attention", "embedding")
             for component in registry().components(kind)
             if signal in component.emits
         ]
-        names = " and ".join(sorted(attentions))
+        names = " and ".join(sorted({config.attention_of(layer).name for layer in range(config.model.layers)}))
         hint = f"given by {', '.join(givers)}" if givers else "nothing that is installed gives it"
         raise BadInput(
             f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none",

@@ -189,9 +189,11 @@ class Loss(abc.ABC):
     """Named terms of the objective; the engine applies weight and schedule and logs each term.
 
     needs: signals that `output.signals` must hold when this loss is called.
+    optional: signals that it uses where the model gives them; it says in its description what it does without.
     """
 
     needs: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
 
     @abc.abstractmethod
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -233,7 +235,10 @@ class Diagnostic(abc.ABC):
 
     @abc.abstractmethod
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """Values by name. Scalars go to the log; everything else becomes a snapshot file."""
+        """Values by name. Scalars, which are finite, go to the log; everything becomes a snapshot file.
+
+        An array may hold NaN where there is nothing to measure.
+        """
 
     def draw(self, records: list[Record]) -> Figure | None:
         """A matplotlib figure of the records of a run (oldest first), or None where there is nothing to draw."""

@@ -18,6 +18,7 @@ import pluggy
 
 from lot import hookspecs
 from lot.component import Component
+from lot.imports import collector_paused
 
 GROUP = "lot"
 CORE = "lot-core"
@@ -52,7 +53,8 @@ def discover(path: Sequence[str] | None = None) -> tuple[Plugin, ...]:
     """
     core = _find(CORE, path)
     version = None if core is None else core.version  # None: the core runs from a bare source tree
-    return tuple(plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
+    with collector_paused():
+        return tuple(plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
 
 
 def _search(name: str | None, path: Sequence[str] | None) -> Iterator[metadata.Distribution]:

@@ -73,8 +73,10 @@ class Rotary(nn.Module):
         self.register_buffer("sin", angle.sin().float(), persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """x (..., T, width) turned; same dtype as x."""
+        """x (..., T, width) turned; same dtype as x. Raises BadInput beyond `max_len`."""
         end = start + x.shape[-2]
+        if end > self.cos.shape[0]:
+            raise BadInput(f"rotary positions reach to {self.cos.shape[0]}; position {end - 1} was given")
         cos, sin = self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype)  # type: ignore[index]
         a, b = x.chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
@@ -116,6 +118,8 @@ def attend(
     padded to one width, a multiple of 8, since fused kernels on CPU want equal widths. Under bfloat16 the spare
     channels carry the rounding error of the features (a high and a low part), which keeps a score bias accurate.
     """
+    if (query_features is None) != (key_features is None):
+        raise ValueError("query_features and key_features go together; one of them is None")
     d = q.shape[-1]
     scale = 1.0 / math.sqrt(d)
     if query_features is not None and key_features is not None:
@@ -191,6 +195,8 @@ class KeyValueCache:
         if end > self.k.shape[-2]:
             raise BadInput(f"the decoding cache holds {self.k.shape[-2]} tokens; {end} were given")
         self.k[:, :, start:end], self.v[:, :, start:end] = k.to(self.k.dtype), v.to(self.v.dtype)
+        if (self.features is None) != (features is None):
+            raise ValueError("a cache that was made with key features takes them with every token, and no other does")
         if self.features is not None and features is not None:
             self.features[:, :, start:end] = features.to(self.features.dtype)
         if padding is not None and self.padding is None:

@@ -117,7 +117,8 @@ def type_name(hint: Any) -> str:
         return " or ".join(type_name(arg) for arg in args)
     if origin in (tuple, list):
         if origin is tuple and Ellipsis not in args:
-            return f"list of {len(args)} {type_name(args[0])}"
+            kinds = dict.fromkeys(type_name(arg) for arg in args)
+            return f"list of {len(args)} {' and '.join(kinds)}"
         return f"list of {type_name(args[0])}"
     if hint is dict or origin is dict:
         return "table"

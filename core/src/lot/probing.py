@@ -32,7 +32,7 @@ def measure(
     def gradients() -> dict[str, Tensor]:
         """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
         named = {key: p for key, p in model.named_parameters() if p.requires_grad}
-        with torch.enable_grad(), evaluating(model, objective.needs), autocast(device, precision):
+        with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
             total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
             found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
         return {key: g for key, g in zip(named, found, strict=True) if g is not None}

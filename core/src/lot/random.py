@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 def derive(seed: int, *purpose: str | int) -> int:
     """A 64-bit key for (seed, purpose): equal on every machine, independent between purposes."""
-    text = repr((int(seed), *purpose)).encode()
+    parts = [part if isinstance(part, str) else operator.index(part) for part in (seed, *purpose)]
+    text = repr(tuple(parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
@@ -44,15 +47,21 @@ def isolated(seed: int, *purpose: str | int) -> Iterator[None]:
         yield
 
 
-def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) -> np.ndarray:
-    """Positions of `indices` (int64, each in [0, size)) in a keyed permutation of range(size), without storing it.
+STORED = 1 << 16
+"""The largest permutation that is simply stored."""
 
-    A four-round Feistel network over the next even number of bits, walked until it lands inside (Black and Rogaway,
-    "Ciphers with arbitrary finite domains", 2002): every index has its own image.
+
+def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) -> np.ndarray:
+    """Positions of `indices` (int64, each in [0, size)) in a keyed permutation of range(size).
+
+    Beyond `STORED` nothing is stored: a four-round Feistel network over the next even number of bits, walked until it
+    lands inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Every index has its own image.
     """
     if size < 1:
         raise ValueError(f"size: expected a number >= 1, got {size}")
-    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    if size <= STORED:
+        return _stored_permutation(size, derive(seed, *purpose, "order"))[indices]
+    half = ((size - 1).bit_length() + 1) // 2
     mask = np.uint64((1 << half) - 1)
     shift = np.uint64(half)
     keys = [np.uint64(derive(seed, *purpose, "feistel", i)) for i in range(4)]
@@ -65,6 +74,11 @@ def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) 
         value[outside] = (left << shift) | right
         outside = value >= np.uint64(size)
     return value.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=8)
+def _stored_permutation(size: int, key: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=key)).permutation(size)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

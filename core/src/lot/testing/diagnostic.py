@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lot.component import Component
-from lot.config import ModelConfig
-from lot.contracts import Batch, Context, Diagnostic, Dims, Output, Probe, Record
-from lot.loss import CrossEntropy
-from lot.model import Decoder
-from lot.plugin import CrossEntropyConfig, lot_attention, lot_embeddings
-from lot.random import initialise, isolated, torch_generator
-from lot.registry import registry
-from lot.testing.case import Case, CheckFunction, perturb
+from lot.contracts import Batch, Diagnostic, Output, Record
+from lot.random import isolated
+from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import KitFailure, NotApplicable, require, require_finite
 from lot.testing.generators import untouched_generators
-from lot.testing.next_token import NextToken
-from lot.testing.samples import sample_signals, variants
-
-B, T, V, LAYERS = 4, 16, 23, 3
+from lot.testing.samples import variants
+from lot.testing.scene import Scene, make_scene
 
 
 def _diagnostic(case: Case) -> Diagnostic:
@@ -32,65 +23,6 @@ def _diagnostic(case: Case) -> Diagnostic:
     if not isinstance(diagnostic, Diagnostic):
         raise KitFailure("factory", expected="a lot.contracts.Diagnostic", got=type(diagnostic).__name__)
     return diagnostic
-
-
-@dataclass
-class Scene:
-    """A small model in evaluation mode, and what a diagnostic sees of it."""
-
-    model: Decoder
-    probe: Probe
-
-
-def _scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0) -> Scene:
-    """A perturbed decoder and a probe of it; signals that it does not give are made up."""
-    task = NextToken(V, T)
-
-    def dims(layer: int) -> Dims:
-        return Dims(width=32, heads=4, max_len=T, vocab_size=V, layer=layer, layers=LAYERS)
-
-    attention = case.attention or _giver(case, "attention", needs) or lot_attention()[0]
-    embedding = case.embedding or _giver(case, "embedding", needs) or lot_embeddings()[0]
-    attentions = [attention.build(dims(layer)) for layer in range(LAYERS)]
-    model = Decoder(embedding.build(dims(0)), attentions, ModelConfig(width=32, heads=4, layers=LAYERS), dims(0))
-    initialise(model, 0)
-    perturb(model)
-    model.eval()
-    batch = task.batch("validation", 0, B)
-    ctx = Context(torch.tensor(step))
-
-    def gradients() -> dict[str, Tensor]:
-        named = dict(model.named_parameters())
-        with torch.enable_grad():
-            loss = CrossEntropy(CrossEntropyConfig())(model(batch.inputs, ctx), batch, ctx)["cross_entropy"]
-            found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        return {name: g for name, g in zip(named, found, strict=True) if g is not None}
-
-    with torch.no_grad():
-        model.set_want(needs)
-        output = model(batch.inputs, ctx)
-    sizes = {"B": B, "T": T, "D": 32, "H": 4, "V": V, "L+1": LAYERS + 1}
-    missing = sample_signals(case, needs - output.signals.keys(), sizes, variant=variant, spread=1.0)
-    signals = {**output.signals, **_detached(missing)}
-    probe = Probe(
-        model, batch, Output(output.logits, signals), ctx, task, torch_generator(0, "kit", "diagnostic"), gradients
-    )
-    return Scene(model, probe)
-
-
-def _giver(case: Case, kind: str, needs: frozenset[str]) -> Component | None:
-    """What the diagnostic's own plugin has that gives the most of its needs, or None where that is nothing."""
-    if not case.component.distribution:
-        return None
-    own = [c for c in registry().components(kind) if c.distribution == case.component.distribution and c.emits & needs]
-    return max(own, key=lambda c: len(c.emits & needs), default=None)
-
-
-def _detached(signals: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {layer: v.detach() for layer, v in value.items()} if isinstance(value, dict) else value.detach()
-        for name, value in signals.items()
-    }
 
 
 def _measure(diagnostic: Diagnostic, scene: Scene) -> dict[str, Tensor]:
@@ -117,7 +49,8 @@ def _measure(diagnostic: Diagnostic, scene: Scene) -> dict[str, Tensor]:
 def _records(case: Case, diagnostic: Diagnostic, *, variant: int = 0) -> list[Record]:
     steps = (0, 50, 100)
     return [
-        Record(step, _measure(diagnostic, _scene(case, diagnostic.needs, variant=variant, step=step))) for step in steps
+        Record(step, _measure(diagnostic, make_scene(case, diagnostic.needs, variant=variant, step=step)))
+        for step in steps
     ]
 
 
@@ -181,7 +114,7 @@ def _require_same(got: Tensor, expected: Tensor, what: str, *, cause: str = "") 
 def needs(case: Case) -> None:
     """The signals in `needs` are enough, and each is read."""
     diagnostic = _diagnostic(case)
-    scene = _scene(case, diagnostic.needs)
+    scene = make_scene(case, diagnostic.needs)
     signals = _Watched(scene.probe.output.signals)
     scene.probe.output = Output(scene.probe.output.logits, signals)
     _measure(diagnostic, scene)
@@ -222,7 +155,7 @@ class _Watched(dict[str, Any]):
 def harmless(case: Case) -> None:
     """measure leaves weights, gradients, modes, wanted signals, hooks, batch and global generators as they were."""
     diagnostic = _diagnostic(case)
-    scene = _scene(case, diagnostic.needs)
+    scene = make_scene(case, diagnostic.needs)
     model, probe = scene.model, scene.probe
     for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, 0.5) if i % 2 else None
@@ -276,9 +209,9 @@ def _unchanged(a: Any, b: Any) -> bool:
 def determinism(case: Case) -> None:
     """Equal probes give equal bits: by the same object again, and by a fresh one."""
     diagnostic = _diagnostic(case)
-    first = _measure(diagnostic, _scene(case, diagnostic.needs))
+    first = _measure(diagnostic, make_scene(case, diagnostic.needs))
     for other in (diagnostic, _diagnostic(case)):
-        again = _measure(other, _scene(case, diagnostic.needs))
+        again = _measure(other, make_scene(case, diagnostic.needs))
         for name, value in first.items():
             _require_same(
                 again[name],

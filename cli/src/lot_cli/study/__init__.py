@@ -1,0 +1,1 @@
+"""Studies: arms x seeds on one task, compared fairly, judged in pairs, and reported."""
