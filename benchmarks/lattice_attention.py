@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from lot_cli.benchmark import Case
 
 import lot
+from lot_cli.benchmark import Case
 
 HEADS, WIDTH, LENGTH = 4, 256, 4096
 

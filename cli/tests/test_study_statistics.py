@@ -44,7 +44,9 @@ def test_a_planted_effect_is_found_with_the_power_of_theory(pairs: int, effect: 
     found = (st.sign_flip_test(simulate(17 + pairs, pairs, effect)) <= ALPHA).mean()
     critical = stats.t.ppf(1 - ALPHA / 2, pairs - 1)
     power = stats.nct.sf(critical, pairs - 1, effect * np.sqrt(pairs))  # of the t test, on differences of deviation 1
-    assert found == pytest.approx(power, abs=rate_error(power) + 0.05)  # levels of a discrete test are a little below 0.05
+    assert found == pytest.approx(
+        power, abs=rate_error(power) + 0.05
+    )  # levels of a discrete test are a little below 0.05
 
 
 @pytest.mark.parametrize("pairs", [2, 5, 8])

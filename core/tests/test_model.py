@@ -43,7 +43,7 @@ def test_initial_values_are_keyed_by_name() -> None:
         # The scale of residual outputs depends on the depth; their direction does not.
         for name in shared:
             a, b = base[name], changed[name]
-            scale = 1.0 if not a.any() else float((b.norm() / a.norm()))
+            scale = 1.0 if not a.any() else float(b.norm() / a.norm())
             torch.testing.assert_close(a * scale, b)
     again, seeded = build_model(toy_config()).state_dict(), build_model(toy_config("seed=1")).state_dict()
     assert all(torch.equal(base[name], again[name]) for name in base)

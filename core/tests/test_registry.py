@@ -14,6 +14,7 @@ import lot
 from lot.component import KINDS, Component
 from lot.discovery import normalise
 from lot.errors import BadInput, PluginError
+from lot.firstparty import first_party
 from lot.hookspecs import HOOKS
 from lot.registry import Registry, registry
 
@@ -264,6 +265,13 @@ def test_an_unknown_distribution(site: Site) -> None:
     assert told.startswith(
         "unknown attention 'lot-core2:vanilla'; no plugin is called 'lot-core2'; did you mean 'vanilla'?"
     )
+
+
+def test_the_table_of_first_party_components_is_up_to_date() -> None:
+    ours = {home for kind in KINDS for home in first_party(kind).values()}
+    installed = [item for plugin in Registry().plugins() for item in plugin.components if item.distribution in ours]
+    missing = [f"{item.kind} {item.name}" for item in installed if first_party(item.kind).get(item.name) is None]
+    assert missing == [], "add them to lot/firstparty.py"
 
 
 def test_nothing_installed(site: Site) -> None:

@@ -30,11 +30,8 @@ class LazyGroup(click.Group):
         """The command of this name, imported now, or None."""
         if cmd_name not in self.table:
             return None
-        from lot.imports import collector_paused
-
         module, _, attribute = self.table[cmd_name][0].partition(":")
-        with collector_paused():
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def resolve_command(

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
 @click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
 @click.option("--animate", is_flag=True, help="Also the animations (GIF) of the diagnostics that have one.")
-@click.option(
-    "--smooth", type=click.IntRange(min=1), default=5, show_default=True, help="Rows in the running mean of curves."
-)
-def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, smooth: int) -> None:
+@click.option("--smooth", type=click.IntRange(min=1), help="Rows in the running mean of curves; default: one in 50.")
+def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, smooth: int | None) -> None:
     """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
     from lot.config import load_config
     from lot.errors import BadInput
@@ -66,7 +64,7 @@ def _save(figure: Figure | None, path: Path, name: str) -> None:
     click.echo(f"{name}: {path}")
 
 
-def draw_curves(rows: list[dict[str, Any]], run: Path, window: int) -> Figure | None:
+def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
     """The objective's terms over training (faint: as logged; strong: running mean), and the validation metrics."""
     from lot.figure import new_figure, smooth
 
@@ -74,6 +72,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int) -> Figure | 
     validation = [row for row in rows if row.get("split") == "validation"]
     if not train:
         return None
+    window = max(1, len(train) // 50) if window is None else window
     hidden = {"step", "split", "lr", "grad_norm"}
     terms = [key for key in train[0] if key not in hidden]
     if len(terms) == 2:  # the objective is its only term
@@ -86,12 +85,16 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int) -> Figure | 
         points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
         steps, values = [step for step, _ in points], [value for _, value in points]
         color = "black" if term == "loss" else f"C{index - 1}"
-        axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
+        if window > 1:
+            axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
         axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}")
     points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
     if points:
         axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
     axes[0].set(title="Loss", xlabel="step", ylabel="nats a scored token")
+    low, high = axes[0].dataLim.intervaly
+    if low > 0 and high > 30 * low:
+        axes[0].set_yscale("log")
     axes[0].legend(fontsize=8)
     if bounded:
         for key in bounded:

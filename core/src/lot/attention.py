@@ -35,6 +35,10 @@ class Vanilla(Attention):
             signals["attention"] = attention_weights(q, k, causal=self.causal, padding=ctx.padding)
         return self.heads.merge(y), signals
 
+    def can_decode(self) -> bool:
+        """Whether this module decodes with a cache: only when causal."""
+        return self.causal
+
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
         """An empty cache of keys and values. Raises BadInput when not causal."""
         if not self.causal:

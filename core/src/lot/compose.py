@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lot.circular import order_parameter
@@ -67,12 +68,9 @@ def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
 
 
 def mean_order(phases: Mapping[int, Tensor]) -> Tensor:
-    """R () averaged over batch, positions and layers: over heads of (B, H, T), over heads and oscillators of (B, H, T, O)."""
-    orders = [
-        order_parameter(phase if phase.dim() == 3 else phase.transpose(2, 3).flatten(1, 2), dim=1).mean()
-        for phase in phases.values()
-    ]
-    return sum_terms(dict(enumerate(orders))) / len(orders)  # type: ignore[arg-type]
+    """R () averaged over batch, positions and layers: over the heads of (B, H, T), over each head's oscillators of (B, H, T, O)."""
+    orders = [order_parameter(phase, dim=1 if phase.dim() == 3 else -1).mean() for phase in phases.values()]
+    return torch.stack(orders).mean()
 
 
 @dataclass

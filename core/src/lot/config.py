@@ -56,7 +56,7 @@ class TrainConfig:
     compile: Literal["auto", "on", "off"] = option("auto", help="torch.compile; auto: on a GPU")
     deterministic: bool = option(True, help="the same bits in every run on the same hardware; costs speed on a GPU")
     log_every: int = option(10, ge=1, help="steps a row of the log")
-    eval_every: int = option(100, ge=1, help="steps between evaluations on the validation split")
+    eval_every: int = option(50, ge=1, help="steps between evaluations on the validation split")
     eval_examples: int = option(2048, ge=1, help="validation examples an evaluation, at most")
     save_every: int = option(100, ge=1, help="steps between checkpoints")
     keep: int = option(2, ge=2, help="checkpoints kept beside the best")

@@ -227,11 +227,13 @@ class Record(NamedTuple):
 class Diagnostic(abc.ABC):
     """Measures a model during training and draws what it measured.
 
-    needs: signals of the probe's output. headline: the scalar shown in the progress line, or None.
+    needs: signals of the probe's output. headline: the scalar shown in the progress line, or None. examples: sequences
+    that it wants to see, at most.
     """
 
     needs: frozenset[str] = frozenset()
     headline: str | None = None
+    examples: int = 64
 
     @abc.abstractmethod
     def measure(self, probe: Probe) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ import pluggy
 
 from lot import hookspecs
 from lot.component import Component
-from lot.imports import collector_paused
 
 GROUP = "lot"
 CORE = "lot-core"
@@ -53,8 +52,7 @@ def discover(path: Sequence[str] | None = None) -> tuple[Plugin, ...]:
     """
     core = _find(CORE, path)
     version = None if core is None else core.version  # None: the core runs from a bare source tree
-    with collector_paused():
-        return tuple(plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
+    return tuple(plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
 
 
 def _search(name: str | None, path: Sequence[str] | None) -> Iterator[metadata.Distribution]:
@@ -83,7 +81,7 @@ def _distributions(path: Sequence[str] | None) -> Iterator[metadata.Distribution
 
 def _load_distribution(distribution: metadata.Distribution, core: str | None) -> Iterator[Plugin]:
     described = distribution.metadata  # parsed anew at every access
-    name, version = described["Name"], described["Version"] or "unknown"
+    name, version = described["Name"], (described.get_all("Version") or ["unknown"])[0]
     try:
         entries = sorted(
             (entry for entry in distribution.entry_points if entry.group == GROUP),

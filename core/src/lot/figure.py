@@ -5,6 +5,7 @@ matplotlib comes with the command line; a plugin imports this module inside `dra
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,12 @@ DIVERGING_MAP = "RdBu_r"
 _STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "legend.frameon": False,
     "lines.linewidth": 1.6,
     "figure.dpi": 110,
     "savefig.dpi": 160,
@@ -51,6 +49,9 @@ def new_figure(
         figure = Figure(figsize=size or (4.8 * columns, 3.2 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
+    for axis in axes.flat:  # these two are read from the style when they are called, which is after this context
+        axis.set_title = functools.partial(axis.set_title, loc="left", fontweight="bold")
+        axis.legend = functools.partial(axis.legend, frameon=False)
     return figure, list(axes.flat)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 _COMPONENTS: dict[str, dict[str, str]] = {
     "lot-lattice": {
         "attention": "lattice phase hybrid",
+        "kernel": "lattice",
         "loss": "sync diversity phase_regularization spatial_coherence coherence",
         "diagnostic": "order_parameter lattice_snapshot delimiter_wave coupling attention_entropy phase_snapshots",
     },

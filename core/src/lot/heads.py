@@ -58,6 +58,9 @@ class Projections(nn.Module):
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al., "RoFormer", 2021): pairs of channels turned by position x frequency."""
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, width: int, max_len: int, base: float = 10000.0) -> None:
         super().__init__()
         if width % 2:
@@ -77,7 +80,7 @@ class Rotary(nn.Module):
         end = start + x.shape[-2]
         if end > self.cos.shape[0]:
             raise BadInput(f"rotary positions reach to {self.cos.shape[0]}; position {end - 1} was given")
-        cos, sin = self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype)  # type: ignore[index]
+        cos, sin = self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype)
         a, b = x.chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
@@ -132,7 +135,7 @@ def attend(
     plain = padding is None and (not causal or q_len == k_len)
     mask = None if plain else attention_mask(q_len, k_len, causal, padding, q.device)
     y = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=plain and causal and q_len > 1, dropout_p=dropout, scale=scale
+        q, k, v, attn_mask=mask, is_causal=bool(plain and causal), dropout_p=dropout, scale=scale
     )
     return y[..., :d]
 

@@ -15,16 +15,14 @@ from lot.random import isolated, torch_generator
 if TYPE_CHECKING:
     from lot.compose import Composition
 
-MAX_EXAMPLES = 64
-"""Sequences of the validation batch that a diagnostic sees; always the first ones, so that measurements compare."""
-
 
 def measure(
     composition: Composition, name: str, diagnostic: Diagnostic, step: int, device: torch.device, precision: str
 ) -> dict[str, Tensor]:
     """What `diagnostic` measures at `step`, on the CPU."""
     model, task, objective = composition.model, composition.task, composition.objective
-    size = min(composition.config.train.batch_size, MAX_EXAMPLES)
+    # Always the first sequences of the validation split, so that measurements compare.
+    size = min(composition.config.train.batch_size, diagnostic.examples)
     batch = task.batch("validation", 0, size, device)
     ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
     seed = composition.config.seed

@@ -60,7 +60,8 @@ def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) 
     if size < 1:
         raise ValueError(f"size: expected a number >= 1, got {size}")
     if size <= STORED:
-        return _stored_permutation(size, derive(seed, *purpose, "order"))[indices]
+        images: np.ndarray = _stored_permutation(size, derive(seed, *purpose, "order"))[indices]
+        return images
     half = ((size - 1).bit_length() + 1) // 2
     mask = np.uint64((1 << half) - 1)
     shift = np.uint64(half)

@@ -1,0 +1,62 @@
+"""What an arm costs: operations and memory counted once, time from the logs of its runs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lot.config import Config
+from lot.run_dir import RunDir
+
+
+def count(config: Config, device: str) -> dict[str, Any]:
+    """Floating-point operations of a training token, and on the CPU the peak bytes of a training step's tensors.
+
+    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices, convolutions, attention), over
+    forward and backward of one sequence on the CPU; operators that only a plugin knows count nothing. Memory holds what a
+    step allocates beyond weights and optimizer state; on a GPU the runs record their peak themselves.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lot.compose import compose
+    from lot.contracts import Context
+    from lot_cli.benchmark import peak_bytes
+
+    composition = compose(config)
+    model = composition.model.train()
+
+    def step(size: int) -> int:
+        batch = composition.task.batch("train", 0, size)
+        ctx = Context(padding=batch.padding)
+        total, _ = composition.objective(model(batch.inputs, ctx), batch, ctx, 0)
+        total.backward()  # type: ignore[no-untyped-call]
+        model.zero_grad(set_to_none=True)
+        return batch.inputs.numel()
+
+    with FlopCounterMode(display=False) as counter:
+        tokens = step(1)
+    return {
+        "flops_per_token": counter.get_total_flops() / tokens,
+        "peak_bytes": peak_bytes(lambda: step(config.train.batch_size)) if device == "cpu" else None,
+    }
+
+
+def time_of(runs: Iterable[Path]) -> dict[str, Any]:
+    """Seconds a step (median over all rows of the runs' timing logs but the first of each), tokens/s, and peak GPU memory."""
+    seconds, tokens, peaks = [], [], []
+    for run in runs:
+        before = 0
+        for index, row in enumerate(RunDir(run).rows("timing.jsonl")):
+            steps, before = row["step"] - before, row["step"]
+            if index and steps > 0:  # the first row includes warming up
+                seconds.append(row["seconds"] / steps)
+                tokens.append(row["tokens_per_second"])
+            if "peak_memory_bytes" in row:
+                peaks.append(row["peak_memory_bytes"])
+    return {
+        "seconds_per_step": statistics.median(seconds) if seconds else None,
+        "tokens_per_second": statistics.median(tokens) if tokens else None,
+        "peak_bytes": max(peaks, default=None),
+    }

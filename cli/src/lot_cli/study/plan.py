@@ -1,0 +1,122 @@
+"""From a study to its runs: every arm resolved, the vanilla one found, each run addressed by its content. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Literal
+
+import attrs
+
+from lot.config import Config, load_config
+from lot.errors import BadInput
+from lot_cli.study.file import Study, merge
+
+Purpose = Literal["tune", "report"]
+
+
+@attrs.frozen(kw_only=True)
+class Arm:
+    """An arm: its configuration as a tree, from which a run is made by adding a seed."""
+
+    name: str
+    tree: Mapping[str, Any]
+
+    def config(self, seed: int, changes: Mapping[str, Any] | None = None, *, test: bool = True) -> Config:
+        """The configuration of one run. changes: values by dotted path. Raises BadInput under `arms.NAME`."""
+        overrides = [f"{path}={json.dumps(value)}" for path, value in (changes or {}).items()]
+        overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
+        try:
+            return load_config(self.tree, overrides=overrides)
+        except BadInput as error:
+            raise error.under(f"arms.{self.name}") from None
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run of a study. key: the name of its directory."""
+
+    arm: str
+    seed: int
+    purpose: Purpose
+    config: Config
+    key: str
+
+
+def plan_arms(study: Study) -> list[Arm]:
+    """The arms in the file's order, each one's configuration checked. Raises BadInput for what no fair study can have."""
+    arms = [Arm(name=name, tree=merge(study.base, table or {})) for name, table in study.arms.items()]
+    for arm in arms:
+        if "seed" in arm.tree:
+            raise BadInput(where=f"arms.{arm.name}.seed", expected="no seed in an arm or in base", fix="use seeds:")
+        if "test" in (arm.tree.get("train") or {}):
+            raise BadInput(
+                where=f"arms.{arm.name}.train.test",
+                expected="not to be given",
+                fix="a study tests its final runs, and never a tuning run",
+            )
+        arm.config(0)
+    return arms
+
+
+def find_reference(study: Study, arms: list[Arm]) -> Arm:
+    """The arm that all others are compared with: vanilla attention in every layer. Raises BadInput where there is none."""
+    vanilla = [arm for arm in arms if is_vanilla(arm.config(0))]
+    if not vanilla:
+        raise BadInput(
+            where="arms",
+            expected="one with vanilla attention to compare with",
+            got=", ".join(study.arms),
+            fix="add   vanilla: {attn: {name: vanilla}}",
+        )
+    if study.reference is None:
+        return vanilla[0]
+    for arm in vanilla:
+        if arm.name == study.reference:
+            return arm
+    raise BadInput(
+        where="reference", expected=f"a vanilla arm ({', '.join(a.name for a in vanilla)})", got=repr(study.reference)
+    )
+
+
+def is_vanilla(config: Config) -> bool:
+    """Whether every layer has the core's vanilla attention."""
+    chosen = [config.attention_of(layer).component for layer in range(config.model.layers)]
+    return all(component.name == "vanilla" and component.distribution == "lot-core" for component in chosen)
+
+
+def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, numerics: Mapping[str, Any]) -> Run:
+    """The run of an arm. Only a run that is reported ever sees the test split."""
+    config = arm.config(seed, changes, test=purpose == "report")
+    return Run(arm=arm.name, seed=seed, purpose=purpose, config=config, key=run_key(config, numerics))
+
+
+def numerics(study: Study, device: str) -> dict[str, Any]:
+    """What numbers depend on beside configuration and code. device: its type, such as cpu or cuda."""
+    return {"device": device, "threads": study.threads, "kernels": os.environ.get("LOT_KERNELS", "auto")}
+
+
+def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
+    """The content address of a run: configuration, versions of torch and of every package whose components it uses, numerics."""
+    chosen = [
+        *(config.attention_of(layer) for layer in range(config.model.layers)),
+        *(config.task, config.embed, config.optim),
+        *config.losses.values(),
+        *config.diagnostics.values(),
+    ]
+    packages = sorted({"torch", "lot-core", *(part.component.distribution for part in chosen)})
+    content = {
+        "config": config.to_dict(),
+        "versions": {package: metadata.version(package) for package in packages},
+        "numerics": dict(numerics),
+    }
+    return digest(content)[:16]
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data, as hexadecimal digits; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
