@@ -19,6 +19,8 @@ COMMANDS = {
     "run": ("lot_cli.run:run", "Train a model, evaluate it and record the run."),
     "eval": ("lot_cli.eval:evaluate", "Evaluate the best checkpoint of a run."),
     "plot": ("lot_cli.plot:plot", "Draw a run: learning curves and diagnostics."),
+    "compare": ("lot_cli.study.commands:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
+    "study": ("lot_cli.study.commands:study", "Make a study: arms, seeds, statistics, report."),
     "bench": ("lot_cli.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
     "show": ("lot_cli.show:show", "Show a component: options, source, signals, notes."),
     "plugins": ("lot_cli.plugins:plugins", "List what is installed; write, check and build plugins."),

@@ -84,7 +84,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     for index, term in enumerate(terms):
         points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
         steps, values = [step for step, _ in points], [value for _, value in points]
-        color = "black" if term == "loss" else f"C{index - 1}"
+        color = "black" if term == "loss" else f"C{index}"
         if window > 1:
             axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
         axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}")

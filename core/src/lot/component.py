@@ -80,7 +80,7 @@ class Component:
         module, _, attribute = self.factory.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             owner = self.distribution or "a plugin"
             raise PluginError(
                 f"{owner}: {self.kind} {self.name!r}: {self.factory} did not load ({type(error).__name__}: {error})"

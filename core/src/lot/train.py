@@ -288,7 +288,7 @@ class Trainer:
             folder = checkpoint.folder_of(self.run.checkpoints, best_step)
             load_weights(self.composition.model, checkpoint.load(folder, self.device).model, folder)
         split = "test" if self.settings.test else "validation"
-        metrics = self._measure(split, None)
+        metrics = self._measure(split, None if self.settings.test else self.settings.eval_examples)
         self.report("test", {"step": best_step, "split": split, **metrics})
         if self.team.main:
             self._close()

@@ -43,20 +43,16 @@ def count(config: Config, device: str) -> dict[str, Any]:
     }
 
 
-def time_of(runs: Iterable[Path]) -> dict[str, Any]:
-    """Seconds a step (median over all rows of the runs' timing logs but the first of each), tokens/s, and peak GPU memory."""
-    seconds, tokens, peaks = [], [], []
+def time_of(runs: Iterable[Path], tokens_per_step: int) -> dict[str, Any]:
+    """Tokens/s (median over the rows of the runs' timing logs but the first of each), seconds a step, and peak GPU memory."""
+    speeds, peaks = [], []
     for run in runs:
-        before = 0
-        for index, row in enumerate(RunDir(run).rows("timing.jsonl")):
-            steps, before = row["step"] - before, row["step"]
-            if index and steps > 0:  # the first row includes warming up
-                seconds.append(row["seconds"] / steps)
-                tokens.append(row["tokens_per_second"])
-            if "peak_memory_bytes" in row:
-                peaks.append(row["peak_memory_bytes"])
+        rows = RunDir(run).rows("timing.jsonl")
+        speeds += [row["tokens_per_second"] for row in rows[1:]]  # the first one includes warming up
+        peaks += [row["peak_memory_bytes"] for row in rows if "peak_memory_bytes" in row]
+    speed = statistics.median(speeds) if speeds else None
     return {
-        "seconds_per_step": statistics.median(seconds) if seconds else None,
-        "tokens_per_second": statistics.median(tokens) if tokens else None,
+        "tokens_per_second": speed,
+        "seconds_per_step": None if speed is None else tokens_per_step / speed,
         "peak_bytes": max(peaks, default=None),
     }

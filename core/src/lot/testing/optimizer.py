@@ -58,7 +58,7 @@ class Network(nn.Module):
             for name, p in self.named_parameters():
                 p.copy_(
                     torch.ones_like(p)
-                    if "norm" in name or ".0." in name
+                    if p.dim() == 1
                     else 0.2 * normal(tuple(p.shape), "network", name)
                 )
 
@@ -232,7 +232,7 @@ def learning_rate(case: Case) -> None:
         optimizer, before = _optimizer(case, model), _weights(model)
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
-        for step in range(2):
+        for step in range(3):  # after an even number, a step of fixed size may have led back
             _step(model, optimizer, step)
         if factor == 0.0:
             _require_equal_weights(

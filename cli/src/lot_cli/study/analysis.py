@@ -1,0 +1,166 @@
+"""From the runs of a study to what may be said about its arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+
+from lot.files import read_json
+from lot.run_dir import RunDir
+from lot_cli.study.statistics import (
+    MIN_PAIRS,
+    equivalence_test,
+    holm,
+    mean_interval,
+    sign_flip_test,
+    smallest_p,
+    summarise,
+)
+
+Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged"]
+Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""arm -> metric -> value for each seed; None where the run diverged or the value is not finite."""
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """An arm against the reference in one metric; differences are arm - reference, over the pairs of which both values are there.
+
+    p: exact sign-flip test; p_holm: corrected over all comparisons of the study. effect: Hedges' g_z. margin, p_equivalent
+    (TOST, Holm-corrected over all equivalence tests): None where the study states no margin. diverged: runs of the
+    arm and of the reference that gave no value. The statistics are None where fewer than two pairs are left.
+    """
+
+    arm: str
+    metric: str
+    higher_is_better: bool
+    pairs: int
+    diverged: tuple[int, int]
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    effect: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    margin: float | None = None
+    p_equivalent: float | None = None
+    verdict: Verdict = "no difference shown"
+    negligible: bool = False  # a difference that is shown, and shown to lie within the margin
+
+
+def judge(
+    scores: Scores, reference: str, metrics: Mapping[str, bool], margins: Mapping[str, float], alpha: float
+) -> list[Comparison]:
+    """Every arm but the reference, in every metric (name -> whether higher is better), the arms in the order of `scores`."""
+    raw = [
+        _compare(arm, metric, higher, scores[arm][metric], scores[reference][metric], margins.get(metric))
+        for arm in scores
+        if arm != reference
+        for metric, higher in metrics.items()
+    ]
+    corrected = _correct(_correct(raw, "p", "p_holm"), "p_equivalent", "p_equivalent")
+    return [_decide(comparison, alpha) for comparison in corrected]
+
+
+def _compare(
+    arm: str,
+    metric: str,
+    higher: bool,
+    ours: Sequence[float | None],
+    theirs: Sequence[float | None],
+    margin: float | None,
+) -> Comparison:
+    differences = np.array([a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None])
+    found = Comparison(
+        arm=arm,
+        metric=metric,
+        higher_is_better=higher,
+        pairs=len(differences),
+        diverged=(sum(a is None for a in ours), sum(b is None for b in theirs)),
+        margin=margin,
+    )
+    if len(differences) < 2:
+        return found
+    summary = summarise(differences)
+    return attrs.evolve(
+        found,
+        mean=float(summary.mean),
+        low=float(summary.low),
+        high=float(summary.high),
+        effect=float(summary.effect) if math.isfinite(summary.effect) else None,
+        p=float(sign_flip_test(differences)),
+        p_equivalent=None if margin is None else float(equivalence_test(differences, margin)),
+    )
+
+
+def _correct(comparisons: list[Comparison], source: str, target: str) -> list[Comparison]:
+    tested = [index for index, c in enumerate(comparisons) if getattr(c, source) is not None]
+    adjusted = holm([getattr(comparisons[index], source) for index in tested])
+    for index, p in zip(tested, adjusted, strict=True):
+        comparisons[index] = attrs.evolve(comparisons[index], **{target: float(p)})
+    return comparisons
+
+
+def _decide(c: Comparison, alpha: float) -> Comparison:
+    """The verdict. A diverged run is a result that no mean holds, so it leaves none; few pairs leave none either."""
+    close = c.p_equivalent is not None and c.p_equivalent <= alpha
+    verdict: Verdict
+    if any(c.diverged):
+        verdict = "diverged"
+    elif c.pairs < MIN_PAIRS:
+        verdict = "too few pairs"
+    elif c.p_holm is not None and c.mean is not None and c.p_holm <= alpha:
+        verdict = "better" if (c.mean > 0) == c.higher_is_better else "worse"
+    elif close:
+        verdict = "equivalent"
+    else:
+        verdict = "no difference shown"
+    return attrs.evolve(c, verdict=verdict, negligible=close and verdict in ("better", "worse"))
+
+
+def reachable(seeds: int, comparisons: int, alpha: float) -> dict[str, Any]:
+    """What the number of seeds allows at best: the smallest p, the same after Holm's correction, and whether that suffices."""
+    lowest = smallest_p(seeds)
+    corrected = min(1.0, lowest * comparisons)
+    return {
+        "seeds": seeds,
+        "comparisons": comparisons,
+        "alpha": alpha,
+        "smallest_p": lowest,
+        "smallest_p_holm": corrected,
+        "enough": seeds >= MIN_PAIRS and corrected <= alpha,
+    }
+
+
+def read_scores(run_dir: Path, metrics: Mapping[str, bool]) -> dict[str, float | None]:
+    """The test metrics of a run; None for each of them where the run diverged."""
+    document = read_json(run_dir / "metrics.json")
+    if document is None:
+        return dict.fromkeys(metrics)
+    assert document["split"] == "test", f"{run_dir} was not tested"
+    return {metric: document["metrics"][metric] for metric in metrics}
+
+
+def curve(run_dirs: Sequence[Path], metric: str) -> dict[str, list[float]]:
+    """Validation over training: at each step that two or more runs evaluated, the mean over them and its 95 % t interval."""
+    values: dict[int, list[float]] = {}
+    for run_dir in run_dirs:
+        for row in RunDir(run_dir).rows():
+            if row.get("split") == "validation" and row.get(metric) is not None:
+                values.setdefault(row["step"], []).append(row[metric])
+    points = [(step, *mean_interval(found)) for step, found in sorted(values.items()) if len(found) > 1]
+    columns = zip(*points, strict=True) if points else ([], [], [], [])
+    return {name: [float(x) for x in column] for name, column in zip(("steps", "mean", "low", "high"), columns, strict=True)}
+
+
+def describe(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean of an arm over its seeds, None where no run gave a value, with the 95 % t interval, None where only one did."""
+    finite = [value for value in values if value is not None]
+    if len(finite) < 2:
+        return {"mean": finite[0] if finite else None, "low": None, "high": None}
+    return dict(zip(("mean", "low", "high"), map(float, mean_interval(finite)), strict=True))

@@ -1,0 +1,247 @@
+"""A study from its file to its result: check, tune, run, judge. Read `conduct` top to bottom."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from lot.environment import choose_device
+from lot.errors import BadInput
+from lot.files import read_json, write_json
+from lot_cli.study import cost
+from lot_cli.study.analysis import curve, describe, judge, reachable, read_scores
+from lot_cli.study.fairness import Fairness, choose_metrics, make_fair
+from lot_cli.study.file import Study
+from lot_cli.study.plan import Arm, Purpose, Run, digest, find_reference, make_run, numerics, plan_arms
+from lot_cli.study.registration import compare_with_registration
+from lot_cli.study.runner import Tell, run_all
+from lot_cli.study.tuning import Trial, choose
+from lot_cli.study.worker import Order, Outcome
+
+FORMAT = 1
+"""Of study.json."""
+
+
+def conduct(study: Study, folder: Path, *, jobs: int, device: str, command: str, tell: Tell) -> dict[str, Any]:
+    """Make what has not been made of the study in `folder` and return its result, which is also written to study.json.
+
+    Raises BadInput before anything is spent for a study that cannot be fair or judged, RunFailed where a run failed
+    otherwise than by diverging, Interrupted after a signal; the same call then goes on.
+    """
+    arms = plan_arms(study)
+    reference = find_reference(study, arms)
+    arms, fairness = make_fair(study, arms, reference)
+    metrics = choose_metrics(study, fairness)
+    reach = reachable(len(study.seed_list), (len(arms) - 1) * len(metrics), study.alpha)
+    tell("fairness", {"fairness": fairness, "reachable": reach, "metrics": metrics, "reference": reference.name})
+
+    maker = _Maker(study, folder / "runs", jobs, device, tell)
+    tuned = _tune(study, arms, fairness, maker)
+    runs = [
+        maker.run(arm, seed, tuned[arm.name]["values"], "report") for seed in study.seed_list for arm in arms
+    ]  # seed by seed, so that an interrupted study has pairs
+    outcomes = maker.make(runs)
+
+    scores = {
+        arm.name: _columns([read_scores(maker.runs / run.key, metrics) for run in runs if run.arm == arm.name], metrics)
+        for arm in arms
+    }
+    comparisons = judge(scores, reference.name, metrics, study.equivalence, study.alpha)
+    document = {
+        "format": FORMAT,
+        "name": study.name,
+        "question": study.question,
+        "study": study.to_dict(),
+        "digest": digest(study.to_dict()),
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "reference": reference.name,
+        "metrics": metrics,
+        "seeds": study.seed_list,
+        "fairness": _fairness(fairness),
+        "statistics": reach,
+        "arms": {
+            arm.name: {
+                "config": runs_of[0].config.to_dict(),
+                "scores": scores[arm.name],
+                "summary": {metric: describe(scores[arm.name][metric]) for metric in metrics},
+                "curves": {m: curve([maker.runs / run.key for run in runs_of], m) for m in metrics},
+                "cost": _cost(maker, runs_of, fairness),
+                "tuned": tuned[arm.name],
+            }
+            for arm in arms
+            for runs_of in [[run for run in runs if run.arm == arm.name]]
+        },
+        "runs": [_run_row(run, outcomes[run.key], maker.runs) for run in runs],
+        "comparisons": [attrs.asdict(comparison) for comparison in comparisons],
+        "claims": [_claim(claim, scores, metrics, maker, runs) for claim in study.to_dict()["claims"]],
+        "registration": compare_with_registration(study, folder),
+        "environment": _first_record(runs, maker.runs).get("environment"),
+    }
+    document["warnings"] = _warnings(study, document, fairness, maker, runs)
+    write_json(folder / "study.json", document)
+    return document
+
+
+class _Maker:
+    """Makes runs under one folder, with the same numerics for all."""
+
+    def __init__(self, study: Study, runs: Path, jobs: int, device: str, tell: Tell) -> None:
+        chosen = choose_device(device)
+        self.study, self.runs, self.jobs, self.tell = study, runs, jobs, tell
+        self.device = device if device != "auto" else chosen.type
+        self.kind = chosen.type
+        self.numerics = numerics(study, chosen.type)
+        # Processes share the GPUs out among them, unless one is named.
+        self.gpus = torch.cuda.device_count() if self.device == "cuda" else 0
+
+    def run(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
+        """A run, addressed."""
+        return make_run(arm, seed, changes, purpose, self.numerics)
+
+    def make(self, runs: Sequence[Run]) -> dict[str, Outcome]:
+        """Outcomes by key."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        orders = [
+            Order(
+                key=run.key,
+                label=f"{run.arm}, seed {run.seed}" + (" (tuning)" if run.purpose == "tune" else ""),
+                config=run.config.to_dict(),
+                run_dir=self.runs / run.key,
+                may_test=run.purpose == "report",
+                threads=self.study.threads,
+                device=self.device,
+            )
+            for run in runs
+        ]
+        return run_all(orders, self.jobs, self.gpus, self.tell)
+
+
+def _tune(study: Study, arms: list[Arm], fairness: Fairness, maker: _Maker) -> dict[str, dict[str, Any]]:
+    """For every arm the chosen values by path, and the table of trials; nothing and none where nothing is tuned."""
+    if not study.tune:
+        return {arm.name: {"values": {}, "trials": []} for arm in arms}
+    higher = fairness.metrics[fairness.primary]
+    if higher is None:
+        raise BadInput(f"the task does not say whether higher {fairness.primary} is better", where="tune")
+    trials: dict[str, list[Trial]] = {
+        arm.name: [
+            (values, [maker.run(arm, seed, values, "tune") for seed in study.tuning_seeds]) for values in study.trials()
+        ]
+        for arm in arms
+    }
+    outcomes = maker.make([run for table in trials.values() for _, tried in table for run in tried])
+    tuned = {}
+    for arm in arms:
+        values, rows = choose(trials[arm.name], outcomes, maker.runs, fairness.primary, higher)
+        tuned[arm.name] = {"values": values, "trials": rows}
+        maker.tell("tuned", {"arm": arm.name, "values": values})
+    return tuned
+
+
+def _columns(rows: list[dict[str, float | None]], metrics: Mapping[str, bool]) -> dict[str, list[float | None]]:
+    return {metric: [row[metric] for row in rows] for metric in metrics}
+
+
+def _cost(maker: _Maker, runs: list[Run], fairness: Fairness) -> dict[str, Any]:
+    """Counted once for an arm and kept beside its first run; time and GPU memory as its runs logged them."""
+    kept = maker.runs / f"{runs[0].key}.cost.json"
+    counted = read_json(kept)
+    if counted is None:
+        counted = cost.count(runs[0].config, maker.kind)
+        write_json(kept, counted)
+    timed = cost.time_of([maker.runs / run.key for run in runs], fairness.budget["tokens_per_step"])
+    peak = timed["peak_bytes"] if timed["peak_bytes"] is not None else counted["peak_bytes"]
+    return {**counted, **timed, "peak_bytes": peak}
+
+
+def _fairness(found: Fairness) -> dict[str, Any]:
+    return {
+        "fair": not found.reasons,
+        "reasons": found.reasons,
+        "asked": [asdict(asked) for asked in found.asked],
+        "matched": [{**asdict(matched), "difference": matched.difference} for matched in found.matched],
+        "initial": found.initial,
+        "budget": found.budget,
+        "leaks": found.leaks,
+    }
+
+
+def _run_row(run: Run, outcome: Outcome, runs: Path) -> dict[str, Any]:
+    document = read_json(runs / run.key / "metrics.json") or {}
+    return {
+        "arm": run.arm,
+        "seed": run.seed,
+        "key": run.key,
+        "state": outcome.state,
+        "message": outcome.message,
+        "best_step": document.get("step"),
+        "steps": document.get("steps"),
+    }
+
+
+def _claim(
+    claim: dict[str, Any],
+    scores: Mapping[str, Mapping[str, list[float | None]]],
+    metrics: Mapping[str, bool],
+    maker: _Maker,
+    runs: list[Run],
+) -> dict[str, Any]:
+    """A published figure beside the measured mean with its interval."""
+    metric = claim["metric"]
+    values = (
+        scores[claim["arm"]][metric]
+        if metric in metrics
+        else [read_scores(maker.runs / run.key, {metric: True})[metric] for run in runs if run.arm == claim["arm"]]
+    )
+    measured = describe(values)
+    low, high = measured["low"], measured["high"]
+    inside = None if low is None or high is None else low <= claim["value"] <= high
+    return {**claim, "measured": measured, "inside": inside}
+
+
+def _first_record(runs: list[Run], folder: Path) -> dict[str, Any]:
+    return read_json(folder / runs[0].key / "run.json") or {}
+
+
+def _warnings(
+    study: Study, document: dict[str, Any], fairness: Fairness, maker: _Maker, runs: list[Run]
+) -> list[str]:
+    """What a reader should hold against the result, beside unfairness."""
+    found = list(fairness.warnings)
+    reach = document["statistics"]
+    if not reach["enough"]:
+        found.append(power_warning(reach))
+    for arm in document["arms"]:
+        lost = [str(row["seed"]) for row in document["runs"] if row["arm"] == arm and row["state"] == "diverged"]
+        if lost:
+            found.append(f"{arm} diverged in {len(lost)} of {len(study.seed_list)} seeds ({', '.join(lost)})")
+    keys = {arm: [row["key"] for row in document["runs"] if row["arm"] == arm] for arm in document["arms"]}
+    for index, arm in enumerate(keys):
+        for other in list(keys)[:index]:
+            if keys[arm] == keys[other]:
+                found.append(f"{other} and {arm} are one and the same configuration")
+    records = [read_json(maker.runs / run.key / "run.json") or {} for run in runs]
+    if len({digest(record.get("environment", {}).get("plugins")) for record in records}) > 1:
+        found.append("runs were made by different versions or commits of the code")
+    if len({digest(record.get("fingerprint")) for record in records}) > 1:
+        found.append("runs were made on different numerics (device, torch or math library)")
+    if maker.jobs > 1:
+        found.append(f"times were measured with up to {maker.jobs} runs side by side")
+    return found
+
+
+def power_warning(reach: Mapping[str, Any]) -> str:
+    """One line: what this number of seeds cannot show."""
+    if reach["seeds"] < 5:
+        return f"{reach['seeds']} seeds: no verdict with fewer than 5 (the smallest p would be {reach['smallest_p']:.3g})"
+    return (
+        f"{reach['seeds']} seeds cannot show a difference: the smallest p is {reach['smallest_p']:.3g}, and "
+        f"{reach['smallest_p_holm']:.3g} over {reach['comparisons']} comparisons, above {reach['alpha']:g}"
+    )

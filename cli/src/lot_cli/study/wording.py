@@ -1,0 +1,155 @@
+"""How a result is said, in the terminal, in Markdown and in HTML alike: numbers, intervals, verdicts. Plain data in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Document = dict[str, Any]
+"""study.json."""
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, thousands grouped; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def signed(value: float | None) -> str:
+    """A difference: three significant digits, always with its sign."""
+    return "–" if value is None else "0" if value == 0 else f"{value:+.3g}"
+
+
+def interval(low: float | None, high: float | None, text: Any = signed) -> str:
+    """`[low, high]`, or nothing where there is none."""
+    return "" if low is None or high is None else f"[{text(low)}, {text(high)}]"
+
+
+def p_value(value: float | None) -> str:
+    """p with two significant digits."""
+    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def compact(value: float | None, unit: str = "") -> str:
+    """A quantity with a prefix: 3.1 M."""
+    if value is None:
+        return "–"
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".strip()
+
+
+def seconds(value: float | None) -> str:
+    """A duration: 12.3 ms."""
+    if value is None:
+        return "–"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
+
+
+def verdict(comparison: dict[str, Any]) -> str:
+    """The verdict in a few words."""
+    word: str = comparison["verdict"]
+    if word == "diverged":
+        ours, theirs = comparison["diverged"]
+        return f"no verdict: diverged {ours} : {theirs}"
+    if word == "equivalent":
+        return f"equivalent within ±{comparison['margin']:g}"
+    if comparison["negligible"]:
+        return f"{word}, by less than {comparison['margin']:g}"
+    return f"{word}: no verdict" if word == "too few pairs" else word
+
+
+def sentence(comparison: dict[str, Any], reference: str) -> str:
+    """One comparison as a sentence with its numbers."""
+    arm, metric = comparison["arm"], comparison["metric"]
+    if comparison["mean"] is None:
+        return f"{arm} and {reference} cannot be compared in {metric}: {comparison['pairs']} pairs are left"
+    facts = (
+        f"{signed(comparison['mean'])} {interval(comparison['low'], comparison['high'])}, "
+        f"{comparison['pairs']} pairs, p = {p_value(comparison['p_holm'])}"
+    )
+    word = comparison["verdict"]
+    if word in ("better", "worse"):
+        small = f", by less than the margin of {comparison['margin']:g}" if comparison["negligible"] else ""
+        return f"{arm} is {word} than {reference} in {metric}{small}: {facts}"
+    if word == "equivalent":
+        return (
+            f"{arm} equals {reference} in {metric} within ±{comparison['margin']:g}: {facts}, "
+            f"equivalence p = {p_value(comparison['p_equivalent'])}"
+        )
+    if word == "diverged":
+        ours, theirs = comparison["diverged"]
+        return (
+            f"no verdict on {arm} in {metric}: it diverged in {ours} seeds and {reference} in {theirs}; "
+            f"over the other pairs {facts}"
+        )
+    if word == "too few pairs":
+        return f"no verdict on {arm} in {metric}, for want of pairs: {facts}"
+    return f"no difference shown between {arm} and {reference} in {metric}: {facts}"
+
+
+def main_comparisons(document: Document) -> list[dict[str, Any]]:
+    """The comparisons in the main metric."""
+    main = next(iter(document["metrics"]))
+    return [comparison for comparison in document["comparisons"] if comparison["metric"] == main]
+
+
+def tests_used(document: Document) -> str:
+    """One sentence on how the numbers were made."""
+    facts = document["statistics"]
+    return (
+        f"Differences are arm − {document['reference']} on the test split, paired by seed ({facts['seeds']} seeds), with 95 % t "
+        f"intervals; p from the exact sign-flip permutation test, corrected by Holm over {facts['comparisons']} comparisons; "
+        f"effect size Hedges' g_z. The smallest p that these seeds can reach is {p_value(facts['smallest_p'])} "
+        f"({p_value(facts['smallest_p_holm'])} for the first of the corrected ones)."
+    )
+
+
+def fairness_lines(document: Document) -> Iterator[str]:
+    """What every arm had, and what differs, a line each."""
+    found = document["fairness"]
+    budget = found["budget"]
+    tuning = f", and {budget['tuning_runs']} tuning runs on validation" if budget["tuning_runs"] else ", no tuning"
+    yield (
+        f"Every arm: {budget['steps']:,} steps x {budget['tokens_per_step']:,} tokens, {budget['seeds']} seeds{tuning}; "
+        f"the same data and batches."
+        if found["fair"]
+        else f"The reference: {budget['steps']:,} steps x {budget['tokens_per_step']:,} tokens, {budget['seeds']} seeds{tuning}."
+    )
+    for matched in found["matched"]:
+        change = (
+            f"MLP width {matched['hidden_before']} → {matched['hidden']} (was {matched['parameters_before']:,})"
+            if matched["hidden"] != matched["hidden_before"]
+            else f"MLP width {matched['hidden']}"
+        )
+        yield f"{matched['arm']}: {matched['parameters']:,} parameters ({matched['difference']:+.2%}), {change}"
+    for arm, initial in found["initial"].items():
+        yield f"{arm}: {initial['shared']} of {initial['of']} tensors begin with the values of the reference"
+    for asked in found["asked"]:
+        yield f"asked for: {asked['arm']}: {asked['difference']} ({asked['why']})"
+
+
+def environment_rows(document: Document) -> Iterator[tuple[str, str]]:
+    """What the runs ran on."""
+    facts = document["environment"] or {}
+    for key in ("device", "torch", "cuda", "python", "system"):
+        if facts.get(key):
+            yield key, str(facts[key])
+    for name, plugin in facts.get("plugins", {}).items():
+        yield name, plugin["version"] + (f" ({plugin['commit']})" if plugin["commit"] else "")
+
+
+def values(chosen: dict[str, Any]) -> str:
+    """Values by path: `optim.lr = 0.001`."""
+    return ", ".join(f"{path} = {value}" for path, value in chosen.items())
+
+
+COST_NOTE = (
+    "Time is the median over log rows of all runs. FLOPs are those that torch counts, forward and backward (operators that "
+    "only a plugin knows count nothing). Memory: on a CPU, what a step allocates beyond weights and optimizer state; on a GPU, "
+    "the peak of a run."
+)
