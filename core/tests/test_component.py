@@ -14,6 +14,7 @@ from lot.component import Component
 from lot.contracts import Dims
 from lot.errors import BadInput, PluginError
 from lot.options import RESERVED, option
+from lot.plugin import AdamWConfig
 
 DIMS = Dims(width=8, heads=2, max_len=8, vocab_size=5)
 
@@ -90,3 +91,20 @@ def test_arms_share_the_values_of_parameters_of_one_name():
     plain = specimen(leaks.Honest, "attention").build(DIMS, seed=3)
     richer = dict(specimen(mechanisms.Oscillators, "attention").build(DIMS, seed=3).named_parameters())
     assert all(torch.equal(p, richer[name]) for name, p in plain.named_parameters())
+
+
+def test_a_named_config_is_imported_when_it_is_asked_for() -> None:
+    named = Component(name="x", summary="s", factory="m:n", config="lot.plugin:AdamWConfig")
+    assert named.config_class is AdamWConfig
+    assert named.configure(lr=0.5) == AdamWConfig(lr=0.5)
+    lost = Component(
+        name="x", summary="s", factory="m:n", config="lot.plugin:Nowhere", distribution="lot-x", kind="loss"
+    )
+    with pytest.raises(PluginError, match="lot-x: loss 'x': lot.plugin:Nowhere did not load"):
+        lost.configure()
+    plain = Component(name="x", summary="s", factory="m:n", config="lot.component:Component.load", distribution="lot-x")
+    with pytest.raises(PluginError, match="did not load"):
+        _ = plain.config_class
+    function = Component(name="x", summary="s", factory="m:n", config="lot.options:describe", distribution="lot-x")
+    with pytest.raises(PluginError, match="lot-x: component x: config .* is no attrs class"):
+        _ = function.config_class

@@ -79,7 +79,9 @@ def _check_plugin(plugin: Plugin) -> Iterator[Result]:
 def _check_description(component: Component) -> Iterator[Result]:
     """What `lot show` needs."""
     missing = [name for name in ("summary", "reference") if not getattr(component, name).strip()]
-    missing += [f"help of option {option.name}" for option in describe(component.config) if not option.help.strip()]
+    missing += [
+        f"help of option {option.name}" for option in describe(component.config_class) if not option.help.strip()
+    ]
     yield ("FAIL", "description", f"{', '.join(missing)}: missing") if missing else ("ok", "description", "")
 
 

@@ -77,7 +77,7 @@ def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
                 "bounds": option.bounds,
                 "help": option.help,
             }
-            for option in describe(component.config)
+            for option in describe(component.config_class)
         ],
     }
     if component.kind == "loss":
@@ -97,7 +97,7 @@ def _page(component: Component, reg: Registry) -> Iterator[str]:
     yield f"{click.style(reg.name_of(component), **BOLD)}  {click.style(owner, **DIM)}"
     yield from wrapped(component.summary)
     yield ""
-    options = describe(component.config)
+    options = describe(component.config_class)
     yield from columns(list(_facts(component, reg, options)), (DIM, PLAIN), indent=0)
     if options:
         yield ""

@@ -32,7 +32,8 @@ class Component:
     name: lower case, digits and underscores; what the user types.
     summary: one line.
     factory: `"package.module:Name"`; called as `factory(config, *arguments of its kind)` (see `lot.hookspecs`).
-    config: frozen, keyword-only attrs class made with `lot.option` fields.
+    config: frozen, keyword-only attrs class made with `lot.option` fields, or `"package.module:Name"` of one, which is then
+    imported only when somebody asks for the options (a class costs every command half a millisecond).
     reference: where the idea comes from (paper or project).
     emits, needs: names of signals that it can give, or wants from others; a superset is fine.
     replaces: for a loss, names of losses whose term it already contains.
@@ -46,7 +47,7 @@ class Component:
     name: str = attrs.field()
     summary: str
     factory: str = attrs.field()
-    config: type = NoOptions
+    config: type | str = NoOptions
     reference: str = ""
     emits: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     needs: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
@@ -69,28 +70,47 @@ class Component:
             raise ValueError(f"component {self.name}: factory {value!r}: expected 'package.module:Name'")
 
     def __attrs_post_init__(self) -> None:
-        if not attrs.has(self.config):
-            raise ValueError(f"component {self.name}: config {self.config!r} is no attrs class")
-        clash = RESERVED & {field.name for field in attrs.fields(self.config)}
+        if not isinstance(self.config, str):
+            self._check_config(self.config)
+
+    @property
+    def config_class(self) -> type:
+        """The configuration class. Raises PluginError where it is named and does not import."""
+        if not isinstance(self.config, str):
+            return self.config
+        found: type = self._import(self.config)
+        try:
+            self._check_config(found)
+        except ValueError as error:
+            raise PluginError(f"{self.distribution or 'a plugin'}: {error}") from error
+        return found
+
+    def _check_config(self, config: Any) -> None:
+        if not isinstance(config, type) or not attrs.has(config):
+            raise ValueError(f"component {self.name}: config {config!r} is no attrs class")
+        clash = RESERVED & {field.name for field in attrs.fields(config)}
         if clash:
             raise ValueError(f"component {self.name}: option {min(clash)!r} is a key of the framework; rename it")
 
     def load(self) -> Any:
         """The factory itself. Raises PluginError when its module does not import or lacks the name."""
-        module, _, attribute = self.factory.partition(":")
+        return self._import(self.factory)
+
+    def _import(self, place: str) -> Any:
+        module, _, attribute = place.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
             owner = self.distribution or "a plugin"
             raise PluginError(
-                f"{owner}: {self.kind} {self.name!r}: {self.factory} did not load ({type(error).__name__}: {error})"
+                f"{owner}: {self.kind} {self.name!r}: {place} did not load ({type(error).__name__}: {error})"
             ) from error
 
     def configure(self, **options: Any) -> Any:
         """The validated configuration made of `options`. Raises BadInput with the path `NAME.OPTION`."""
         from lot.structure import structure
 
-        return structure(self.config, options, path=self.name)
+        return structure(self.config_class, options, path=self.name)
 
     def create(self, config: Any, *arguments: Any) -> Any:
         """The component built from a validated `config`, values of its parameters still arbitrary.

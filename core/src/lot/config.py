@@ -293,7 +293,7 @@ def _choose(tree: Mapping[str, Any], section: str, registry: Registry) -> Chosen
 
 def _chosen(registry: Registry, kind: str, name: Any, table: dict[str, Any], path: str) -> Chosen:
     component = _find(registry, kind, name, path)
-    return Chosen(name=name, component=component, options=structure(component.config, table, path))
+    return Chosen(name=name, component=component, options=structure(component.config_class, table, path))
 
 
 def _find(registry: Registry, kind: str, name: Any, path: str) -> Component:
@@ -338,7 +338,7 @@ def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, Chos
         found[name] = ChosenLoss(
             name=name,
             component=component,
-            options=structure(component.config, table, path),
+            options=structure(component.config_class, table, path),
             weight=component.weight if weighted.weight is None else weighted.weight,
             schedule=weighted.schedule,
         )
@@ -351,7 +351,7 @@ def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, Chos
         default = ChosenLoss(
             name="cross_entropy",
             component=component,
-            options=component.config(),
+            options=component.config_class(),
             weight=component.weight,
             schedule=None,
         )
@@ -386,7 +386,7 @@ def _choose_diagnostics(
         found[name] = ChosenDiagnostic(
             name=name,
             component=component,
-            options=structure(component.config, table, path),
+            options=structure(component.config_class, table, path),
             every=component.every if own.every is None else own.every,
         )
     return found

@@ -56,11 +56,7 @@ class Network(nn.Module):
         self.head = nn.Linear(16, 11, bias=False)
         with torch.no_grad():
             for name, p in self.named_parameters():
-                p.copy_(
-                    torch.ones_like(p)
-                    if p.dim() == 1
-                    else 0.2 * normal(tuple(p.shape), "network", name)
-                )
+                p.copy_(torch.ones_like(p) if p.dim() == 1 else 0.2 * normal(tuple(p.shape), "network", name))
 
     def loss(self, step: int) -> Tensor:
         """Cross-entropy of (id + 3) modulo 11, over a batch that differs from step to step."""
@@ -288,7 +284,7 @@ def determinism(case: Case) -> None:
 
 def foreach(case: Case) -> None:
     """The option `foreach`, where there is one, changes nothing but speed."""
-    if "foreach" not in {field.name for field in attrs.fields(case.component.config)}:
+    if "foreach" not in {field.name for field in attrs.fields(case.component.config_class)}:
         raise NotApplicable("has no option foreach")
     results = []
     for value in (False, True):
