@@ -1,0 +1,1 @@
+"""Attention with Kuramoto oscillators: heads coupled on a lattice, and phase-coupled tokens."""

@@ -1,0 +1,104 @@
+"""Attention entropy: how widely each head spreads its attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lot.contracts import Diagnostic, Probe, Record
+from lot.options import NoOptions
+from lot_lattice.signals import by_layer, token_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class AttentionEntropy(Diagnostic):
+    """Entropy of the attention weights, as a share of what even weights have: 0 looks at one token, 1 at all alike."""
+
+    needs = frozenset({"attention"})
+    examples = 8  # their T x T weights are held at once
+
+    def __init__(self, config: NoOptions) -> None:
+        pass
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        """entropy: () mean; layers: (n, 1) which layers; heads: (n, H) means over queries that see two keys or more."""
+        rows = []
+        layers = by_layer(probe.output, "attention")
+        for weights in layers.values():
+            rows.append(torch.stack([self._of_head(weights[:, h], probe) for h in range(weights.shape[1])]))
+        heads = torch.stack(rows)
+        return {"entropy": heads.mean(), "layers": torch.tensor(list(layers))[:, None], "heads": heads}
+
+    def _of_head(self, weights: Tensor, probe: Probe) -> Tensor:
+        """() of one head's weights (B, T, T)."""
+        weights = weights.float().clamp(min=0)
+        # Not every mechanism has rows that sum to 1.
+        weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        T = weights.shape[-1]
+        if T == 1:
+            return weights.new_zeros(())
+        entropy = torch.special.entr(weights).sum(-1)  # (B, T) nats
+        causal = not weights.triu(1).any()
+        seen = torch.arange(1, T + 1, device=weights.device) if causal else torch.full((T,), T, device=weights.device)
+        share = entropy[:, seen > 1] / seen[seen > 1].log()
+        padding = probe.batch.padding
+        return token_mean(share, None if padding is None else padding[:, seen > 1])
+
+    def draw(self, records: list[Record]) -> Figure | None:
+        """Layers x heads at the last record, and each layer's mean over training, with the range of its heads."""
+        from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
+        from lot_lattice.diagnostics.drawing import over_training, title
+
+        if not records:
+            return None
+        step, values = records[-1]
+        layers, heads = values["layers"].flatten().tolist(), values["heads"]
+        n, H = heads.shape
+        figure, (table, training) = new_figure(1, 2, size=(11.0, max(3.2, 0.32 * n + 1.6)), width_ratios=(1.0, 1.2))
+        image = table.imshow(heads.numpy(), aspect="auto", cmap=SEQUENTIAL_MAP, vmin=0, vmax=1, interpolation="nearest")
+        table.grid(visible=False)
+        table.set_xticks(range(H) if H <= 16 else range(0, H, 4))
+        table.set_yticks(range(n), [str(layer) for layer in layers])
+        table.set(xlabel="head", ylabel="layer")
+        if n * H <= 144:
+            for i in range(n):
+                for j in range(H):
+                    value = float(heads[i, j])
+                    table.text(
+                        j,
+                        i,
+                        f"{value:.2f}".lstrip("0") if value < 1 else "1",
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color="white" if value < 0.6 else "black",
+                    )
+        title(table, f"Entropy of each head, step {step}")
+        bar = figure.colorbar(image, ax=table, aspect=24, pad=0.02)
+        bar.set_label("share of an even spread")
+        bar.outline.set_visible(False)
+        steps = [record.step for record in records]
+        dots = over_training(training, steps)
+        curves = torch.stack([record.values["heads"] for record in records])  # (records, n, H)
+        for index, layer in enumerate(layers):
+            colour, style = PALETTE[index % len(PALETTE)], ("-", "--", ":")[index // len(PALETTE) % 3]
+            training.plot(
+                steps,
+                curves[:, index].mean(-1),
+                color=colour,
+                ls=style,
+                label=f"layer {layer}",
+                **dots,
+            )
+            if n <= 3:
+                training.fill_between(
+                    steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=colour, alpha=0.13, lw=0
+                )
+        training.set(ylabel="entropy, share of an even spread", ylim=(0, 1))
+        title(training, "Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
+        training.legend(frameon=False, fontsize=8, ncols=max(1, n // 4))
+        return figure

@@ -1,0 +1,134 @@
+"""The order parameter R: how synchronised the oscillators are, over training, over depth and over positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lot.circular import chance_order
+from lot.contracts import Diagnostic, Probe, Record
+from lot_lattice.config import OrderParameterConfig
+from lot_lattice.signals import by_layer, order, order_over_tokens, population
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLLAPSED = 0.95
+"""R above this at each token and over tokens alike, `PATIENCE` records in a row: the phases say nothing any more."""
+PATIENCE = 3
+
+
+class OrderParameter(Diagnostic):
+    """Kuramoto's R = |mean exp(i theta)| over the heads of a lattice, or over the oscillators of a phase head.
+
+    n independent phases give sqrt(pi / 4n) by chance, so every R is shown beside that level.
+    """
+
+    needs = frozenset({"phase"})
+    headline = "R"
+
+    def __init__(self, config: OrderParameterConfig) -> None:
+        self.config = config
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        """R and R_tokens: () means over layers; layers: (n, 2) layer and number of oscillators; R_position: (n, T).
+
+        R_tokens is taken over the tokens of a sequence instead, for each oscillator.
+        """
+        phases = by_layer(probe.output, "phase")
+        R_position = torch.stack([order(theta).flatten(0, -2).mean(0) for theta in phases.values()])
+        return {
+            "R": R_position.mean(),
+            "R_tokens": torch.stack([order_over_tokens(theta).mean() for theta in phases.values()]).mean(),
+            "layers": torch.tensor([(layer, population(theta)) for layer, theta in phases.items()]),
+            "R_position": R_position,
+        }
+
+    def draw(self, records: list[Record]) -> Figure | None:
+        """R of each layer over training, and over the positions of the sequence at the last record."""
+        from lot.figure import PALETTE, new_figure
+        from lot_lattice.diagnostics.drawing import over_training, title
+
+        if not records:
+            return None
+        figure, (training, positions) = new_figure(1, 2, size=(10.0, 3.8), sharey=True)
+        last = records[-1].values
+        steps = [record.step for record in records]
+        dots = over_training(training, steps)
+        for row, layer in enumerate(last["layers"][:, 0].tolist()):
+            colour = PALETTE[row % len(PALETTE)]
+            style = ("-", "--", ":")[row // len(PALETTE) % 3]
+            R = [float(record.values["R_position"][row].mean()) for record in records]
+            training.plot(steps, R, color=colour, ls=style, label=f"layer {layer}", **dots)
+            curve = last["R_position"][row]
+            positions.plot(range(len(curve)), curve, color=colour, ls=style)
+        self._mark_bands(training, last["layers"][:, 1], named=False)
+        self._mark_bands(positions, last["layers"][:, 1], named=True)
+        training.set(ylabel="order parameter $R$", ylim=(0, 1))
+        positions.set(xlabel="position (tokens)", ylim=(0, 1))
+        title(training, "Over training")
+        title(positions, f"Over positions, step {steps[-1]}")
+        training.margins(x=0.02)
+        positions.margins(x=0)
+        handles, names = training.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(8, len(names)), frameon=False)
+        return figure
+
+    def _mark_bands(self, axes: Axes, populations: Tensor, named: bool) -> None:
+        """The healthy band, the over-synchronised one, and what random phases give; named at the right edge."""
+        (low, high), over = self.config.healthy, self.config.over
+        axes.axhspan(low, high, color="#009E73", alpha=0.13, lw=0)
+        axes.axhspan(over, 1.0, color="#D55E00", alpha=0.13, lw=0)
+        names = [((low + high) / 2, "healthy", "#00694D"), ((over + 1) / 2, "over-\nsynchronised", "#A34700")]
+        for level in sorted({chance_order(int(n)) for n in populations.tolist()}):
+            axes.axhline(level, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
+            names.append((min(level, low - 0.07) if level < high else level, "random phases", "#4D4D4D"))
+        for height, name, colour in names if named else ():
+            axes.annotate(
+                name,
+                (1.01, height),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=8,
+                color=colour,
+                annotation_clip=False,
+            )
+
+    def alarm(self, records: list[Record]) -> str | None:
+        """A warning when R has just been too high for `PATIENCE` records in a row; once each time."""
+        for name, too_high in (("collapsed", self._collapsed), ("over-synchronised", self._over)):
+            if too_high(records) and not too_high(records[:-1]):
+                R, R_tokens = (float(records[-1].values[key]) for key in ("R", "R_tokens"))
+                return f"{name}: R = {R:.2f} at each token and {R_tokens:.2f} over tokens, {PATIENCE} times in a row"
+        return None
+
+    def _over(self, records: list[Record]) -> bool:
+        recent = records[-PATIENCE:]
+        return len(recent) == PATIENCE and min(float(record.values["R"]) for record in recent) > self.config.over
+
+    @staticmethod
+    def _collapsed(records: list[Record]) -> bool:
+        recent = records[-PATIENCE:]
+        least = min((float(record.values[key]) for record in recent for key in ("R", "R_tokens")), default=0.0)
+        return len(recent) == PATIENCE and least > COLLAPSED
+
+    def verdict(self, records: list[Record]) -> str | None:
+        """What the last R means, with the thresholds that it is held against."""
+        if not records:
+            return None
+        last = records[-1].values
+        R, n = float(last["R"]), int(last["layers"][0, 1])
+        chance, (low, high), over = chance_order(n), self.config.healthy, self.config.over
+        told = f"R = {R:.2f} over {n} oscillators (random phases give {chance:.2f})"
+        if self._collapsed(records):
+            return f"{told}: collapsed, above {COLLAPSED} at every token and over tokens, {PATIENCE} records in a row"
+        if over < R:
+            return f"{told}: over-synchronised, above {over:g}"
+        if abs(R - chance) < 0.1 * chance:
+            return f"{told}: no more in phase than by chance"
+        if low <= R <= high:
+            return f"{told}: healthy, within {low:g} to {high:g}"
+        return f"{told}: {'above' if high < R else 'below'} the healthy band of {low:g} to {high:g}"

@@ -1,0 +1,154 @@
+"""Phase snapshots: all phases of one sequence, kept during training, drawn, and animated as a wave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lot.circular import chance_order
+from lot.contracts import Diagnostic, Probe, Record
+from lot.errors import BadInput
+from lot.options import NoOptions
+from lot_lattice.signals import by_layer, lattice_shapes, order, population
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_RECORDS = 5
+MOST_FRAMES = 64
+FRAMES_A_SECOND = 8
+
+
+class PhaseSnapshots(Diagnostic):
+    """The phases of the first validation sequence."""
+
+    needs = frozenset({"phase"})
+
+    def __init__(self, config: NoOptions) -> None:
+        pass
+
+    def measure(self, probe: Probe) -> dict[str, Tensor]:
+        """tokens: (T,) ids; by layer L: phase_L (H, T) or (H, T, O) radians; of a lattice, shape_L (n,) too."""
+        values = {"tokens": probe.batch.inputs[0]}
+        for layer, theta in by_layer(probe.output, "phase").items():
+            values[f"phase_{layer}"] = theta[0]
+        for layer, shape in lattice_shapes(probe).items():
+            values[f"shape_{layer}"] = torch.tensor(shape)
+        return values
+
+    def draw(self, records: list[Record]) -> Figure | None:
+        """Oscillators x positions in the colour of their phase: a row a layer, a column a record."""
+        from lot.figure import new_figure
+        from lot_lattice.diagnostics.drawing import MOST_LAYERS, layers_of, phase_bar, phase_map, spaced, title
+
+        if not records:
+            return None
+        shown = spaced(records, MOST_RECORDS)
+        layers = spaced(layers_of(records[-1].values, "phase"), MOST_LAYERS)
+        size = (2.6 * len(shown) + 1.6, 2.1 * len(layers) + 0.6)
+        figure, panels = new_figure(len(layers), len(shown), size=size, sharex=True)
+        for index, axes in enumerate(panels):
+            layer, record = layers[index // len(shown)], shown[index % len(shown)]
+            theta = record.values[f"phase_{layer}"]
+            rows = theta if theta.dim() == 2 else theta.transpose(1, 2).flatten(0, 1)  # (H O, T)
+            phase_map(axes, rows, x=(0, rows.shape[1] - 1))
+            if index < len(shown):
+                title(axes, f"step {record.step}")
+            if index % len(shown) == 0:
+                axes.set_ylabel(f"layer {layer}: " + ("head" if theta.dim() == 2 else "head x oscillator"))
+            else:
+                axes.set_yticklabels([])
+            if index >= len(panels) - len(shown):
+                axes.set_xlabel("position (tokens)")
+        phase_bar(figure, panels)
+        return figure
+
+    def animate(self, records: list[Record], path: Path | str) -> None:
+        """Write the phase wave of the last record to `path` as a GIF, a frame a token. Raises BadInput without one."""
+        from matplotlib.animation import FuncAnimation, PillowWriter
+
+        from lot.figure import new_figure
+        from lot_lattice.diagnostics.drawing import layers_of, phase_map, spaced, title
+
+        if not records:
+            raise BadInput("no phase snapshot was recorded", fix="set diagnostics.phase_snapshots.every")
+        step, values = records[-1]
+        layers = spaced(layers_of(values, "phase"), 3)
+        T = len(values["tokens"])
+        figure, panels = new_figure(3, len(layers), size=(4.2 * len(layers), 6.0), height_ratios=(1.5, 1.0, 0.7))
+        columns = len(layers)
+        turn: list[Callable[[int], None]] = []
+        for column, layer in enumerate(layers):
+            above, wave, curve = panels[column], panels[columns + column], panels[2 * columns + column]
+            theta = values[f"phase_{layer}"]
+            shape = values.get(f"shape_{layer}")
+            turn.append(_circle(above, theta) if shape is None else _lattice(above, theta, tuple(shape.tolist())))
+            title(above, f"Layer {layer}, step {step}")
+            rows = theta if theta.dim() == 2 else theta.transpose(1, 2).flatten(0, 1)
+            phase_map(wave, rows, x=(0, T - 1))
+            wave.set_ylabel("head" if theta.dim() == 2 else "head x oscillator")
+            wave.set_xticklabels([])
+            R = order(theta[None]).reshape(-1, T).mean(0)
+            curve.plot(range(T), R, color="#0072B2")
+            curve.axhline(chance_order(population(theta[None])), color="#4D4D4D", lw=1, ls=(0, (4, 3)))
+            curve.set(xlim=(-0.5, T - 0.5), ylim=(0, 1), xlabel="position (tokens)", ylabel="$R$")
+            turn += [_cursor(wave), _cursor(curve)]
+        heading = figure.suptitle("", fontsize=10)
+
+        def frame(t: int) -> list[Artist]:
+            heading.set_text(f"after token {t}")
+            for update in turn:
+                update(t)
+            return []
+
+        frame(0)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # laid out once, not for each frame
+        stride = -(-T // MOST_FRAMES)
+        animation = FuncAnimation(figure, frame, frames=range(0, T, stride), blit=False)
+        animation.save(str(path), writer=PillowWriter(fps=FRAMES_A_SECOND), dpi=80)
+
+
+def _cursor(axes: Axes) -> Callable[[int], None]:
+    line = axes.axvline(0, color="black", lw=1.2)
+    return lambda t: line.set_xdata([t, t])
+
+
+def _lattice(axes: Axes, theta: Tensor, shape: tuple[int, ...]) -> Callable[[int], None]:
+    """Heads on their lattice; theta (H, T)."""
+    from lot_lattice.diagnostics.drawing import LatticeView
+    from lot_lattice.geometry import neighbour_distances
+
+    view = LatticeView(axes, shape, neighbour_distances(shape)[1].float())
+    return lambda t: view.show(theta[:, t])
+
+
+def _circle(axes: Axes, theta: Tensor) -> Callable[[int], None]:
+    """Oscillators on the unit circle, a colour a head, with each head's mean vector; theta (H, T, O)."""
+    import numpy as np
+
+    from lot.figure import PALETTE
+
+    around = np.linspace(0, 2 * np.pi, 200)
+    axes.plot(np.cos(around), np.sin(around), color="#C8C8C8", lw=1)
+    axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
+    axes.axis("off")
+    H = theta.shape[0]
+    colours = [PALETTE[h % len(PALETTE)] for h in range(H)]
+    dots = [axes.plot([], [], "o", ms=4, alpha=0.7, color=colours[h], mec="none")[0] for h in range(H)]
+    means = [axes.plot([], [], "-", lw=2, color=colours[h])[0] for h in range(H)]
+
+    def update(t: int) -> None:
+        for h in range(H):
+            x, y = theta[h, t].cos(), theta[h, t].sin()
+            radius = 1 + 0.16 * (h - (H - 1) / 2) / max(H - 1, 1)  # heads side by side, not on top of each other
+            dots[h].set_data(radius * x.numpy(), radius * y.numpy())
+            means[h].set_data([0, float(x.mean())], [0, float(y.mean())])
+
+    return update

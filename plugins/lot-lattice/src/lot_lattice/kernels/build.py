@@ -1,0 +1,150 @@
+"""The libraries of compiled kernels as files: built with ninja when they are first needed, kept in a cache.
+
+    LOT_CACHE, or XDG_CACHE_HOME/lot, or ~/.cache/lot
+        kernels/cpu-<sources, torch, architecture>-<compilers, flags>/lot_lattice_cpu.so
+
+Nothing in a library depends on the very processor that built it, so machines may share a cache. Processes that need a
+library at the same time wait for the one that builds it; it appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+import filelock
+import torch
+
+from lot_lattice.kernels.toolchain import BuildError, Name, Recipe, recipe, torch_headers, torch_libraries
+
+SOURCES = Path(__file__).parent.parent / "csrc"
+LOCK_TIMEOUT = 600.0
+"""Seconds to wait for another process that builds."""
+
+
+def cache_directory() -> Path:
+    """Where libraries are kept: `kernels` in LOT_CACHE, or in `lot` of XDG_CACHE_HOME, or of ~/.cache."""
+    if own := os.environ.get("LOT_CACHE"):
+        return Path(own).expanduser() / "kernels"
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "lot" / "kernels"
+
+
+def built(name: Name) -> Path | None:
+    """The file of the library `name` in the cache, or None.
+
+    Without a compiler, what any other compiler made of the same sources for the same torch will do.
+    """
+    try:
+        target = _directory(recipe(name))
+    except BuildError:
+        found = sorted(cache_directory().glob(f"{_stem(name)}-*/{_file(name)}"))
+        return found[-1] if found else None
+    return target / _file(name) if (target / _file(name)).exists() else None
+
+
+def library(name: Name) -> Path:
+    """The file of the library `name`, built now when it is not in the cache. Raises BuildError when it cannot be."""
+    if found := built(name):
+        return found
+    plan = recipe(name)
+    target = _directory(plan)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{target}.lock", timeout=LOCK_TIMEOUT):
+            if not (target / _file(name)).exists():
+                _build(plan, target)
+    except filelock.Timeout:
+        raise BuildError(f"another process has been building {target} for {LOCK_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise BuildError(
+            f"cannot write {target} ({error.strerror}); set LOT_CACHE to a directory that can be written"
+        ) from error
+    return target / _file(name)
+
+
+def ninja_file(plan: Recipe) -> str:
+    """The build of `plan` as ninja reads it."""
+    blocks = [
+        f"rule {name}\n  command = {_words([path])} $flags -c $in -o $out" for name, path in plan.compilers.items()
+    ]
+    linker = list(plan.compilers.values())[-1]
+    libraries = (f"-L{torch_libraries()}", "-ltorch_cpu", "-ltorch")
+    blocks.append(f"rule link\n  command = {_words([linker])} $in -o $out {_words((*plan.link, *libraries))}")
+    for unit in plan.units:
+        flags = _words((*unit.flags, *((f"-I{torch_headers()}",) if unit.torch else ())))
+        source = str(SOURCES / unit.source).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+        blocks.append(f"build {unit.object}: {unit.compiler} {source}\n  flags = {flags}")
+    blocks.append(f"build {_file(plan.name)}: link {' '.join(unit.object for unit in plan.units)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _build(plan: Recipe, target: Path) -> None:
+    """Compile in a directory beside `target`, then give it that name: whoever sees it sees all of it."""
+    ninja = shutil.which("ninja") or _packaged_ninja()
+    if ninja is None:
+        raise BuildError("no ninja found (pip install ninja)")
+    made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{plan.name}-"))
+    try:
+        (made / "build.ninja").write_text(ninja_file(plan))
+        done = subprocess.run([ninja, "-C", str(made)], capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        if done.returncode != 0:
+            log = target.with_name(f"{target.name}.log")
+            log.write_text(said)
+            lines = said.splitlines() or ["ninja said nothing"]
+            reason = next((line for line in lines if "error" in line.lower()), lines[-1])
+            raise BuildError(f"the {plan.name} kernels did not compile: {reason.strip()[:200]} (all of it: {log})")
+        for unit in plan.units:
+            (made / unit.object).unlink()
+        (made / "compilers.txt").write_text("\n\n".join(plan.versions) + "\n")
+        made.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)  # a directory of that name without the library
+        made.rename(target)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _directory(plan: Recipe) -> Path:
+    made_by = _digest([plan.versions, [astuple(unit) for unit in plan.units], plan.link])
+    return cache_directory() / f"{_stem(plan.name)}-{made_by}"
+
+
+@functools.cache
+def _stem(name: Name) -> str:
+    """The part of a directory's name that no compiler changes."""
+    sources = {
+        path.name: path.read_text() for path in sorted(SOURCES.iterdir()) if path.suffix in (".h", ".cpp", ".cu")
+    }
+    return f"{name}-{_digest([sources, torch.__version__, platform.system(), platform.machine()])}"
+
+
+def _file(name: Name) -> str:
+    return f"lot_lattice_{name}.so"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _packaged_ninja() -> str | None:
+    try:
+        import ninja
+    except ImportError:
+        return None
+    return shutil.which("ninja", path=ninja.BIN_DIR)
+
+
+def _words(words: Sequence[str]) -> str:
+    """Words of a command in a ninja file."""
+    return shlex.join(words).replace("$", "$$")

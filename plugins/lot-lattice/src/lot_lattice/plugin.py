@@ -1,0 +1,172 @@
+"""What this package registers. Imports no torch."""
+
+from __future__ import annotations
+
+from lot.component import Component
+from lot.hookspecs import hookimpl
+
+LATTICE = "Lattice Oscillator Transformer (github.com/joshause/lot)"
+PHASEGPT = "PhaseGPT (github.com/templetwo/PhaseGPT)"
+KURAMOTO = "Kuramoto, Self-entrainment of a population of coupled non-linear oscillators, 1975"
+
+
+@hookimpl
+def lot_attention() -> list[Component]:
+    return [
+        Component(
+            name="lattice",
+            summary="Heads are coupled oscillators on a lattice; tokens seen in phase attend to each other.",
+            factory="lot_lattice.lattice:LatticeAttention",
+            config="lot_lattice.config:LatticeConfig",
+            reference=f"{LATTICE}; {KURAMOTO}",
+            emits=frozenset({"phase", "coupling_force", "natural_frequency", "neighbour_weights", "attention"}),
+            watch=("order_parameter",),
+            notes=(
+                "As published, the score gains alpha cos(theta_h), one number for all keys of a head: softmax cancels "
+                "it, and the mechanism has no effect. score=head keeps that form, for comparison only.",
+                "Corrected (the default): the score gains alpha cos(theta(q) - theta(k)), phases belong to tokens and "
+                "sequences, and gradients reach every parameter of the lattice.",
+                "As published, training applied no causal mask: causal=false repeats that and needs allow_leak.",
+            ),
+        ),
+        Component(
+            name="phase",
+            summary="Tokens are oscillators that the mean field of earlier ones pulls into phase; no queries or keys.",
+            factory="lot_lattice.phase:PhaseAttention",
+            config="lot_lattice.config:PhaseConfig",
+            reference=f"{PHASEGPT}; {KURAMOTO}",
+            emits=frozenset({"phase", "natural_frequency"}),
+            watch=("order_parameter",),
+            notes=(
+                "As published, every token is coupled to all tokens, so that the future leaks into every prediction: "
+                "causal=false repeats that and needs allow_leak. Corrected (the default): to itself and earlier ones.",
+                "As published, the sign of the coupling is reversed, so that positive K scatters phases: the published "
+                "K is coupling=-K here. Corrected: positive coupling attracts.",
+                "As published, the output reads the wrapped angle, which jumps at +-pi: readout=angle. Corrected: cos "
+                "and sin.",
+            ),
+        ),
+        Component(
+            name="hybrid",
+            summary="(1 - a) any attention + a phase attention.",
+            factory="lot_lattice.hybrid:HybridAttention",
+            config="lot_lattice.config:HybridConfig",
+            reference=PHASEGPT,
+            emits=frozenset({"phase", "natural_frequency", "attention"}),
+            watch=("order_parameter",),
+            notes=("As published, the inner attention has no causal mask: inner={name: vanilla, causal: false}.",),
+        ),
+    ]
+
+
+@hookimpl
+def lot_losses() -> list[Component]:
+    return [
+        Component(
+            name="sync",
+            summary="1 - R: pulls the phases of a token together.",
+            factory="lot_lattice.losses:Sync",
+            reference=LATTICE,
+            needs=frozenset({"phase"}),
+            weight=0.02,
+        ),
+        Component(
+            name="diversity",
+            summary="exp(-variance of the natural frequencies): pushes them apart.",
+            factory="lot_lattice.losses:Diversity",
+            reference=LATTICE,
+            needs=frozenset({"natural_frequency"}),
+            weight=0.01,
+        ),
+        Component(
+            name="phase_regularization",
+            summary="(R - target)^2 at every token.",
+            factory="lot_lattice.losses:PhaseRegularization",
+            config="lot_lattice.config:PhaseRegularizationConfig",
+            reference=LATTICE,
+            needs=frozenset({"phase"}),
+            weight=0.1,
+        ),
+        Component(
+            name="spatial_coherence",
+            summary="1 - cos(theta_i - theta_j) over neighbours on the lattice: smooths its waves.",
+            factory="lot_lattice.losses:SpatialCoherence",
+            reference=LATTICE,
+            needs=frozenset({"phase", "neighbour_weights"}),
+            weight=0.01,
+        ),
+        Component(
+            name="coherence",
+            summary="Keeps the mean R below a ceiling, at a target, or within a band.",
+            factory="lot_lattice.losses:Coherence",
+            config="lot_lattice.config:CoherenceConfig",
+            reference=PHASEGPT,
+            needs=frozenset({"phase"}),
+            weight=0.1,
+        ),
+    ]
+
+
+@hookimpl
+def lot_diagnostics() -> list[Component]:
+    return [
+        Component(
+            name="order_parameter",
+            summary="Synchronisation R by layer, over training and positions, beside what random phases give.",
+            factory="lot_lattice.diagnostics.order_parameter:OrderParameter",
+            config="lot_lattice.config:OrderParameterConfig",
+            reference=KURAMOTO,
+            needs=frozenset({"phase"}),
+        ),
+        Component(
+            name="lattice_snapshot",
+            summary="Phase vectors of the heads on their lattice, at some tokens of a sequence.",
+            factory="lot_lattice.diagnostics.lattice_snapshot:LatticeSnapshot",
+            config="lot_lattice.config:LatticeSnapshotConfig",
+            reference=LATTICE,
+            needs=frozenset({"phase", "neighbour_weights"}),
+        ),
+        Component(
+            name="delimiter_wave",
+            summary="Phases and their speed, heads x positions, around a delimiter.",
+            factory="lot_lattice.diagnostics.delimiter_wave:DelimiterWave",
+            config="lot_lattice.config:DelimiterWaveConfig",
+            reference=LATTICE,
+            needs=frozenset({"phase"}),
+        ),
+        Component(
+            name="coupling",
+            summary="Coupling force by head and position, and how far neighbours agree.",
+            factory="lot_lattice.diagnostics.coupling:Coupling",
+            reference=LATTICE,
+            needs=frozenset({"phase", "coupling_force", "neighbour_weights"}),
+        ),
+        Component(
+            name="attention_entropy",
+            summary="How widely each head spreads its attention. Holds T x T weights of every layer while it measures.",
+            factory="lot_lattice.diagnostics.attention_entropy:AttentionEntropy",
+            reference=f"{LATTICE}; Shannon, A Mathematical Theory of Communication, 1948",
+            needs=frozenset({"attention"}),
+            every=100,
+        ),
+        Component(
+            name="phase_snapshots",
+            summary="All phases of one sequence, kept during training; drawn, and animated as a wave.",
+            factory="lot_lattice.diagnostics.phase_snapshots:PhaseSnapshots",
+            reference=LATTICE,
+            needs=frozenset({"phase"}),
+            every=500,
+        ),
+    ]
+
+
+@hookimpl
+def lot_kernels() -> list[Component]:
+    return [
+        Component(
+            name="lattice",
+            summary="Lattice scan and mean field in C++ and CUDA: forward, and the adjoint in one pass backward.",
+            factory="lot_lattice.kernels.contract:LatticeKernels",
+            reference=KURAMOTO,
+        )
+    ]
