@@ -100,11 +100,11 @@ def test_a_named_config_is_imported_when_it_is_asked_for() -> None:
     lost = Component(
         name="x", summary="s", factory="m:n", config="lot.plugin:Nowhere", distribution="lot-x", kind="loss"
     )
-    with pytest.raises(PluginError, match="lot-x: loss 'x': lot.plugin:Nowhere did not load"):
+    with pytest.raises(PluginError, match=r"lot-x: loss 'x': lot.plugin:Nowhere did not load"):
         lost.configure()
     plain = Component(name="x", summary="s", factory="m:n", config="lot.component:Component.load", distribution="lot-x")
     with pytest.raises(PluginError, match="did not load"):
         _ = plain.config_class
     function = Component(name="x", summary="s", factory="m:n", config="lot.options:describe", distribution="lot-x")
-    with pytest.raises(PluginError, match="lot-x: component x: config .* is no attrs class"):
+    with pytest.raises(PluginError, match=r"lot-x: component x: config .* is no attrs class"):
         _ = function.config_class

@@ -347,6 +347,7 @@ def test_autocast_computes_in_float32(either, make) -> None:
         ({"weights": torch.eye(3).to_sparse()}, "weights: expected a dense tensor, got torch.sparse_coo"),
         ({"dt": math.nan}, "dt: expected a finite number, got nan"),
         ({"substeps": 0}, "substeps: expected 1 or more, got 0"),
+        ({"substeps": 2**30}, "substeps: expected at most 2147483647 in all tokens, got 4 x 1073741824"),
     ],
 )
 def test_the_scan_refuses_in_one_line(changes, message) -> None:

@@ -102,7 +102,8 @@ def _correct(comparisons: list[Comparison], source: str, target: str) -> list[Co
     tested = [index for index, c in enumerate(comparisons) if getattr(c, source) is not None]
     adjusted = holm([getattr(comparisons[index], source) for index in tested])
     for index, p in zip(tested, adjusted, strict=True):
-        comparisons[index] = attrs.evolve(comparisons[index], **{target: float(p)})
+        changes: dict[str, Any] = {target: float(p)}
+        comparisons[index] = attrs.evolve(comparisons[index], **changes)
     return comparisons
 
 
@@ -155,7 +156,9 @@ def curve(run_dirs: Sequence[Path], metric: str) -> dict[str, list[float]]:
                 values.setdefault(row["step"], []).append(row[metric])
     points = [(step, *mean_interval(found)) for step, found in sorted(values.items()) if len(found) > 1]
     columns = zip(*points, strict=True) if points else ([], [], [], [])
-    return {name: [float(x) for x in column] for name, column in zip(("steps", "mean", "low", "high"), columns, strict=True)}
+    return {
+        name: [float(x) for x in column] for name, column in zip(("steps", "mean", "low", "high"), columns, strict=True)
+    }
 
 
 def describe(values: Sequence[float | None]) -> dict[str, float | None]:

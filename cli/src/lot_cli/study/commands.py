@@ -20,6 +20,16 @@ _jobs = click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs side by side, each in its process."
 )
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+_executor = click.option(
+    "--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Who makes the runs."
+)
+_slurm = click.option(
+    "--slurm",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the cluster, as in partition=gpu; repeat for more.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="study.json on stdout; everything else on stderr.")
 
 
@@ -27,10 +37,21 @@ _json = click.option("--json", "as_json", is_flag=True, help="study.json on stdo
 @click.argument("file", type=click.Path(path_type=Path))
 @_jobs
 @_device
+@_executor
+@_slurm
 @click.option("--report-only", is_flag=True, help="Write the report of a finished study again; nothing is run.")
 @click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds; nothing is run.")
 @_json
-def study(file: Path, jobs: int, device: str, report_only: bool, registering: bool, as_json: bool) -> None:
+def study(
+    file: Path,
+    jobs: int,
+    device: str,
+    executor: str,
+    settings: tuple[str, ...],
+    report_only: bool,
+    registering: bool,
+    as_json: bool,
+) -> None:
     """Make the study in FILE: check that it is fair, run what has not run, judge, report.
 
     Everything goes to studies/NAME; an interrupted study goes on from where it stopped.
@@ -46,7 +67,11 @@ def study(file: Path, jobs: int, device: str, report_only: bool, registering: bo
     elif report_only:
         _report(_finished(loaded, folder), folder, as_json)
     else:
-        _conduct(loaded, folder, jobs, device, ["lot", "study", str(file)], as_json)
+        cluster = _settings(executor, settings)
+        command = ["lot", "study", str(file)]
+        if cluster is not None:
+            command += ["--executor", executor, *(word for setting in settings for word in ("--slurm", setting))]
+        _conduct(loaded, folder, jobs, device, command, as_json, slurm=cluster)
 
 
 @click.command()
@@ -83,7 +108,9 @@ def compare(
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise click.BadParameter(f"expected PATH=VALUE, as in train.steps=400, got {override!r}", param_hint="--set")
+            raise click.BadParameter(
+                f"expected PATH=VALUE, as in train.steps=400, got {override!r}", param_hint="--set"
+            )
         set_path(base, path.strip(), parse_yaml(text, f"--set {path}"), "--set")
     content: dict[str, Any] = {
         "base": base,
@@ -91,7 +118,9 @@ def compare(
         "seeds": seeds,
         **({"metrics": _list(metrics)} if metrics else {}),
     }
-    loaded = study_from({**content, **({"name": name} if name else {})}, _free_name(f"{task}-{'-'.join(arms)}", content))
+    loaded = study_from(
+        {**content, **({"name": name} if name else {})}, _free_name(f"{task}-{'-'.join(arms)}", content)
+    )
     command = ["lot", "compare", "--attn", attn, "--task", task, "--seeds", str(seeds)]
     command += ["--metrics", metrics] if metrics else []
     command += [word for override in overrides for word in ("--set", override)]
@@ -107,8 +136,9 @@ def _conduct(
     command: list[str],
     as_json: bool,
     written: dict[str, Any] | None = None,
+    slurm: dict[str, Any] | None = None,
 ) -> None:
-    """Make the study and report it. written: content of the study.yaml to be left in the folder once the study is known to be sound."""
+    """Make the study and report it. written: what to leave as study.yaml in its folder, once it is known to be sound."""
     from lot.yaml import dump_yaml
     from lot_cli.study.conduct import conduct
     from lot_cli.study.folder import held
@@ -123,7 +153,7 @@ def _conduct(
                 (folder / "study.yaml").write_text(dump_yaml(written), encoding="utf-8")
             progress.tell(event, facts)
 
-        document = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell)
+        document = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
     _report(document, folder, as_json)
 
 
@@ -162,6 +192,23 @@ def _register(study: Study, folder: Path) -> None:
 
     find_reference(study, plan_arms(study))
     click.echo(f"registered {register(study, folder)} in {folder / FILE}")
+
+
+def _settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
+    """Settings of the cluster, or None where the runs are made here."""
+    from lot.yaml import parse_yaml
+
+    if executor == "local":
+        if settings:
+            raise click.UsageError("--slurm wants --executor slurm")
+        return None
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"expected KEY=VALUE, as in partition=gpu, got {setting!r}", param_hint="--slurm")
+        found[key] = parse_yaml(text, f"--slurm {key}")
+    return found
 
 
 def _list(text: str) -> list[str]:

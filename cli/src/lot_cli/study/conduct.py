@@ -20,17 +20,28 @@ from lot_cli.study.fairness import Fairness, choose_metrics, make_fair
 from lot_cli.study.file import Study
 from lot_cli.study.plan import Arm, Purpose, Run, digest, find_reference, make_run, numerics, plan_arms
 from lot_cli.study.registration import compare_with_registration
-from lot_cli.study.runner import Tell, run_all
+from lot_cli.study.runner import Crew, Tell, run_all
+from lot_cli.study.slurm import connect
 from lot_cli.study.tuning import Trial, choose
-from lot_cli.study.worker import Order, Outcome
+from lot_cli.study.worker import Order, Outcome, recorded
 
 FORMAT = 1
 """Of study.json."""
 
 
-def conduct(study: Study, folder: Path, *, jobs: int, device: str, command: str, tell: Tell) -> dict[str, Any]:
+def conduct(
+    study: Study,
+    folder: Path,
+    *,
+    jobs: int,
+    device: str,
+    command: str,
+    tell: Tell,
+    slurm: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Make what has not been made of the study in `folder` and return its result, which is also written to study.json.
 
+    jobs: runs at a time. device: `auto`, `cpu`, `cuda` ... slurm: settings of the cluster that makes the runs; None: this machine.
     Raises BadInput before anything is spent for a study that cannot be fair or judged, RunFailed where a run failed
     otherwise than by diverging, Interrupted after a signal; the same call then goes on.
     """
@@ -41,7 +52,7 @@ def conduct(study: Study, folder: Path, *, jobs: int, device: str, command: str,
     reach = reachable(len(study.seed_list), (len(arms) - 1) * len(metrics), study.alpha)
     tell("fairness", {"fairness": fairness, "reachable": reach, "metrics": metrics, "reference": reference.name})
 
-    maker = _Maker(study, folder / "runs", jobs, device, tell)
+    maker = _Maker(study, folder, jobs, device, tell, slurm)
     tuned = _tune(study, arms, fairness, maker)
     runs = [
         maker.run(arm, seed, tuned[arm.name]["values"], "report") for seed in study.seed_list for arm in arms
@@ -92,14 +103,23 @@ def conduct(study: Study, folder: Path, *, jobs: int, device: str, command: str,
 class _Maker:
     """Makes runs under one folder, with the same numerics for all."""
 
-    def __init__(self, study: Study, runs: Path, jobs: int, device: str, tell: Tell) -> None:
-        chosen = choose_device(device)
-        self.study, self.runs, self.jobs, self.tell = study, runs, jobs, tell
-        self.device = device if device != "auto" else chosen.type
-        self.kind = chosen.type
-        self.numerics = numerics(study, chosen.type)
+    def __init__(
+        self, study: Study, folder: Path, jobs: int, device: str, tell: Tell, slurm: Mapping[str, Any] | None
+    ) -> None:
+        if slurm is None:
+            self.kind = choose_device(device).type
+        elif device == "auto":
+            raise BadInput(where="--device", expected="cpu or cuda, whichever the cluster's nodes have", got="auto")
+        else:
+            self.kind = device.partition(":")[0]
+        self.study, self.runs, self.tell = study, folder / "runs", tell
+        self.device = self.kind if device == "auto" else device
+        self.numerics = numerics(study, self.kind)
         # Processes share the GPUs out among them, unless one is named.
-        self.gpus = torch.cuda.device_count() if self.device == "cuda" else 0
+        gpus = torch.cuda.device_count() if self.device == "cuda" and slurm is None else 0
+        if slurm is not None:
+            connect(folder / "slurm", slurm)
+        self.crew = Crew(jobs=jobs, gpus=gpus, slurm=slurm, logs=folder / "slurm")
 
     def run(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
         """A run, addressed."""
@@ -120,7 +140,16 @@ class _Maker:
             )
             for run in runs
         ]
-        return run_all(orders, self.jobs, self.gpus, self.tell)
+        beside = self.runs / "side_by_side.json"
+        if any(recorded(order.run_dir, order.key) is None for order in orders):
+            write_json(beside, max(self.crew.jobs, read_json(beside) or 1))
+        return run_all(orders, self.crew, self.tell)
+
+    @property
+    def side_by_side(self) -> int:
+        """The most runs that were made at a time, ever."""
+        most: int = read_json(self.runs / "side_by_side.json") or 1
+        return most
 
 
 def _tune(study: Study, arms: list[Arm], fairness: Fairness, maker: _Maker) -> dict[str, dict[str, Any]]:
@@ -210,9 +239,7 @@ def _first_record(runs: list[Run], folder: Path) -> dict[str, Any]:
     return read_json(folder / runs[0].key / "run.json") or {}
 
 
-def _warnings(
-    study: Study, document: dict[str, Any], fairness: Fairness, maker: _Maker, runs: list[Run]
-) -> list[str]:
+def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker: _Maker, runs: list[Run]) -> list[str]:
     """What a reader should hold against the result, beside unfairness."""
     found = list(fairness.warnings)
     reach = document["statistics"]
@@ -227,20 +254,28 @@ def _warnings(
         for other in list(keys)[:index]:
             if keys[arm] == keys[other]:
                 found.append(f"{other} and {arm} are one and the same configuration")
+    for c in document["comparisons"]:
+        if c["mean"] is not None and c["low"] == c["high"]:
+            found.append(
+                f"{c['arm']}, {c['metric']}: every pair differs by {c['mean']:g}; on a metric that is saturated, intervals and "
+                "equivalence mean little"
+            )
     records = [read_json(maker.runs / run.key / "run.json") or {} for run in runs]
     if len({digest(record.get("environment", {}).get("plugins")) for record in records}) > 1:
         found.append("runs were made by different versions or commits of the code")
     if len({digest(record.get("fingerprint")) for record in records}) > 1:
         found.append("runs were made on different numerics (device, torch or math library)")
-    if maker.jobs > 1:
-        found.append(f"times were measured with up to {maker.jobs} runs side by side")
+    if maker.side_by_side > 1:
+        found.append(f"times were measured with up to {maker.side_by_side} runs side by side")
     return found
 
 
 def power_warning(reach: Mapping[str, Any]) -> str:
     """One line: what this number of seeds cannot show."""
     if reach["seeds"] < 5:
-        return f"{reach['seeds']} seeds: no verdict with fewer than 5 (the smallest p would be {reach['smallest_p']:.3g})"
+        return (
+            f"{reach['seeds']} seeds: no verdict with fewer than 5 (the smallest p would be {reach['smallest_p']:.3g})"
+        )
     return (
         f"{reach['seeds']} seeds cannot show a difference: the smallest p is {reach['smallest_p']:.3g}, and "
         f"{reach['smallest_p_holm']:.3g} over {reach['comparisons']} comparisons, above {reach['alpha']:g}"

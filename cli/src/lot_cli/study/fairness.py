@@ -46,7 +46,7 @@ class Seen:
     hidden: int
     leak: bool
     weights: dict[str, tuple[tuple[int, ...], str]]  # name -> shape and digest of the initial values
-    data: str  # digest of the first training and validation batches
+    data: str  # digest of the first examples of training and validation
     seq_len: int
     primary: str
     metrics: dict[str, bool | None]  # name -> whether higher is better
@@ -152,9 +152,7 @@ def look_at(arm: Arm, seed: int) -> Seen:
         parameters=composition.parameters,
         hidden=composition.model.layers[0].mlp.up.out_features,
         leak=composition.leak,
-        weights={
-            name: (tuple(value.shape), _digest(value)) for name, value in composition.model.named_parameters()
-        },
+        weights={name: (tuple(value.shape), _digest(value)) for name, value in composition.model.named_parameters()},
         data=_data(composition),
         seq_len=task.seq_len,
         primary=task.primary,
@@ -179,7 +177,9 @@ def choose_metrics(study: Study, found: Fairness) -> dict[str, bool]:
         chosen[name] = higher
     for name in study.equivalence:
         if name not in chosen:
-            raise BadInput(where=f"equivalence.{name}", expected=f"a metric of the study: {', '.join(chosen)}", got=name)
+            raise BadInput(
+                where=f"equivalence.{name}", expected=f"a metric of the study: {', '.join(chosen)}", got=name
+            )
     return chosen
 
 
@@ -263,7 +263,6 @@ def _digest(*tensors: torch.Tensor) -> str:
 
 
 def _data(composition: Composition) -> str:
-    """Digest of the first batches of training and validation; test data are not touched before the end."""
-    size = composition.config.train.batch_size
-    batches = [composition.task.batch(split, 0, size) for split in ("train", "validation")]
+    """Digest of the first examples of training and validation; test data are not touched before the end."""
+    batches = [composition.task.batch(split, 0, 8) for split in ("train", "validation")]
     return _digest(*(tensor for batch in batches for tensor in batch[:2]))

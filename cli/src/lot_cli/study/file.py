@@ -143,7 +143,7 @@ def _expand(arms: Mapping[str, dict[str, Any] | None]) -> Iterator[tuple[str, di
             yield label, arm
 
 
-def set_path(tree: dict[str, Any], path: str, value: Any, where: str) -> None:
+def set_path(tree: dict[Any, Any], path: str, value: Any, where: str) -> None:
     """Set the value at the dotted `path` of nested tables; tables on the way are made."""
     *keys, last = (int(key) if key.isdigit() else key for key in path.split("."))  # layers have numbers
     for key in keys:

@@ -19,7 +19,9 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise BadInput(f"{folder} is in use by another process", fix="wait for it, or name the study otherwise") from None
+        raise BadInput(
+            f"{folder} is in use by another process", fix="wait for it, or name the study otherwise"
+        ) from None
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})", fix="run it from another folder") from None
     try:

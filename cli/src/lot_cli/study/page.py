@@ -114,9 +114,7 @@ def _comparisons(document: Document, colours: dict[str, int]) -> str:
 
 
 def _figures(document: Document, colours: dict[str, int]) -> Iterator[str]:
-    legend = "".join(
-        f'<li><i class="series-{colours[name]}"></i>{escape(name)}</li>' for name in document["arms"]
-    )
+    legend = "".join(f'<li><i class="series-{colours[name]}"></i>{escape(name)}</li>' for name in document["arms"])
     yield f'<h2>Every seed, and learning</h2><ul class="legend">{legend}</ul><div class="figures">'
     for metric in document["metrics"]:
         name = escape(metric.replace("_", " "))
@@ -124,7 +122,9 @@ def _figures(document: Document, colours: dict[str, int]) -> Iterator[str]:
         if drawn := svg.points(arms, document["seeds"], metric):
             yield f"<figure><figcaption>{name} on test; a line joins the runs of one seed</figcaption>{drawn}</figure>"
         series = [
-            svg.Curve(arm, colours[arm], **{key: facts["curves"][metric][key] for key in ("steps", "mean", "low", "high")})
+            svg.Curve(
+                arm, colours[arm], **{key: facts["curves"][metric][key] for key in ("steps", "mean", "low", "high")}
+            )
             for arm, facts in document["arms"].items()
         ]
         share = all(0 <= value <= 1 for curve in series for value in curve.mean)
@@ -189,7 +189,14 @@ def _claims(document: Document) -> Iterator[str]:
     if document["claims"]:
         yield "<h2>Published figures</h2>"
         yield _table(
-            [("arm", ""), ("metric", ""), ("published", "n"), ("measured", "n"), ("95 % interval", ""), ("source", "wrap")],
+            [
+                ("arm", ""),
+                ("metric", ""),
+                ("published", "n"),
+                ("measured", "n"),
+                ("95 % interval", ""),
+                ("source", "wrap"),
+            ],
             (
                 (
                     escape(claim["arm"]),
@@ -253,6 +260,7 @@ def _table(head: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> st
     classes = [f' class="{kind}"' if kind else "" for _, kind in head]
     top = "".join(f"<th{kind}>{escape(title)}</th>" for (title, _), kind in zip(head, classes, strict=True))
     body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, classes, strict=True)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, classes, strict=True)) + "</tr>"
+        for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,4 +1,4 @@
-"""Making the runs of a study: one after the other in this process, or in several processes side by side."""
+"""Making the runs of a study: one after the other in this process, in several processes side by side, or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,42 +6,64 @@ import contextlib
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
+import attrs
+
 from lot.errors import Interrupted, RunFailed
+from lot_cli.study.slurm import submit
 from lot_cli.study.worker import Order, Outcome, execute, recorded, serve
 
 Tell = Callable[[str, dict[str, Any]], None]
 """Told what happens: (event, facts), event being plan, run, warning or note."""
 
 
-def run_all(orders: Iterable[Order], jobs: int, gpus: int, tell: Tell) -> dict[str, Outcome]:
+@attrs.frozen(kw_only=True)
+class Crew:
+    """Who makes the runs: `jobs` at a time, on this machine (its GPUs shared out, where `gpus` says how many), or, where
+    `slurm` holds settings of the cluster, as jobs that write their logs to `logs`."""
+
+    jobs: int
+    gpus: int = 0
+    slurm: Mapping[str, Any] | None = None
+    logs: Path = Path()
+
+    def make(self, queue: list[Order], stop: list[int]) -> Iterator[Outcome]:
+        """Outcomes as they come, until `stop` is filled."""
+        if self.slurm is not None:
+            return submit(queue, self.logs, self.jobs, self.slurm, stop)
+        if self.jobs == 1:
+            return _serial(queue, stop)
+        return _parallel(queue, min(self.jobs, len(queue)), self.gpus, stop)
+
+
+def run_all(orders: Iterable[Order], crew: Crew, tell: Tell) -> dict[str, Outcome]:
     """The outcome of every order by key; what has run before is not run again.
 
-    Numbers depend neither on `jobs` nor on the order: every run has its own directory, seed, and number of threads.
+    Numbers depend neither on the crew nor on the order: every run has its own directory, seed, and number of threads.
     Raises Interrupted after the runs under way have saved themselves, and RunFailed, when all others are done, where a run
     failed for a reason other than divergence: it goes on from its checkpoint when the study is run again.
     """
     wanted = list({order.key: order for order in orders}.values())
-    found = {o.key: done for o in wanted if (done := recorded(o.run_dir, o.key)) is not None}
+    found = {order.key: done for order in wanted if (done := recorded(order.run_dir, order.key)) is not None}
     queue = [order for order in wanted if order.key not in found]
     tell("plan", {"runs": len(wanted), "done": len(found)})
     if queue:
         labels = {order.key: order.label for order in queue}
         with _stopping() as stop:
-            made = _serial(queue, stop) if jobs == 1 else _parallel(queue, min(jobs, len(queue)), gpus, stop)
-            for outcome in made:
+            for outcome in crew.make(queue, stop):
                 found[outcome.key] = outcome
                 tell("run", {"label": labels[outcome.key], "state": outcome.state, "message": outcome.message})
-        stopped = next((o for o in found.values() if o.state == "interrupted"), None)
+        stopped = next((outcome for outcome in found.values() if outcome.state == "interrupted"), None)
         if stopped is not None or stop:
-            number = stop[0] if stop else (stopped.exit_code if stopped else 130) - 128
-            done = sum(o.state in ("complete", "diverged") for o in found.values())
+            number = stop[0] if stop else stopped.exit_code - 128  # type: ignore[union-attr]
+            count = sum(outcome.state in ("complete", "diverged") for outcome in found.values())
             raise Interrupted(
-                f"stopped with {done} of {len(wanted)} runs done; the same command goes on from there", number
+                f"stopped with {count} of {len(wanted)} runs done; the same command goes on from there", number
             )
     _check_failed(wanted, found)
     return found
@@ -83,7 +105,9 @@ def _parallel(queue: list[Order], jobs: int, gpus: int, stop: list[int]) -> Iter
                     worker.stop()
             for worker in busy:
                 if worker.connection in ready:
-                    yield worker.take()
+                    outcome = worker.take()
+                    died = stopping and outcome.state == "failed"  # stopped before its training could note the signal
+                    yield attrs.evolve(outcome, state="interrupted", message="stopped") if died else outcome
                     if waiting:
                         worker.give(waiting.popleft())
     finally:

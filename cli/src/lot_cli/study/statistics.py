@@ -70,7 +70,7 @@ def sign_flip_test(differences: ArrayLike) -> Array:
 
 def smallest_p(pairs: int) -> float:
     """The smallest two-sided p that `sign_flip_test` can give: all differences of one sign."""
-    return min(1.0, 2.0 / 2 ** min(pairs, EXACT_PAIRS))
+    return min(1.0, 2.0 ** (1 - min(pairs, EXACT_PAIRS)))
 
 
 def holm(p_values: ArrayLike) -> Array:

@@ -75,20 +75,20 @@ def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Seque
         for seed, value in zip(seeds, values, strict=True):
             title = f"<title>{escape(name)}, seed {seed}: {number(value) if value is not None else 'diverged'}</title>"
             if value is None:
-                place = f"{x[index]:.1f} {HEIGHT - BOTTOM - 3}"
-                parts.append(f'<path class="lost" d="M {place} m -4 -4 l 8 8 m 0 -8 l -8 8">{title}</path>')
+                spot = f"{x[index]:.1f} {HEIGHT - BOTTOM - 3}"
+                parts.append(f'<path class="lost" d="M {spot} m -4 -4 l 8 8 m 0 -8 l -8 8">{title}</path>')
             else:
                 parts.append(
                     f'<circle class="dot series-{series}" cx="{x[index]:.1f}" cy="{y(value):.1f}" r="4">{title}</circle>'
                 )
         shown = name if len(name) <= room else f"{name[: room - 1]}…"
-        parts.append(f'<text class="tick" x="{x[index]:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{escape(shown)}</text>')
+        parts.append(
+            f'<text class="tick" x="{x[index]:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{escape(shown)}</text>'
+        )
     return _figure(parts, f"{label} of every seed, by arm", HEIGHT)
 
 
-def difference(
-    mean: float, low: float, high: float, span: float, margin: float | None, series: int, label: str
-) -> str:
+def difference(mean: float, low: float, high: float, span: float, margin: float | None, series: int, label: str) -> str:
     """A difference with its interval on a line from -span to span, zero in the middle, the margin as a band."""
     width, height = 200, 26
     x = _scale(-span, span, 6, width - 6)

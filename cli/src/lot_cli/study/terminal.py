@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lot_cli.study import wording
 from lot_cli.study.wording import Document, compact, interval, number, p_value, seconds, signed
+from lot_cli.text import page_width
 
 COLOURS = {"better": "green", "worse": "red", "diverged": "red", "equivalent": "cyan"}
 
@@ -47,7 +48,9 @@ class Progressing:
             + (f", {budget['tuning_runs']} tuning runs for each arm" if budget["tuning_runs"] else "")
         )
         for matched in found.matched:
-            resized = f", MLP {matched.hidden_before} -> {matched.hidden}" if matched.hidden != matched.hidden_before else ""
+            resized = (
+                f", MLP {matched.hidden_before} -> {matched.hidden}" if matched.hidden != matched.hidden_before else ""
+            )
             say(f"  {matched.arm}: {matched.parameters:,} parameters ({matched.difference:+.2%}){resized}")
         say(
             f"smallest p that can be reached: {reach['smallest_p']:.3g}; over {reach['comparisons']} comparisons (Holm) "
@@ -96,6 +99,8 @@ class Progressing:
 def show(document: Document, *, stderr: bool = False) -> None:
     """The result as tables."""
     console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = page_width()
     console.print(document["name"], style="bold", markup=False)
     if document["question"]:
         console.print(document["question"], markup=False)
@@ -133,14 +138,13 @@ def claim_line(claim: dict[str, Any]) -> str:
 def _comparisons(document: Document) -> Table:
     title = f"against {document['reference']}" + ("" if document["fairness"]["fair"] else "   UNFAIR")
     table = Table(title=title, title_justify="left")
-    for name in ("arm", "metric", "difference", "95 % interval", "p (Holm)", "effect", "verdict"):
-        table.add_column(name, justify="right" if name in ("difference", "p (Holm)", "effect") else "left")
+    for name in ("arm", "metric", "difference, 95 % interval", "p (Holm)", "effect", "verdict"):
+        table.add_column(name, justify="right" if name in ("p (Holm)", "effect") else "left", overflow="fold")
     for c in document["comparisons"]:
         table.add_row(
             c["arm"],
             c["metric"],
-            signed(c["mean"]),
-            interval(c["low"], c["high"]),
+            f"{signed(c['mean'])} {interval(c['low'], c['high'])}".strip(),
             p_value(c["p_holm"]),
             signed(c["effect"]),
             Text(wording.verdict(c), style=COLOURS.get(c["verdict"], "")),
@@ -152,9 +156,9 @@ def _arms(document: Document) -> Table:
     table = Table()
     table.add_column("arm")
     for metric in document["metrics"]:
-        table.add_column(metric, justify="right")
+        table.add_column(metric, justify="right", overflow="fold")
     for name in ("parameters", "a step", "tokens/s", "FLOPs/token", "memory"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
     for name, arm in document["arms"].items():
         cost = arm["cost"]

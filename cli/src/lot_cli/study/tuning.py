@@ -25,7 +25,7 @@ def choose(
     run diverged comes after all others. Raises BadInput where a run was
     evaluated on anything but the validation split.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for values, tried in trials:
         documents = [_validated(runs / run.key) for run in tried if outcomes[run.key].state == "complete"]
         rows.append(

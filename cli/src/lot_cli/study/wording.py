@@ -33,6 +33,12 @@ def p_value(value: float | None) -> str:
     return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def p_equals(value: float | None, name: str = "p") -> str:
+    """`p = 0.012`, or `p < 0.0001`."""
+    text = p_value(value)
+    return f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+
+
 def compact(value: float | None, unit: str = "") -> str:
     """A quantity with a prefix: 3.1 M."""
     if value is None:
@@ -70,7 +76,7 @@ def sentence(comparison: dict[str, Any], reference: str) -> str:
         return f"{arm} and {reference} cannot be compared in {metric}: {comparison['pairs']} pairs are left"
     facts = (
         f"{signed(comparison['mean'])} {interval(comparison['low'], comparison['high'])}, "
-        f"{comparison['pairs']} pairs, p = {p_value(comparison['p_holm'])}"
+        f"{comparison['pairs']} pairs, {p_equals(comparison['p_holm'])}"
     )
     word = comparison["verdict"]
     if word in ("better", "worse"):
@@ -79,7 +85,7 @@ def sentence(comparison: dict[str, Any], reference: str) -> str:
     if word == "equivalent":
         return (
             f"{arm} equals {reference} in {metric} within ±{comparison['margin']:g}: {facts}, "
-            f"equivalence p = {p_value(comparison['p_equivalent'])}"
+            f"{p_equals(comparison['p_equivalent'], 'equivalence p')}"
         )
     if word == "diverged":
         ours, theirs = comparison["diverged"]

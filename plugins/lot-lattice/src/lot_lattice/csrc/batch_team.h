@@ -41,7 +41,7 @@ template <class Real_> class BatchTeam {
   using Real = Real_;
   using Value = Pack<Real, 1>;
   static constexpr int64_t width = Value::size;
-  static constexpr int64_t tile = 16;  // steps that are transposed together; a multiple of the width
+  static constexpr int tile = 16;  // steps that are transposed together; a multiple of the width
 
   BatchTeam(Arena& arena, const Stencil<Real>& stencil, int64_t heads, int64_t batch, int64_t first)
       : arena_(arena), stencil_(stencil), heads_(heads), first_(first), count_(smaller(width, batch - first)) {}
@@ -50,7 +50,7 @@ template <class Real_> class BatchTeam {
     for (int64_t head = 0; head < heads_; ++head) f(static_cast<int>(head));
   }
   template <class T> T* own() { return arena_.take<T>(heads_); }
-  int64_t chunk(int64_t) const { return tile; }
+  int chunk(int) const { return tile; }
 
   template <int W> class Waves {
    public:

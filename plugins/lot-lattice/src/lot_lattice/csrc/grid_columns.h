@@ -18,7 +18,8 @@ template <class Real, int Most> class RegisterLoop {
   template <class T> LOT_FN Line<T> line() { return Line<T>(); }
   template <class F> LOT_FN void up(F&& f) const {
     LOT_UNROLL for (int k = 0; k < Most; ++k) {
-      if (k < iterations_) f(k);
+      if (k >= iterations_) break;
+      f(k);
     }
   }
   template <class F> LOT_FN void down(F&& f) const {

@@ -80,7 +80,7 @@ template <class Executor, class Real_, int Heads> class GridTeam {
 
   template <class F> LOT_FN void lanes(F&& f) { executor_.lanes(static_cast<F&&>(f)); }
   template <class T> LOT_FN auto own() { return executor_.template own<T>(); }
-  LOT_FN int64_t chunk(int64_t steps) const { return steps; }
+  LOT_FN int chunk(int steps) const { return steps; }
 
   template <int W> struct alignas(W * sizeof(Real)) Wave {
     Real number[W];
@@ -181,33 +181,33 @@ template <class Executor, class Real_, int Heads> class GridTeam {
         for (int slot = 0; slot < ring; ++slot) memory_[slot * step + lane] = 0;
       });
     }
-    LOT_FN void rise(int64_t first, int64_t last) { begin(first, last, 1); }
-    LOT_FN void fall(int64_t first, int64_t last) { begin(first, last, -1); }
-    LOT_FN Real get(int64_t t, int lane) const {
+    LOT_FN void rise(int first, int last) { begin(first, last, 1); }
+    LOT_FN void fall(int first, int last) { begin(first, last, -1); }
+    LOT_FN Real get(int t, int lane) const {
       team_.executor_.template wait<ring - 2>();
       ahead(t + direction_ * (ring - 1), lane);  // into the slot of the step before
       return memory_[(t & (ring - 1)) * width(team_.heads_) + lane];
     }
-    LOT_FN Real at(int64_t t, int lane) const {  // the phase before step t
+    LOT_FN Real at(int t, int lane) const {  // the phase before step t
       const Seat& seat = team_.seat_[lane];
       return seat.active ? *address(t + 1, seat) : Real(0);
     }
 
    private:
-    LOT_FN void begin(int64_t first, int64_t last, int direction) {
+    LOT_FN void begin(int first, int last, int direction) {
       first_ = first;
       last_ = last;
       direction_ = direction;
       team_.executor_.each([&](int lane) {
-        for (int64_t n = 0; n < ring - 1; ++n) ahead(direction > 0 ? first + n : last - 1 - n, lane);
+        for (int n = 0; n < ring - 1; ++n) ahead(direction > 0 ? first + n : last - 1 - n, lane);
       });
       team_.executor_.template wait<0>();
     }
-    LOT_FN const Real* address(int64_t t, const Seat& seat) const {
+    LOT_FN const Real* address(int t, const Seat& seat) const {
       if (start_ != nullptr && t < 2) return start_ + seat.sequence * start_batch_ + seat.head;
       return data_ + seat.sequence * at_.batch + seat.head * at_.head + (start_ != nullptr ? t - 2 : t) * at_.time;
     }
-    LOT_FN void ahead(int64_t t, int lane) const {
+    LOT_FN void ahead(int t, int lane) const {
       const Seat& seat = team_.seat_[lane];
       if (t >= first_ && t < last_ && seat.active) {
         team_.executor_.fetch(memory_ + (t & (ring - 1)) * width(team_.heads_) + lane, address(t, seat));
@@ -218,8 +218,8 @@ template <class Executor, class Real_, int Heads> class GridTeam {
     Real* memory_;
     const Real *data_, *start_;
     Place at_;
-    int64_t start_batch_, first_ = 0, last_ = 0;
-    int direction_ = 1;
+    int64_t start_batch_;
+    int first_ = 0, last_ = 0, direction_ = 1;
   };
   LOT_FN Reader reader(const Real* data, Place at) { return Reader(*this, data, at, nullptr, 0); }
   LOT_FN Reader history(const Real* data, Place at, const Real* start, int64_t start_batch) {

@@ -61,7 +61,7 @@ template <class Real_, int Lanes> class HeadTeam {
     if constexpr (Lanes > 0) return Held<T, Lanes>();
     else return arena_.take<T>(padded_ / width);
   }
-  int64_t chunk(int64_t) const { return tile_; }
+  int chunk(int) const { return static_cast<int>(tile_); }
 
   template <int W> class Waves {
    public:

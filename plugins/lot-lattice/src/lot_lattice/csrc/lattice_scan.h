@@ -46,11 +46,11 @@ template <class Team> LOT_FN void lattice_forward(Team& team, const LatticeForwa
   });
 
   int generation = 0;
-  const int64_t chunk = team.chunk(a.steps);
-  for (int64_t first = 0; first < a.steps; first += chunk) {
-    const int64_t last = smaller(first + chunk, a.steps);
+  const int steps = static_cast<int>(a.steps), chunk = team.chunk(steps);
+  for (int first = 0; first < steps; first += chunk) {
+    const int last = first + chunk < steps ? first + chunk : steps;
     drive.rise(first, last);
-    LOT_NO_UNROLL for (int64_t t = first; t < last; ++t) {
+    LOT_NO_UNROLL for (int t = first; t < last; ++t) {
       team.lanes([&](int lane) {
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         V s = sine[lane], c = cosine[lane];
@@ -74,6 +74,7 @@ template <class Team> LOT_FN void lattice_forward(Team& team, const LatticeForwa
 // only lambda is on the path from step to step.
 template <class Team> LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Real>& a) {
   using V = typename Team::Value;
+  const int steps = static_cast<int>(a.steps);
   auto lambda = team.template own<V>();
   auto kept = team.template own<V>();                                          // 1 - c C - s S of the step behind
   auto sine = team.template own<V>(), cosine = team.template own<V>();         // of this step
@@ -89,7 +90,7 @@ template <class Team> LOT_FN void lattice_backward(Team& team, const LatticeBack
   team.lanes([&](int lane) {
     row[lane] = team.template row<4>(a.step, a.coupling, a.weights, lane);
     V s, c;
-    sincos(earlier.at(a.steps - 1, lane), s, c);
+    sincos(earlier.at(steps - 1, lane), s, c);
     waves.put(0, lane, s, c, V(0), V(0));
     sine[lane] = s;
     cosine[lane] = c;
@@ -101,12 +102,12 @@ template <class Team> LOT_FN void lattice_backward(Team& team, const LatticeBack
   const auto arrive = [&](int lane, const Felt<V>& felt) {
     return lambda[lane] * kept[lane] + (old_cosine[lane] * felt.by_cosine + old_sine[lane] * felt.by_sine);
   };
-  const int64_t chunk = team.chunk(a.steps);
-  for (int64_t last = a.steps; last > 0;) {
-    const int64_t first = (last - 1) / chunk * chunk;
+  const int chunk = team.chunk(steps);
+  for (int last = steps; last > 0;) {
+    const int first = (last - 1) / chunk * chunk;
     grad.fall(first, last);
     earlier.fall(first, last);
-    LOT_NO_UNROLL for (int64_t t = last - 1; t >= first; --t) {
+    LOT_NO_UNROLL for (int t = last - 1; t >= first; --t) {
       team.lanes([&](int lane) {
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         const V s = sine[lane], c = cosine[lane];

@@ -11,15 +11,17 @@
 #error "define LOT_TARGET, the namespace of this instruction set"
 #endif
 
-// LOT_FN: on the target; LOT_BOTH: also on the side that launches.
+// LOT_FN: on the target; LOT_BOTH: also on the side that launches; LOT_COLD: rarely called, and kept out of the way.
 #if defined(__CUDACC__)
 #define LOT_FN __device__ __forceinline__
 #define LOT_BOTH __host__ __device__ __forceinline__
+#define LOT_COLD __device__ __noinline__
 #define LOT_UNROLL _Pragma("unroll")
 #define LOT_NO_UNROLL _Pragma("unroll 1")
 #else
 #define LOT_FN inline __attribute__((always_inline))
 #define LOT_BOTH inline __attribute__((always_inline))
+#define LOT_COLD inline __attribute__((noinline, cold))
 #define LOT_UNROLL _Pragma("GCC unroll 32")
 #define LOT_NO_UNROLL
 #endif

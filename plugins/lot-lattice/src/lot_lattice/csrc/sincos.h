@@ -60,10 +60,10 @@ LOT_FN double fold(double x) {
   }
   return x;
 }
-LOT_FN float folded(float x) { return static_cast<float>(fold(static_cast<double>(x))); }
-LOT_FN double folded(double x) { return fold(x); }
+LOT_COLD float folded(float x) { return static_cast<float>(fold(static_cast<double>(x))); }
+LOT_COLD double folded(double x) { return fold(x); }
 #if !defined(__CUDACC__)
-template <class V> LOT_FN V folded_each(V x) {
+template <class V> LOT_COLD V folded_each(V x) {
   for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = any_beyond(x[i], 65536) ? folded(x[i]) : x[i];
   return x;
 }

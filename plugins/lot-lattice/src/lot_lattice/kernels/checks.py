@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 MOST_HEADS = 256
+MOST_STEPS = 2**31 - 1
 
 
 def check_lattice_scan(
@@ -25,6 +26,10 @@ def check_lattice_scan(
     _check_shape(name, "theta0", theta0, (H,), (B, H))
     _check_alike(name, "drive", drive, omega=omega, coupling=coupling, weights=weights, theta0=theta0)
     _check_numbers(name, dt, substeps=substeps)
+    if drive.shape[2] * substeps > MOST_STEPS:
+        raise ValueError(
+            f"{name}: substeps: expected at most {MOST_STEPS} in all tokens, got {drive.shape[2]} x {substeps}"
+        )
 
 
 def check_mean_field(theta0: Tensor, omega: Tensor, coupling: Tensor, dt: float, iterations: int) -> None:

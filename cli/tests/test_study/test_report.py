@@ -1,0 +1,280 @@
+"""Reports: every number in each form, one page that needs no network, figures that hold what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lot_cli.study import svg, wording
+from lot_cli.study.analysis import curve, describe, judge, reachable
+from lot_cli.study.markdown import to_markdown
+from lot_cli.study.page import to_html
+from lot_cli.study.terminal import show
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+METRICS = {"accuracy": True, "loss": False}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """The result of an invented study of three arms and six seeds, in one of which an arm diverged."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.05, size=6)
+    scores: dict[str, dict[str, list[float | None]]] = {
+        "vanilla": {"accuracy": list(base), "loss": list(1 - base)},
+        "lattice": {"accuracy": list(base + 0.1 + rng.normal(0, 0.01, 6)), "loss": list(1 - base - 0.1)},
+        "wild": {"accuracy": [*base[:5], None], "loss": [*(1 - base)[:5], None]},
+    }
+    steps = {"steps": [10.0, 20.0], "mean": [0.2, 0.5], "low": [0.1, 0.4], "high": [0.3, 0.6]}
+    cost = {"seconds_per_step": 0.0123, "tokens_per_second": 4567.0, "flops_per_token": 8.9e6, "peak_bytes": 2_345_678}
+    matched = [
+        {
+            "arm": arm,
+            "reference_parameters": 1000,
+            "parameters_before": 1000,
+            "parameters": 1000 + index,
+            "hidden_before": 64,
+            "hidden": 64 - index,
+            "difference": index / 1000,
+        }
+        for index, arm in enumerate(scores)
+    ]
+    return {
+        "name": "invented",
+        "question": "Is <b>this</b> & that so?",
+        "command": "lot study a.yaml --jobs 2",
+        "date": "2026-01-01T00:00:00+00:00",
+        "reference": "vanilla",
+        "metrics": METRICS,
+        "seeds": list(range(6)),
+        "fairness": {
+            "fair": True,
+            "reasons": [],
+            "asked": [
+                {"rule": "optim.lr", "arm": "wild", "difference": "optim.lr is 1, in the reference 2", "why": "fun"}
+            ],
+            "matched": matched,
+            "initial": {"lattice": {"shared": 3, "of": 4, "rest": {"phase": "only in this arm"}}},
+            "budget": {"steps": 20, "tokens_per_step": 64, "tokens": 1280, "seeds": 6, "tuning_runs": 2},
+            "leaks": [],
+        },
+        "statistics": reachable(6, 4, 0.05),
+        "arms": {
+            arm: {
+                "scores": table,
+                "summary": {metric: describe(values) for metric, values in table.items()},
+                "curves": dict.fromkeys(METRICS, steps),
+                "cost": cost,
+                "tuned": {
+                    "values": {"optim.lr": 0.01},
+                    "trials": [{"values": {"optim.lr": 0.01}, "score": 0.75, "diverged": 0, "chosen": True}],
+                },
+            }
+            for arm, table in scores.items()
+        },
+        "runs": [
+            {
+                "arm": arm,
+                "seed": seed,
+                "key": "k",
+                "state": "diverged" if value is None else "complete",
+                "message": "not finite at step 7" if value is None else "",
+                "best_step": None if value is None else 20,
+                "steps": 20,
+            }
+            for arm, table in scores.items()
+            for seed, value in enumerate(table["accuracy"])
+        ],
+        "comparisons": [_plain(c) for c in judge(scores, "vanilla", METRICS, {"accuracy": 0.2}, 0.2)],
+        "claims": [
+            {
+                "arm": "lattice",
+                "metric": "accuracy",
+                "value": 0.987,
+                "source": "A paper",
+                "measured": {"mean": 0.61, "low": 0.6, "high": 0.62},
+                "inside": False,
+            }
+        ],
+        "registration": {
+            "hash": "ab" * 32,
+            "date": "2025-12-31",
+            "hypotheses": ["it helps"],
+            "deviations": ["seeds: more"],
+        },
+        "environment": {"device": "CPU", "torch": "2", "plugins": {"lot-core": {"version": "1", "commit": "c0ffee"}}},
+        "warnings": ["wild diverged in 1 of 6 seeds (5)"],
+        **changes,
+    }
+
+
+def _plain(comparison: Any) -> dict[str, Any]:
+    import attrs
+
+    found: dict[str, Any] = json.loads(json.dumps(attrs.asdict(comparison)))
+    return found
+
+
+class Page(HTMLParser):
+    """Counts elements, checks that they nest, keeps attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.attributes += [(tag, key, value) for key, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.attributes += [(tag, key, value) for key, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def terminal(result: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the terminal shows, without line breaks."""
+    monkeypatch.setenv("COLUMNS", "120")
+    show(result)
+    return capsys.readouterr().out
+
+
+FACTS = (
+    "lattice is better than vanilla in accuracy, by less than the margin of 0.2: +0.0",
+    "no verdict on wild in accuracy: it diverged in 1 seeds and vanilla in 0; over the other pairs 0 [0, 0], 5 pairs",
+    "wild diverged in 1 of 6 seeds (5)",
+    "1,001",
+    "12.3 ms",
+    "4.57 k",
+    "8.9 M",
+    "2.35 MB",
+    "0.987",
+    "seeds: more",
+)
+
+
+def test_every_form_holds_the_facts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = [
+        terminal(document(), capsys, monkeypatch),
+        to_markdown(document()),
+        Page(to_html(document())).text,
+    ]
+    for form in forms:
+        for fact in FACTS:
+            assert fact in form
+
+
+def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
+    for form in (to_markdown(document()), Page(to_html(document())).text):
+        for fact in (
+            "lot study a.yaml --jobs 2",
+            "c0ffee",
+            "not finite at step 7",
+            "optim.lr = 0.01",
+            "lattice: 3 of 4 tensors begin with the values of the reference",
+            "MLP width 64 → 63",
+            "asked for: wild: optim.lr is 1, in the reference 2 (fun)",
+            "The smallest p that these seeds can reach is 0.031",
+            "hypothesis: it helps",
+        ):
+            assert fact in form
+
+
+def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    fair = document()
+    unfair = document(fairness={**fair["fairness"], "fair": False, "reasons": ["wild: train.steps is 9"]})
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        assert "UNFAIR" in form(unfair)
+        assert "wild: train.steps is 9" in form(unfair)
+        assert "UNFAIR" not in form(fair)
+
+
+def test_the_page_needs_nothing_else() -> None:
+    text = to_html(document())
+    page = Page(text)
+    assert page.open == []
+    assert not {"script", "link", "img", "iframe"} & page.counts.keys()
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert {key for _, key, _ in page.attributes} & {"src", "href", "onclick", "onload"} == set()
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_text_of_the_file_is_escaped() -> None:
+    page = Page(to_html(document()))
+    assert "Is <b>this</b> & that so?" in page.text
+
+
+def test_figures_hold_every_seed_and_mark_the_lost_one() -> None:
+    text = to_html(document())
+    for metric in METRICS:
+        (drawn,) = re.findall(rf'<svg[^>]*aria-label="{metric} of every seed, by arm">.*?</svg>', text)
+        assert len(re.findall("<circle", drawn)) == 17
+        assert len(re.findall('class="lost"', drawn)) == 1
+        assert "wild, seed 5: diverged" in drawn
+        assert len(re.findall('class="pair"', drawn)) == 11  # six pairs, and five
+    assert len(re.findall(r'aria-label="\w+ on validation over training steps"', text)) == 2
+
+
+def test_a_curve_is_drawn_where_its_numbers_are() -> None:
+    drawn = svg.curves([svg.Curve("a", 0, [0, 100], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0])], "m", (0.0, 1.0))
+    (line,) = re.findall(r'<polyline[^>]*points="([^"]*)"', drawn)
+    assert line == f"{svg.LEFT}.0,{svg.HEIGHT - svg.BOTTOM}.0 {svg.WIDTH - svg.RIGHT}.0,{svg.TOP}.0"
+
+
+def test_nothing_to_draw_is_no_figure() -> None:
+    empty: list[float] = []
+    assert svg.curves([svg.Curve("a", 0, empty, empty, empty, empty)], "m") == ""
+    assert svg.points([("a", 0, [None, None])], [0, 1], "m") == ""
+    assert curve([], "m")["steps"] == []
+
+
+def test_equal_values_still_make_a_figure() -> None:
+    assert "nan" not in svg.points([("a", 0, [0.0, 0.0]), ("b", 1, [0.0, 0.0])], [0, 1], "m")
+    assert "nan" not in svg.curves([svg.Curve("a", 0, [5.0], [1.0], [1.0], [1.0])], "m")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.03, 0.041), (17, 23456), (1e-9, 3e-9), (-5, -4.9)])
+def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
+    found = svg.ticks(low, high)
+    assert 2 <= len(found) <= 7
+    assert low - 1e-6 * (high - low) <= found[0]
+    assert found[-1] <= high + 1e-6 * (high - low)
+    assert all(len(f"{tick:.3g}") <= 8 for tick in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (wording.number(None), "–"),
+        (wording.number(12345.6), "12,346"),
+        (wording.signed(0.01234), "+0.0123"),
+        (wording.signed(0.0), "0"),
+        (wording.interval(-1.0, 2.5), "[-1, +2.5]"),
+        (wording.interval(None, 2.5), ""),
+        (wording.p_equals(0.0123), "p = 0.012"),
+        (wording.p_equals(1e-9), "p < 0.0001"),
+        (wording.compact(1.23e9, "B"), "1.23 GB"),
+        (wording.compact(12.0), "12"),
+        (wording.seconds(2.5e-5), "25 µs"),
+        (wording.seconds(1.5), "1.5 s"),
+    ],
+)
+def test_numbers_in_words(text: str, expected: str) -> None:
+    assert text == expected

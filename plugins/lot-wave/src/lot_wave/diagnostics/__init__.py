@@ -1,0 +1,1 @@
+"""What waves look like inside a model: measured, drawn, and judged against a threshold."""

@@ -1,0 +1,316 @@
+"""Interference of all pairs of tokens, tile by tile: nothing of size T x T x W is ever stored, forward or backward.
+
+For queries q and keys k, waves w, amplitudes A, frequencies f, phases p and lag t = t_q - t_k,
+
+    angle_w = (f_qw - f_kw) t + p_qw - p_kw
+    I = sum_w A_qw^2 + A_kw^2 + 2 A_qw A_kw cos angle_w
+    E = sum_w (A_qw + A_kw)^2
+
+A tile is a block of queries against a block of keys. With times counted from the middle of each block and D the
+distance of the middles, t = D + s_q - s_k, and the angle is a product of two rank-4 factors,
+
+    angle_w = [f_q (D + s_q) + p_q] - [f_k (D - s_k) + p_k] - f_q s_k - f_k s_q
+
+whose two brackets belong to one token each: they are formed and wrapped in float64, which costs next to nothing and
+makes tiles more accurate than the formula evaluated in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lot_wave.kernels import EPSILON
+from lot_wave.waves import Waves, turn, widest
+
+TILE = 128
+"""Queries, and keys, of a tile."""
+ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
+"""Angles evaluated at once: about the second-level cache of a core, or enough work to fill a GPU (128 MB a buffer)."""
+
+
+def pairwise_attention(
+    query: Waves,
+    key: Waves,
+    v: Tensor,
+    *,
+    normalise: str,
+    causal: bool,
+    padding: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The weighted values (B, H, Tq, d) of pairwise interference, in the dtype of v (B, H, Tk, d).
+
+    Queries are the last Tq of the Tk positions. normalise: `energy` (I / E), `row` (I over its row sum) or `softmax`
+    (of I / sqrt(W)). padding: (B, Tk) bool; a padded key is seen by nobody but itself. dropout: probability on weights.
+    """
+    B, H = v.shape[:2]
+    # The waves run first, so that all tokens of one wave lie side by side.
+    packed_q, packed_k = (torch.stack(waves, dim=2).transpose(-1, -2).flatten(0, 1) for waves in (query, key))
+    dtype = packed_q.dtype
+    hidden = None if padding is None else padding[:, None].expand(B, H, -1).flatten(0, 1)
+    # Drawn here and not inside, so that backward drops what forward dropped.
+    seed = torch.randint(2**62, (), dtype=torch.int64) if dropout > 0 else None
+    y, _ = _forward(packed_q, packed_k, v.to(dtype).flatten(0, 1), hidden, seed, normalise, causal, dropout)
+    return y.unflatten(0, (B, H)).to(v.dtype)  # type: ignore[no-any-return]
+
+
+class _Tile(NamedTuple):
+    """Rows n of the batch, query columns q and key columns k; `number` counts tiles."""
+
+    number: int
+    n: slice
+    q: slice
+    k: slice
+
+
+class _Side(NamedTuple):
+    """One side of a tile: amplitude A, frequency f and phase p (n, W, c); s (c,) times from the middle of the block."""
+
+    A: Tensor
+    f: Tensor
+    p: Tensor
+    s: Tensor
+    middle: float
+
+
+def _side(waves: Tensor, rows: slice, columns: slice, offset: int) -> _Side:
+    A, f, p = waves[rows, ..., columns].unbind(1)
+    length = A.shape[-1]
+    s = torch.arange(length, device=A.device, dtype=A.dtype) - (length - 1) / 2
+    return _Side(A, f, p, s, offset + columns.start + (length - 1) / 2)
+
+
+def _angles(q: _Side, k: _Side) -> Tensor:
+    """The angles (n, W, cq, ck) of a tile."""
+    wide = widest(q.A.device)
+    distance = q.middle - k.middle
+    zero = q.p.new_zeros(())
+    left = turn(q.p, q.f, distance + q.s.to(wide))  # f_q (D + s_q) + p_q
+    right = turn(k.p, k.f, distance - k.s.to(wide))
+    one = (zero + 1).expand_as(left)
+    rows = torch.stack((left, one, q.f, q.s.expand_as(left)), dim=-1)  # (n, W, cq, 4)
+    one = (zero + 1).expand_as(right)
+    columns = torch.stack((one, -right, -k.s.expand_as(right), -k.f), dim=-2)  # (n, W, 4, ck)
+    return rows @ columns
+
+
+def _intensity(q: _Side, k: _Side, cosine: Tensor) -> Tensor:
+    """I (n, cq, ck) from cos angle (n, W, cq, ck)."""
+    both = (cosine * (2 * q.A)[..., :, None]).mul_(k.A[..., None, :]).sum(1)
+    return both.add_(q.A.square().sum(1)[:, :, None]).add_(k.A.square().sum(1)[:, None, :])
+
+
+def _energy(q: _Side, k: _Side) -> Tensor:
+    """E (n, cq, ck): the largest intensity that these amplitudes can give."""
+    total = q.A.square().sum(1)[:, :, None] + k.A.square().sum(1)[:, None, :]
+    return total.baddbmm_(q.A.transpose(1, 2), k.A, alpha=2.0)
+
+
+def _allowed(tile: _Tile, offset: int, hidden: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
+    """Where queries may look, (1 or n, cq, ck), or None for everywhere."""
+    first, last = offset + tile.q.start, tile.k.stop - 1
+    if hidden is None and (not causal or last <= first):
+        return None
+    rows = torch.arange(first, offset + tile.q.stop, device=device)[:, None]
+    columns = torch.arange(tile.k.start, tile.k.stop, device=device)[None, :]
+    allowed = (columns <= rows)[None] if causal else torch.ones_like(columns <= rows)[None]
+    if hidden is not None:
+        allowed = (allowed & ~hidden[tile.n, None, tile.k]) | (rows == columns)
+    return allowed
+
+
+def _kept(tile: _Tile, weight: Tensor, seed: Tensor | None, dropout: float) -> Tensor | None:
+    """What dropout leaves of the weights of a tile: 0 or 1 / (1 - dropout); the same whenever it is asked."""
+    if seed is None:
+        return None
+    generator = torch.Generator(weight.device).manual_seed((int(seed) + 0x9E3779B97F4A7C15 * tile.number) % 2**63)
+    draw = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=torch.float32)
+    return (draw >= dropout).to(weight.dtype).div_(1.0 - dropout)
+
+
+def _tiles(q_waves: Tensor, k_waves: Tensor, causal: bool) -> Iterator[list[_Tile]]:
+    """The tiles, a list for each block of queries, from the first key on; tiles that causality empties are left out."""
+    N, _, W, q_len = q_waves.shape
+    k_len = k_waves.shape[-1]
+    c, d = min(TILE, q_len), min(TILE, k_len)
+    at_once = max(1, ELEMENTS.get(q_waves.device.type, ELEMENTS["cuda"]) // (W * c * d))
+    number = 0
+    for n in range(0, N, at_once):
+        for q in range(0, q_len, c):
+            q_stop = min(q + c, q_len)
+            end = k_len - q_len + q_stop if causal else k_len
+            block = []
+            for k in range(0, end, d):
+                block.append(_Tile(number, slice(n, min(n + at_once, N)), slice(q, q_stop), slice(k, min(k + d, end))))
+                number += 1
+            yield block
+
+
+@torch.library.custom_op("lot_wave::pairwise", mutates_args=())
+def _forward(
+    q_waves: Tensor,
+    k_waves: Tensor,
+    v: Tensor,
+    hidden: Tensor | None,
+    seed: Tensor | None,
+    normalise: str,
+    causal: bool,
+    dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """y (N, Tq, d) and its row sums, for `softmax` their logarithm, (N, Tq); waves (N, 3, W, T), v (N, Tk, d)."""
+    N, _, W, q_len = q_waves.shape
+    offset = k_waves.shape[-1] - q_len
+    y = v.new_zeros(N, q_len, v.shape[-1])
+    statistic = v.new_zeros(N, q_len)
+    for block in _tiles(q_waves, k_waves, causal):
+        n, columns = block[0].n, block[0].q
+        q = _side(q_waves, n, columns, offset)
+        total = v.new_zeros(n.stop - n.start, columns.stop - columns.start)
+        out = v.new_zeros(*total.shape, v.shape[-1])
+        top = torch.full_like(total, float("-inf"))
+        for tile in block:
+            k = _side(k_waves, n, tile.k, 0)
+            weight = _intensity(q, k, _angles(q, k).cos_())
+            allowed = _allowed(tile, offset, hidden, causal, v.device)
+            if normalise == "softmax":
+                weight /= math.sqrt(W)
+                if allowed is not None:
+                    weight.masked_fill_(~allowed, float("-inf"))
+                new_top = torch.maximum(top, weight.amax(-1))
+                shift = new_top.masked_fill(new_top == float("-inf"), 0.0)
+                fade = (top - shift).exp_()
+                weight = weight.sub_(shift[..., None]).exp_()
+                total, out, top = total * fade, out * fade[..., None], new_top
+            else:
+                if normalise == "energy":
+                    weight /= _energy(q, k).add_(EPSILON)
+                if allowed is not None:
+                    weight.masked_fill_(~allowed, 0.0)
+            total += weight.sum(-1)
+            kept = _kept(tile, weight, seed, dropout)
+            out.baddbmm_(weight if kept is None else weight.mul_(kept), v[n, tile.k])
+        if normalise != "energy":
+            # softmax: at least 1, since every query sees itself; only `row` can be silent.
+            out /= (total + EPSILON if normalise == "row" else total)[..., None]
+        y[n, columns] = out
+        statistic[n, columns] = total if normalise == "row" else top + total.log()
+    return y, statistic
+
+
+@_forward.register_fake
+def _(q_waves, k_waves, v, hidden, seed, normalise, causal, dropout):  # type: ignore[no-untyped-def]
+    N, q_len = q_waves.shape[0], q_waves.shape[-1]
+    return v.new_empty(N, q_len, v.shape[-1]), v.new_empty(N, q_len)
+
+
+@torch.library.custom_op("lot_wave::pairwise_backward", mutates_args=())
+def _backward(
+    dy: Tensor,
+    y: Tensor,
+    statistic: Tensor,
+    q_waves: Tensor,
+    k_waves: Tensor,
+    v: Tensor,
+    hidden: Tensor | None,
+    seed: Tensor | None,
+    normalise: str,
+    causal: bool,
+    dropout: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q_waves, k_waves and v, from tiles computed anew."""
+    W, q_len = q_waves.shape[-2:]
+    offset = k_waves.shape[-1] - q_len
+    dq_waves, dk_waves, dv = torch.zeros_like(q_waves), torch.zeros_like(k_waves), torch.zeros_like(v)
+    mean = (dy * y).sum(-1)  # (N, Tq): sum over keys of weight times its gradient
+    for block in _tiles(q_waves, k_waves, causal):
+        n, columns = block[0].n, block[0].q
+        q = _side(q_waves, n, columns, offset)
+        dy_block, mean_block, stat = dy[n, columns], mean[n, columns, None], statistic[n, columns, None]
+        for tile in block:
+            k = _side(k_waves, n, tile.k, 0)
+            allowed = _allowed(tile, offset, hidden, causal, v.device)
+            angle = _angles(q, k)
+            cosine = angle.cos()
+            dI = dy_block @ v[n, tile.k].transpose(1, 2)  # so far: gradient of the weight that multiplied v
+            kept = _kept(tile, dI, seed, dropout)
+            if kept is not None:
+                dI *= kept
+            dE = None
+            if normalise == "row":
+                weight = _intensity(q, k, cosine).div_(stat + EPSILON)
+                dI.sub_(mean_block).div_(stat + EPSILON)
+            elif normalise == "softmax":
+                weight = _intensity(q, k, cosine).div_(math.sqrt(W)).sub_(stat).exp_()
+                dI.sub_(mean_block).mul_(weight).div_(math.sqrt(W))
+            else:
+                total = _energy(q, k).add_(EPSILON)
+                weight = _intensity(q, k, cosine).div_(total)
+                dI.div_(total)
+                dE = -dI * weight
+            if allowed is not None:
+                # softmax: an intensity that was masked may be any number, so 0 is set and not multiplied.
+                for part in (dI, weight) if dE is None else (dI, weight, dE):
+                    part.masked_fill_(~allowed, 0.0)
+            dv[n, tile.k].baddbmm_((weight if kept is None else weight.mul_(kept)).transpose(1, 2), dy_block)
+            _accumulate(dq_waves[n, ..., columns], dk_waves[n, ..., tile.k], q, k, dI, dE, cosine, angle.sin_())
+    return dq_waves, dk_waves, dv
+
+
+def _accumulate(
+    dq: Tensor, dk: Tensor, q: _Side, k: _Side, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
+) -> None:
+    """Add a tile's part to the gradients dq (n, 3, W, cq) and dk (n, 3, W, ck); `cosine` and `sine` are used up."""
+    distance = q.middle - k.middle
+    plain = dI if dE is None else dI + dE  # what multiplies A_q^2 and A_k^2
+    Ak = k.A[..., None, :]  # (n, W, 1, ck)
+    cosine.mul_(dI[:, None])
+    dk[:, 0] += 2 * (k.A * plain.sum(-2)[:, None] + (q.A[..., None, :] @ cosine).squeeze(-2))
+    dq[:, 0] += 2 * (q.A * plain.sum(-1)[:, None] + cosine.mul_(Ak).sum(-1))
+    if dE is not None:
+        dq[:, 0] += 2 * k.A @ dE.transpose(1, 2)
+        dk[:, 0] += 2 * q.A @ dE
+    # -dL/d angle = 2 A_q A_k sin(angle) dI, here without A_q; its moments in time give the frequencies' part.
+    force = sine.mul_(dI[:, None]).mul_(Ak)
+    pull = 2 * q.A
+    on_q = pull * force.sum(-1)
+    dq[:, 2] -= on_q
+    dq[:, 1] -= (distance + q.s) * on_q - pull * (force @ k.s)
+    on_k, moment = (torch.stack((pull, pull * q.s), dim=-2) @ force).unbind(-2)
+    dk[:, 2] += on_k
+    dk[:, 1] += (distance - k.s) * on_k + moment
+
+
+@_backward.register_fake
+def _(dy, y, statistic, q_waves, k_waves, v, *rest):  # type: ignore[no-untyped-def]
+    return torch.empty_like(q_waves), torch.empty_like(k_waves), torch.empty_like(v)
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    q_waves, k_waves, v, hidden, seed, normalise, causal, dropout = inputs
+    y, statistic = output
+    ctx.save_for_backward(y, statistic, q_waves, k_waves, v, hidden, seed)
+    ctx.options = (normalise, causal, dropout)
+    ctx.mark_non_differentiable(statistic)
+
+
+def _gradient(ctx, dy, _):  # type: ignore[no-untyped-def]
+    dq_waves, dk_waves, dv = _backward(dy.contiguous(), *ctx.saved_tensors, *ctx.options)
+    return dq_waves, dk_waves, dv, None, None, None, None, None
+
+
+def _no_second_gradient(ctx, *gradients):  # type: ignore[no-untyped-def]
+    raise NotImplementedError("pairwise interference has no second derivative; use lot_wave.reference for one")
+
+
+_forward.register_autograd(_gradient, setup_context=_setup)
+_backward.register_autograd(_no_second_gradient)
+
+# Angles in 16 bits would be noise: under autocast both operators see float32 and work in it.
+for _operator in ("lot_wave::pairwise", "lot_wave::pairwise_backward"):
+    for _device in ("cpu", "cuda"):
+        torch.library.register_autocast(_operator, _device, torch.float32)

@@ -1,0 +1,157 @@
+"""What this package registers. Imports no torch."""
+
+from __future__ import annotations
+
+from lot.component import Component
+from lot.hookspecs import hookimpl
+
+PROJECT = "Wave-Native GPT (spectral_gpt)"
+LINEAR = "Katharopoulos et al., Transformers are RNNs, 2020"
+
+
+@hookimpl
+def lot_attention() -> list[Component]:
+    return [
+        Component(
+            name="interference",
+            summary="A pair of tokens weighs as much as its waves add up: intensity of interference in place of q . k.",
+            factory="lot_wave.interference:InterferenceAttention",
+            config="lot_wave.config:InterferenceConfig",
+            reference=PROJECT,
+            emits=frozenset({"attention", "phase"}),
+            notes=(
+                "As published: evolution=pairwise, normalise=energy. The row sums of energy weights grow with the "
+                "number of keys, and the angle (w_q - w_k)(t_q - t_k) does not separate into a part of q and a part of"
+                " k.",
+                "evolution=evolved (the default) is another model: each wave runs on at its own frequency, p + w t, "
+                "which separates. It depends on absolute positions; pairwise depends on distances only.",
+                "With the waves of one token as query and key (own_keys=false, as in the formula) the intensity of a "
+                "pair is symmetric, and largest for a token with itself.",
+                "evolution=evolved with normalise=row never forms weights, so dropout on weights does not apply there.",
+            ),
+        ),
+        Component(
+            name="pure_wave",
+            summary="Sine features of token waves under a positive kernel: linear attention made of waves.",
+            factory="lot_wave.pure_wave:PureWaveAttention",
+            config="lot_wave.config:PureWaveConfig",
+            reference=f"{PROJECT}; {LINEAR}",
+            emits=frozenset({"attention", "phase"}),
+            notes=(
+                "As published, the kernel is applied to scores in quadratic mode and to features in linear mode: two "
+                "models under one name. Here kernel_on chooses the model, and features has a linear and a quadratic "
+                "form that agree.",
+                "kernel=exp with kernel_on=scores is softmax attention over sine features.",
+                "kernel_on=features never forms weights, so dropout on weights does not apply there.",
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def lot_embeddings() -> list[Component]:
+    return [
+        Component(
+            name="wave_packet",
+            summary="A token is a wave packet: frequency by Zipf mass, strict harmonics, learned phases.",
+            factory="lot_wave.embedding:WavePacket",
+            config="lot_wave.config:WavePacketConfig",
+            reference=f"{PROJECT}; Zipf, Human Behavior and the Principle of Least Effort, 1949",
+            emits=frozenset({"harmonic_amplitude"}),
+            notes=(
+                "As published: rank=token_id, frequency_scale=1.0. A wave that turns fast gives the same token another"
+                " vector at every position, and above pi radians a position it aliases. By default ranks are by "
+                "frequency, and the wave of the lightest token turns once over max_len.",
+                "learn_amplitudes=true makes the harmonic term of wave_coherence mean something; published amplitudes "
+                "were constants, and that term with them.",
+                "It has no (V, D) weight that a tied head could share.",
+            ),
+        )
+    ]
+
+
+@hookimpl
+def lot_optimizers() -> list[Component]:
+    return [
+        Component(
+            name="wave_native",
+            summary="Damped momentum on gradients projected on the singular subspaces of their matrix.",
+            factory="lot_wave.optimizer:wave_native",
+            config="lot_wave.config:WaveNativeConfig",
+            reference=PROJECT,
+            notes=(
+                "As published: rank=null, a thin SVD of every matrix at every step. For a square matrix of full rank "
+                "its projection U U^T g V V^T is the identity, so there the published optimizer is plain momentum.",
+                "rank=r keeps the top-r subspaces, which is a projection that acts; they are tracked by one step of "
+                "subspace iteration every `refresh` steps in place of an SVD.",
+                "Embeddings, norms and vectors take plain damped momentum.",
+                "There is no second moment, so good learning rates are far above Adam's: tune it as a parameter of its"
+                " own.",
+            ),
+        )
+    ]
+
+
+@hookimpl
+def lot_losses() -> list[Component]:
+    return [
+        Component(
+            name="wave_coherence",
+            summary="Cross-entropy with phase lock, energy conservation and harmonic fidelity.",
+            factory="lot_wave.loss:WaveCoherence",
+            config="lot_wave.config:WaveCoherenceConfig",
+            reference=PROJECT,
+            needs=frozenset({"hidden", "harmonic_amplitude"}),
+            replaces=frozenset({"cross_entropy"}),
+            notes=(
+                "The terms are reported by themselves, each already under its lambda.",
+                "variance=angle is the published phase lock; a wrapped angle jumps at +-pi, so its variance is large "
+                "for phases that agree there. circular (the default) is 1 - R.",
+                "Harmonic fidelity is 0 where the embedding has no harmonics, and constant where its amplitudes are "
+                "fixed.",
+            ),
+        )
+    ]
+
+
+@hookimpl
+def lot_diagnostics() -> list[Component]:
+    return [
+        Component(
+            name="embedding_spectrum",
+            summary="Spectrum of a token's embedding along positions, with its harmonics marked.",
+            factory="lot_wave.diagnostics.spectrum:EmbeddingSpectrum",
+            config="lot_wave.config:EmbeddingSpectrumConfig",
+            reference=PROJECT,
+        ),
+        Component(
+            name="wave_packets",
+            summary="Frequencies, phases, harmonics and wave packets of the embedding.",
+            factory="lot_wave.diagnostics.packets:WavePackets",
+            reference=PROJECT,
+        ),
+        Component(
+            name="interference_map",
+            summary="Attention weights by head, and their fringes over distance, against shuffled ones.",
+            factory="lot_wave.diagnostics.fringes:InterferenceMap",
+            config="lot_wave.config:InterferenceMapConfig",
+            reference=PROJECT,
+            needs=frozenset({"attention"}),
+        ),
+        Component(
+            name="trajectory_stability",
+            summary="Lyapunov exponent of the residual stream through depth.",
+            factory="lot_wave.diagnostics.trajectories:TrajectoryStability",
+            config="lot_wave.config:TrajectoryConfig",
+            needs=frozenset({"hidden"}),
+            reference="Benettin et al., Lyapunov characteristic exponents, Meccanica 15, 1980",
+        ),
+        Component(
+            name="wave_inference",
+            summary="The model at work on new tokens: weights, waves and candidates, token by token; animated.",
+            factory="lot_wave.diagnostics.inference:WaveInference",
+            config="lot_wave.config:WaveInferenceConfig",
+            reference=PROJECT,
+            every=500,
+        ),
+    ]

@@ -1,0 +1,270 @@
+"""Interference attention: every form equals the plain formula, in values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lot.contracts import Context
+from lot.errors import BadInput
+from lot.heads import attention_mask
+from lot_wave import pairwise
+from lot_wave.pairwise import pairwise_attention
+from lot_wave.reference import interference_weights
+from lot_wave.waves import Waves
+
+NORMALISE = ("row", "energy", "softmax")
+
+
+def causal(T: int) -> Tensor:
+    return torch.ones(T, T, dtype=torch.bool).tril()
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("T", [1, 7, 150])
+def test_pairwise_equals_the_formula(make, close, normalise, T):
+    waves, v = make.waves(2, 2, T, 3), make.normal(2, 2, T, 5).requires_grad_()
+    expected = interference_weights(waves, waves, causal(T), evolution="pairwise", normalise=normalise) @ v
+    found = pairwise_attention(waves, waves, v, normalise=normalise, causal=True)
+    close(found, expected, 1e-10)
+    upstream = make.normal(*found.shape)
+    # One token sees itself only: its weight is 1 (up to epsilon) whatever its waves are.
+    leaves = [*waves, v] if T > 1 else [v]
+    for ours, theirs in zip(
+        torch.autograd.grad(found, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
+    ):
+        close(ours, theirs, 1e-9)
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+def test_pairwise_in_float32_is_within_the_promise(make, close, normalise):
+    T = 300
+    waves, v = make.waves(1, 2, T, 4), make.normal(1, 2, T, 5).requires_grad_()
+    expected = interference_weights(waves, waves, causal(T), evolution="pairwise", normalise=normalise) @ v
+    narrow = Waves(*(part.detach().float().requires_grad_() for part in waves))
+    u = v.detach().float().requires_grad_()
+    found = pairwise_attention(narrow, narrow, u, normalise=normalise, causal=True)
+    close(found, expected, 1e-5)
+    upstream = make.normal(*found.shape)
+    ours = torch.autograd.grad(found, [*narrow, u], upstream.float())
+    for a, b in zip(ours, torch.autograd.grad(expected, [*waves, v], upstream), strict=True):
+        close(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_pairwise_with_padding_and_separate_keys(make, close, normalise, is_causal):
+    B, T, n = 2, 140, 9  # queries are the last n
+    key, v = make.waves(B, 2, T, 3), make.normal(B, 2, T, 5)
+    query = make.waves(B, 2, n, 3)
+    padding = torch.zeros(B, T, dtype=torch.bool)
+    padding[0, :130] = True
+    padding[1, 135:] = True
+    allowed = attention_mask(n, T, is_causal, padding, v.device)
+    expected = interference_weights(query, key, allowed, evolution="pairwise", normalise=normalise) @ v
+    found = pairwise_attention(query, key, v, normalise=normalise, causal=is_causal, padding=padding)
+    close(found, expected, 1e-9)
+    leaves, upstream = [*query, *key], make.normal(*found.shape)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
+    ):
+        close(ours, theirs, 1e-8)
+
+
+def test_tiles_of_any_size_agree(make, close, monkeypatch):
+    waves, v = make.waves(3, 2, 37, 3), make.normal(3, 2, 37, 4)
+    whole = pairwise_attention(waves, waves, v, normalise="softmax", causal=True)
+    monkeypatch.setattr(pairwise, "TILE", 8)
+    monkeypatch.setattr(pairwise, "ELEMENTS", {"cpu": 2 * 3 * 64, "cuda": 0})
+    close(pairwise_attention(waves, waves, v, normalise="softmax", causal=True), whole, 1e-12)
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+def test_dropout_of_pairwise_weights(make, normalise):
+    """The mean over masks is the output without dropout, and backward drops what forward dropped."""
+    waves, v = make.waves(1, 1, 6, 2), make.normal(1, 1, 6, 2).requires_grad_()
+
+    def mix(values: Tensor, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return pairwise_attention(waves, waves, values, normalise=normalise, causal=True, dropout=0.4)
+
+    with torch.random.fork_rng(), torch.no_grad():
+        mean = torch.stack([mix(v, seed) for seed in range(800)]).mean(0)
+        exact = pairwise_attention(waves, waves, v, normalise=normalise, causal=True)
+    assert float((mean - exact).abs().max()) < 0.3 * float(exact.abs().max())
+    with torch.random.fork_rng():
+        upstream, direction = make.normal(1, 1, 6, 2), make.normal(1, 1, 6, 2)
+        (gradient,) = torch.autograd.grad(mix(v, 3), v, upstream)
+        # Linear in the values, so that a difference is exact.
+        change = ((mix(v + direction, 3) - mix(v, 3)) * upstream).sum()
+    torch.testing.assert_close((gradient * direction).sum(), change)
+
+
+def test_pairwise_gradients_by_finite_differences(make):
+    waves, v = make.waves(1, 1, 5, 2), make.normal(1, 1, 5, 2).requires_grad_()
+    for normalise in NORMALISE:
+        torch.autograd.gradcheck(
+            lambda a, f, p, u, n=normalise: pairwise_attention(
+                Waves(a, f, p), Waves(a, f, p), u, normalise=n, causal=True
+            ),
+            (*waves, v),
+        )
+
+
+def test_the_operator_is_well_formed(make):
+    packed = make.normal(2, 3, 2, 6).abs().requires_grad_()
+    arguments = (packed, packed.detach().clone(), make.normal(2, 6, 4).requires_grad_(), None, None, "row", True, 0.0)
+    torch.library.opcheck(torch.ops.lot_wave.pairwise.default, arguments)
+
+
+def test_a_second_derivative_raises_instead_of_being_zero(make):
+    waves, v = make.waves(1, 1, 4, 2), make.normal(1, 1, 4, 2).requires_grad_()
+    y = pairwise_attention(waves, waves, v, normalise="row", causal=True)
+    (first,) = torch.autograd.grad(y.square().sum(), waves.amplitude, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("own_keys", [False, True])
+def test_the_module_equals_its_weights_times_values(make, close, evolution, normalise, own_keys):
+    module = make.interference(make.dims(max_len=150), evolution=evolution, normalise=normalise, own_keys=own_keys)
+    module.want = frozenset({"attention"})
+    x = make.normal(2, 140, 16).requires_grad_()
+    ctx = Context(start=3)
+    y, signals = module(x, ctx)
+    _, _, v = module._split(x)
+    expected = module._merge(signals["attention"] @ v)
+    close(y, expected, 1e-10)
+    upstream = make.normal(*y.shape)
+    leaves = [x, *module.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad(y, leaves, upstream, retain_graph=True),
+        torch.autograd.grad(expected, leaves, upstream),
+        strict=True,
+    ):
+        close(ours, theirs, 1e-8)
+
+
+@pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
+def test_energy_weights_lie_between_0_and_1(make, evolution):
+    module = make.interference(evolution=evolution, normalise="energy", waves=6).float()
+    module.want = frozenset({"attention"})
+    weights = module(3 * make.normal(3, 40, 16).float(), Context())[1]["attention"].detach()
+    assert float(weights.min()) >= -1e-6
+    assert float(weights.max()) <= 1 + 1e-6
+    assert float(weights.diagonal(dim1=-2, dim2=-1).min()) > 1 - 1e-4  # a token is in phase with itself
+
+
+def test_fast_energy_weights_lie_between_0_and_1(make):
+    """With the identity for values, the output of the fast forms is the weights themselves."""
+    T = 200
+    waves = Waves(*(part.detach() for part in make.waves(1, 2, T, 6, dtype=torch.float32)))
+    v = torch.eye(T).expand(1, 2, T, T)
+    evolved = make.interference(make.dims(max_len=T), normalise="energy", waves=6)
+    for weights in (
+        pairwise_attention(waves, waves, v, normalise="energy", causal=True),
+        evolved.mix(waves, waves, v, 0, None),
+    ):
+        assert float(weights.min()) >= -1e-6
+        assert float(weights.max()) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
+@pytest.mark.parametrize("normalise", NORMALISE)
+def test_vanishing_amplitudes_give_no_nan(make, evolution, normalise):
+    module = make.interference(evolution=evolution, normalise=normalise).float()
+    x = make.normal(2, 20, 16).float()
+    with torch.no_grad():
+        # Large negative pre-activations: softplus underflows to exactly 0 for every token.
+        module.token_waves.linear.weight[:6] = 0.0
+        module.token_waves.linear.weight[:6, 0] = -300.0
+        x[..., 0] = 1.0
+    assert float(module.token_waves(x).amplitude.detach().max()) == 0.0
+    x.requires_grad_()
+    y, _ = module(x, Context())
+    gradients = torch.autograd.grad(y.square().sum(), [x, *module.parameters()])
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
+def test_long_sequences_stay_finite_and_accurate(make, close, evolution):
+    """Frequency times position up to 8192, for the last queries of a long context."""
+    T, n = 8192, 4
+    module = make.interference(make.dims(max_len=T), evolution=evolution, normalise="energy", waves=2)
+    x, v = make.normal(1, T, 16), make.normal(1, 2, T, 8)
+    key = Waves(*(part.detach() for part in module.token_waves(x)))
+    query = key.select(slice(T - n, T))
+    allowed = attention_mask(n, T, True, None, v.device)
+    expected = interference_weights(query, key, allowed, evolution=evolution, normalise="energy") @ v
+    module.float()
+    narrow_query, narrow_key = (Waves(*(part.float() for part in waves)) for waves in (query, key))
+    # The frequencies themselves are rounded to float32, which at t = 8192 alone is an angle of 1e-3.
+    close(module.mix(narrow_query, narrow_key, v.float(), 0, None), expected, 2e-3)
+    with torch.no_grad():
+        y, _ = module(x.float(), Context())
+        with torch.autocast("cpu", torch.bfloat16):
+            z, _ = module(x.float(), Context())
+    assert torch.isfinite(y).all()
+    # Values and output in bfloat16 differ by its rounding; angles in bfloat16 would give other weights altogether.
+    close(z, y, 2e-2)
+
+
+def test_the_operator_works_in_float32_under_autocast(make):
+    waves, v = make.waves(1, 1, 50, 2, dtype=torch.float32), make.normal(1, 1, 50, 2).float().requires_grad_()
+    y = pairwise_attention(waves, waves, v, normalise="softmax", causal=True)
+    expected = torch.autograd.grad(y.sum(), [*waves, v])
+    with torch.autocast("cpu", torch.bfloat16):
+        z = pairwise_attention(waves, waves, v, normalise="softmax", causal=True)
+        found = torch.autograd.grad(z.sum(), [*waves, v])
+    for a, b in zip((z, *found), (y, *expected), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_phases_ignore_autocast(make, close):
+    module = make.interference().float()
+    x = make.normal(1, 30, 16).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = module.token_waves(x)
+    for a, b in zip(inside, module.token_waves(x), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
+def test_only_pairwise_is_blind_to_absolute_positions(make, evolution):
+    module = make.interference(evolution=evolution)
+    x = make.normal(1, 12, 16)
+    shift = float((module(x, Context())[0] - module(x, Context(start=20))[0]).detach().abs().max())
+    assert (shift < 1e-12) == (evolution == "pairwise")
+
+
+def test_own_keys_break_the_symmetry_of_a_pair(make):
+    for own_keys in (False, True):
+        module = make.interference(own_keys=own_keys, normalise="energy", causal=False)
+        module.want = frozenset({"attention"})
+        weights = module(make.normal(1, 10, 16), Context())[1]["attention"].detach()
+        asymmetry = float((weights - weights.mT).abs().max())
+        assert (asymmetry < 1e-12) == (not own_keys)
+
+
+def test_the_decoding_state_of_row_does_not_grow(make):
+    module = make.interference(make.dims(max_len=64))
+    cache = module.init_cache(1, "cpu", torch.float64)
+    sizes = []
+    for t in range(20):
+        _, cache = module.decode(make.normal(1, 1, 16), Context(start=t), cache)
+        sizes.append(cache.sums.numel())
+    assert len(set(sizes)) == 1
+
+
+def test_a_full_cache_and_a_leaking_one_are_refused(make):
+    module = make.interference(make.dims(max_len=4), evolution="pairwise")
+    cache = module.init_cache(1, "cpu", torch.float64)
+    with pytest.raises(BadInput, match="holds 4 tokens; 5 were given"):
+        module.prefill(make.normal(1, 5, 16), Context(), cache)
+    with pytest.raises(BadInput, match="cannot decode"):
+        make.interference(causal=False).init_cache(1, "cpu", torch.float64)
