@@ -54,15 +54,16 @@ def tests(session: nox.Session) -> None:
     """Everything together, installed as a developer would."""
     install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
     folders = [f"{package}/tests" for package in PACKAGES]
-    session.run("pytest", *(session.posargs or [*folders, "tests"]))
+    # A process a core: threads of several processes would only wait for each other.
+    session.run("pytest", *(session.posargs or ["-n", "auto", *folders, "tests"]), env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
 def core_only(session: nox.Session) -> None:
     """The core from its wheel, with no command line and no plugin: its own tests pass."""
-    install(session, *wheels(session, "core"), "pytest", "hypothesis")
+    install(session, *wheels(session, "core"), "pytest", "pytest-xdist", "hypothesis")
     session.run("python", "tests/separability/check_installed.py", "lot-core")
-    session.run("pytest", "core/tests")
+    session.run("pytest", "-n", "auto", "core/tests", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -79,6 +80,15 @@ def broken(session: nox.Session) -> None:
     """A plugin that raises at import is reported, and everything else works."""
     install(session, *wheels(session, "core", "cli", "plugins/lot-tasks", "tests/separability/broken-plugin"))
     session.run("python", "tests/separability/check_broken.py")
+
+
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """Compiles the CUDA source wherever nvcc is (no GPU needed) and fails on register spills."""
+    if shutil.which("nvcc") is None:
+        session.skip("no nvcc here")
+    install(session, "./core", "./plugins/lot-lattice")
+    session.run("python", "-m", "lot_lattice.kernels.check_cuda")
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Toroidal attention: positions on a ring, head channels stacked as platters."""

@@ -1,0 +1,147 @@
+"""Toroidal attention on FlexAttention: bias and mask inside the kernel, blocks that nobody sees skipped."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from lot.errors import BadInput
+from lot_toroidal.geometry import Torus
+
+BLOCK = 128
+"""Tokens of a block of the mask: FlexAttention's own default."""
+MIN_WIDTH = 16
+"""Narrowest head that the GPU kernel takes; narrower platters are padded with zeros."""
+
+
+def attend_flex(
+    q: Tensor, k: Tensor, v: Tensor, torus: Torus, *, padding: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """As `reference.dense_attention`. Raises BadInput on a CPU when gradients are wanted: FlexAttention has none there."""
+    if q.device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+        raise BadInput(
+            where="attn.backend",
+            expected="auto or sdpa to train on a CPU (FlexAttention has no backward there)",
+            got="flex",
+        )
+    Tq, D, p = q.shape[2:]
+    Tk = k.shape[2]
+    # A compiler traces through a cache, with a warning; it keeps what it has traced anyway.
+    tracing = torch.compiler.is_compiling()
+    make: Any = block_mask if tracing else _kept_block_mask
+    blocks = make(torus, Tq, Tk, q.device)
+    if padding is not None or mask is not None:
+        blocks = _with_batch_mask(blocks, torus, Tq, Tk, padding, mask)
+    extra = max(0, MIN_WIDTH - p) if q.device.type != "cpu" else 0
+    flat = [F.pad(x.flatten(2, 3), (0, extra)) for x in (q, k, v)]
+    call: Any = flex_attention if tracing else _compiled()
+    score_mod = (_score_mod if tracing else _kept_score_mod)(torus, Tk - Tq)
+    y: Tensor = call(*flat, score_mod=score_mod, block_mask=blocks, scale=1 / math.sqrt(p))
+    return y[..., :p].reshape(*q.shape[:2], Tq, D, p)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def _score_mod(torus: Torus, offset: int) -> Callable[..., Tensor] | None:
+    """score - lambda delta, from the flat indices of query and key."""
+    if torus.strength == 0:
+        return None
+    N, D, per_step, per_platter = torus.period, torus.depth, torus.strength / torus.period, torus.strength / torus.depth
+
+    def score_mod(score: Tensor, b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        steps = torch.abs(query // D + offset - key // D)
+        steps = torch.minimum(steps, N - steps)
+        return score - per_step * steps - per_platter * torch.abs(query % D - key % D)
+
+    return score_mod
+
+
+_kept_score_mod = functools.lru_cache(maxsize=64)(_score_mod)
+
+
+def _mask_mod(torus: Torus, offset: int) -> Callable[..., Tensor]:
+    """Whether a query sees a key, from their flat indices."""
+    D = torus.depth
+
+    def mask_mod(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return torus.visible(key // D - (query // D + offset))
+
+    return mask_mod
+
+
+def block_mask(torus: Torus, q_len: int, k_len: int, device: torch.device) -> BlockMask:
+    """The blocks of `BLOCK` x `BLOCK` tokens that hold anything visible, made without the T x T mask.
+
+    A block holds every lag between its extremes, so that running counts of visible lags tell whether any, and whether all,
+    of its pairs are visible.
+    """
+    D, offset = torus.depth, k_len - q_len
+    lags = torch.arange(1 - k_len, k_len, device=device)
+    counts = F.pad(torus.visible(lags).cumsum(0), (1, 0))  # (2 Tk,)
+    query_first, query_last = _block_ends(q_len * D, D, device)
+    key_first, key_last = _block_ends(k_len * D, D, device)
+    lowest = key_first[None] - (query_last + offset)[:, None]  # (Q, K) lags
+    highest = key_last[None] - (query_first + offset)[:, None]
+    seen = counts[highest + k_len] - counts[lowest + k_len - 1]
+    whole = seen == highest - lowest + 1
+    partial = (seen > 0) & ~whole
+    return BlockMask.from_kv_blocks(
+        *_ordered(partial),
+        *_ordered(whole),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=_mask_mod(torus, offset),
+        seq_lengths=(q_len * D, k_len * D),
+    )
+
+
+_kept_block_mask = functools.lru_cache(maxsize=64)(block_mask)
+
+
+def _with_batch_mask(
+    blocks: BlockMask, torus: Torus, q_len: int, k_len: int, padding: Tensor | None, mask: Tensor | None
+) -> BlockMask:
+    """The same blocks, none of them whole any more, with the masks of the batch; a position still sees itself."""
+    D, offset = torus.depth, k_len - q_len
+    geometric = _mask_mod(torus, offset)
+
+    def mask_mod(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        i, j = query // D, key // D
+        seen = geometric(b, h, query, key)
+        if padding is not None:
+            seen = seen & ~padding[b, j]
+        if mask is not None:
+            seen = seen & mask[b, i, j]
+        return seen | (i + offset == j)
+
+    batch = (padding if padding is not None else mask).shape[0]  # type: ignore[union-attr]
+    any_seen = blocks.to_dense().bool()[0, 0]
+    number, order = _ordered(any_seen)
+    return BlockMask.from_kv_blocks(
+        number.expand(batch, -1, -1),
+        order.expand(batch, -1, -1, -1),
+        BLOCK_SIZE=BLOCK,
+        mask_mod=mask_mod,
+        seq_lengths=(q_len * D, k_len * D),
+    )
+
+
+def _block_ends(tokens: int, depth: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """First and last position in each block of flat tokens."""
+    first = torch.arange(0, tokens, BLOCK, device=device)
+    return first // depth, (first + BLOCK - 1).clamp(max=tokens - 1) // depth
+
+
+def _ordered(dense: Tensor) -> tuple[Tensor, Tensor]:
+    """A bool (Q, K) as FlexAttention stores it: how many in each row (1, 1, Q), and the columns, chosen ones first (1, 1, Q, K)."""
+    order = dense.int().argsort(dim=-1, descending=True, stable=True).int()
+    return dense.sum(-1, dtype=torch.int32)[None, None], order[None, None]

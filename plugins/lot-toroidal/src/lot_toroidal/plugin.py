@@ -1,0 +1,145 @@
+"""What this package registers. Imports no torch."""
+
+from __future__ import annotations
+
+from lot.component import Component
+from lot.hookspecs import hookimpl
+
+PROJECT = "Toroidal Attention (torodial-attention), 2025"
+TORUS_SIGNALS = frozenset({"attention", "platter_attention", "platter_mixing"})
+
+
+@hookimpl
+def lot_attention() -> list[Component]:
+    return [
+        Component(
+            name="toroidal",
+            summary="Positions on a ring, head channels stacked as platters, scores that fall with toroidal distance.",
+            factory="lot_toroidal.attention:ToroidalAttention",
+            config="lot_toroidal.config:ToroidalConfig",
+            reference=PROJECT,
+            emits=TORUS_SIGNALS,
+            watch=("fusion_rank",),
+            notes=(
+                "As published, frequencies are geometric, so that a cyclic shift of the input moves the output by 0.02 too "
+                "much: frequencies=geometric keeps that. Corrected (the default): whole turns over the ring, exact when the "
+                "sequence fills the ring and nothing is masked.",
+                "As published, N in the distance is the current length, so that scores change while decoding. Here it is a "
+                "fixed period.",
+                "low_rank fusion of rank r leaves r / depth of a head's freedom (the default, as published: a quarter): see "
+                "the diagnostic fusion_rank.",
+                "With depth=1, lambda_distance=0 and no window it is rotary attention on plain fused kernels.",
+            ),
+        ),
+        Component(
+            name="toroidal_ring",
+            summary="Toroidal attention in blocks, over the processes of a ring: each holds a part of the sequence.",
+            factory="lot_toroidal.ring_attention:RingAttention",
+            config="lot_toroidal.config:RingConfig",
+            reference=f"{PROJECT}; Liu et al., Ring Attention with Blockwise Transformers, 2023",
+            emits=TORUS_SIGNALS,
+            notes=(
+                "As published, each block was normalised by itself (off by 0.36 with four blocks) and nothing was sent. "
+                "Here blocks are merged by their log-sum-exp, and the ring equals dense attention.",
+                "Alone it works through blocks in one process; `lot_toroidal.ring_attention.join(model, group)` spreads a "
+                "sequence over the processes of a group.",
+                "It cannot drop attention weights: model.dropout must be 0.",
+            ),
+        ),
+        Component(
+            name="toroidal_fft",
+            summary="Scores that depend on the lag only: attention becomes a convolution on the ring, by FFT.",
+            factory="lot_toroidal.fft_attention:FFTAttention",
+            config="lot_toroidal.config:FFTConfig",
+            reference=PROJECT,
+            emits=frozenset({"attention", "platter_mixing"}),
+            watch=("circulant_error",),
+            notes=(
+                "lags=position is a mechanism of its own and exact. lags=content approximates toroidal attention by the mean "
+                "score at each lag; that mean is over all tokens, so it cannot be causal. The diagnostic circulant_error says "
+                "how far it is off.",
+                "Causal lags are convolved block by block, past into future only: the future is left out to the last bit, at "
+                "O(T log^2 T) instead of O(T log T).",
+                "It cannot drop attention weights: model.dropout must be 0.",
+            ),
+        ),
+        Component(
+            name="toroidal_latent",
+            summary="A state of fixed size that turns on the ring: streaming with O(1) memory.",
+            factory="lot_toroidal.latent:LatentAttention",
+            config="lot_toroidal.config:LatentConfig",
+            reference=f"{PROJECT}; min_gru: Feng et al., Were RNNs All We Needed?, 2024",
+            emits=frozenset({"platter_mixing"}),
+            watch=("fusion_rank",),
+            notes=(
+                "linear and min_gru train in parallel (associative scan); gru, the published cell, one position after another.",
+                "Always causal; there are no attention weights that model.dropout could drop.",
+            ),
+        ),
+        Component(
+            name="toroidal_adaptive",
+            summary="Toroidal attention that learns its number of platters (Gumbel-softmax over candidate depths).",
+            factory="lot_toroidal.adaptive:AdaptiveAttention",
+            config="lot_toroidal.config:AdaptiveConfig",
+            reference=f"{PROJECT}; Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017",
+            emits=frozenset({"attention", "depth_weights"}),
+            watch=("depth_weights",),
+            notes=(
+                "While training all candidates run and are mixed; at evaluation the likeliest depth runs alone.",
+                "route=true chooses a depth for every token from that token, which keeps the choice causal.",
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def lot_diagnostics() -> list[Component]:
+    return [
+        Component(
+            name="toroidal_distance",
+            summary="The distance map of the torus, its profile over lags, and how far attention looks.",
+            factory="lot_toroidal.diagnostics.distance:ToroidalDistance",
+            reference=PROJECT,
+            needs=frozenset({"attention"}),
+        ),
+        Component(
+            name="fusion_rank",
+            summary="Effective rank of the mixing of platters, by layer, over training.",
+            factory="lot_toroidal.diagnostics.fusion_rank:FusionRank",
+            reference="Roy and Vetterli, The effective rank, 2007",
+            needs=frozenset({"platter_mixing"}),
+        ),
+        Component(
+            name="orthogonality",
+            summary="How well the encoding keeps positions and platters apart: the two frequency bases and their angle.",
+            factory="lot_toroidal.diagnostics.orthogonality:Orthogonality",
+            reference=PROJECT,
+        ),
+        Component(
+            name="shift_error",
+            summary="How far the output is from shifting when the input is shifted round the ring, by shift.",
+            factory="lot_toroidal.diagnostics.shift_error:ShiftError",
+            config="lot_toroidal.config:ShiftErrorConfig",
+            reference=f"{PROJECT}, Lemma 1",
+        ),
+        Component(
+            name="circulant_error",
+            summary="Error of toroidal_fft against dense attention with the same projections.",
+            factory="lot_toroidal.diagnostics.circulant_error:CirculantError",
+            reference=PROJECT,
+        ),
+        Component(
+            name="depth_weights",
+            summary="Weight of each candidate depth over training.",
+            factory="lot_toroidal.diagnostics.depth_weights:DepthWeights",
+            reference=PROJECT,
+            needs=frozenset({"depth_weights"}),
+        ),
+        Component(
+            name="torus_attention",
+            summary="Attention drawn on the torus: platters as stacked rings, and unrolled.",
+            factory="lot_toroidal.diagnostics.torus_attention:TorusPicture",
+            reference=PROJECT,
+            needs=frozenset({"platter_attention"}),
+        ),
+    ]

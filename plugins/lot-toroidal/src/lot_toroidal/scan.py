@@ -1,0 +1,120 @@
+"""Recurrences along the sequence, as operators with a backward of their own: opaque to compilers, linear in memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+@torch.library.custom_op("lot_toroidal::linear_scan", mutates_args=())
+def linear_scan(a: Tensor, b: Tensor) -> Tensor:
+    """h[t] = a[t] h[t - 1] + b[t] with h[-1] = 0, all (B, T, n), in about log2 T parallel rounds.
+
+    (a, b) compose associatively (Blelloch, "Prefix sums and their applications", 1990); round s joins spans of s steps
+    (Hillis and Steele, 1986). h[t] is made of inputs up to t only, always in the same order.
+    """
+    span, T = 1, a.shape[1]
+    a, h = a, b.clone()
+    while span < T:
+        h = torch.cat((h[:, :span], h[:, span:] + a[:, span:] * h[:, :-span]), dim=1)
+        a = torch.cat((a[:, :span], a[:, span:] * a[:, :-span]), dim=1)
+        span *= 2
+    return h
+
+
+@linear_scan.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.empty_like(b)
+
+
+def _save_linear(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], output)
+
+
+def _linear_backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The adjoint runs backwards: g[t] = grad[t] + a[t + 1] g[t + 1]; b gets g[t], a gets g[t] h[t - 1]."""
+    a, h = ctx.saved_tensors  # type: ignore[attr-defined]
+    following = torch.cat((a[:, 1:], torch.zeros_like(a[:, :1])), dim=1)
+    g = linear_scan(following.flip(1), grad.flip(1)).flip(1)
+    before = torch.cat((torch.zeros_like(h[:, :1]), h[:, :-1]), dim=1)
+    return g * before, g
+
+
+linear_scan.register_autograd(_linear_backward, setup_context=_save_linear)
+
+
+@torch.library.custom_op("lot_toroidal::gru_scan", mutates_args=())
+def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    """States (B, T, n) of a GRU (Cho et al., 2014; torch's form), one step after another.
+
+    gates (B, T, 3n): W x + b of reset, update and candidate. weight (3n, n), bias (3n): the hidden side of the same.
+    h (B, n): the state before. skip (B, T) bool: steps that leave the state as it is.
+    """
+    states = []
+    for t in range(gates.shape[1]):
+        _, update, candidate, _ = _gru_gates(gates[:, t], h @ weight.T + bias)
+        h = torch.where(skip[:, t, None], h, candidate + update * (h - candidate))
+        states.append(h)
+    return torch.stack(states, dim=1)
+
+
+def _gru_gates(x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Reset and update gate, candidate, and the hidden side of the candidate; each (..., n)."""
+    x_reset, x_update, x_candidate = x.chunk(3, dim=-1)
+    h_reset, h_update, h_candidate = hidden.chunk(3, dim=-1)
+    reset, update = torch.sigmoid(x_reset + h_reset), torch.sigmoid(x_update + h_update)
+    return reset, update, torch.tanh(x_candidate + reset * h_candidate), h_candidate
+
+
+@gru_scan.register_fake
+def _(gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    return gates.new_empty(gates.shape[0], gates.shape[1], h.shape[1])
+
+
+@torch.library.custom_op("lot_toroidal::gru_scan_backward", mutates_args=())
+def gru_scan_backward(
+    grad: Tensor, states: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of `gru_scan` with respect to gates, weight, bias and h. All gates are recomputed in one product."""
+    before = torch.cat((h[:, None], states[:, :-1]), dim=1)  # (B, T, n)
+    reset, update, candidate, h_candidate = _gru_gates(gates, before @ weight.T + bias)
+    # Derivative of the new state by each pre-activation, for a gradient of one.
+    by_candidate = (1 - update) * (1 - candidate**2)
+    by_update = (before - candidate) * update * (1 - update)
+    by_reset = by_candidate * h_candidate * reset * (1 - reset)
+    act = (~skip)[..., None].to(grad.dtype)
+    g = torch.zeros_like(h)
+    x_side, h_side = torch.empty_like(gates), torch.empty_like(gates)
+    for t in range(gates.shape[1] - 1, -1, -1):
+        g = g + grad[:, t]
+        d = g * act[:, t]
+        parts = (d * by_reset[:, t], d * by_update[:, t], d * by_candidate[:, t])
+        x_side[:, t] = torch.cat(parts, dim=-1)
+        h_side[:, t] = torch.cat((*parts[:2], parts[2] * reset[:, t]), dim=-1)
+        g = g - d + d * update[:, t] + h_side[:, t] @ weight
+    return x_side, torch.einsum("btg,btn->gn", h_side, before), h_side.sum((0, 1)), g
+
+
+@gru_scan_backward.register_fake
+def _(
+    grad: Tensor, states: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.empty_like(gates), torch.empty_like(weight), torch.empty_like(bias), torch.empty_like(h)
+
+
+def _save_gru(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output, *inputs)
+
+
+def _gru_backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    states, gates, weight, bias, h, skip = ctx.saved_tensors  # type: ignore[attr-defined]
+    return *gru_scan_backward(grad, states, gates, weight, bias, h, skip), None
+
+
+def _refuse(ctx: FunctionCtx, *grads: Tensor) -> tuple[None, ...]:
+    raise RuntimeError("lot_toroidal::gru_scan cannot be differentiated twice")
+
+
+gru_scan.register_autograd(_gru_backward, setup_context=_save_gru)
+gru_scan_backward.register_autograd(_refuse, setup_context=lambda ctx, inputs, output: None)
