@@ -78,12 +78,13 @@ def compilations(log: Path) -> int:
 
 
 @needs_compiler
-def test_a_library_is_built_once_and_found_again(tiny, own_cache) -> None:
+def test_a_library_is_built_once_and_found_again(tiny, own_cache, caplog) -> None:
     assert build.built("cpu") is None
     path = build.library("cpu")
     assert path == build.built("cpu") == build.library("cpu")
     assert path.parent.parent == own_cache
     assert compilations(tiny) == 1
+    assert caplog.messages == [f"lattice kernels: compiling for cpu, once; they are kept in {own_cache}"]
 
 
 @needs_compiler
@@ -224,6 +225,7 @@ def test_a_value_that_means_nothing_is_refused(make, monkeypatch) -> None:
 def test_a_library_that_does_not_load_is_told_and_done_without(tiny, fresh, make, caplog, monkeypatch) -> None:
     monkeypatch.setenv("LOT_KERNELS", "auto")
     build.library("cpu").write_bytes(b"no library at all")
+    caplog.clear()
     with caplog.at_level(logging.WARNING, logger="lot_lattice"):
         mean_field(make.normal(1, 1, 3, 1), make.normal(1, 1), make.normal(1), 0.1, 2)
     assert len(caplog.messages) == 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from lot_lattice.dynamics import lattice_scan_eager, mean_field_eager
 from lot_lattice.kernels import build, check_cuda, lattice_scan, mean_field, operators, toolchain
 
-SCANS = [(1, 1, 1), (5, 3, 21), (3, 12, 18), (2, 13, 9), (1, 32, 5), (35, 1, 4), (2, 40, 6)]
+SCANS = [(1, 1, 1), (5, 3, 21), (3, 12, 18), (2, 13, 9), (1, 32, 5), (35, 1, 4), (2, 40, 6), (1, 256, 2)]
 FIELDS = [(1, 1, 1, 1), (2, 3, 70, 5), (1, 1, 130, 2), (1, 2, 40, 33)]
 
 

@@ -1,4 +1,5 @@
-// What a kernel is called with: pointers and places, the same for every target. B batch, H heads, T positions, O oscillators.
+// What a kernel is called with: pointers and places, the same for every target. B batch, H heads, T positions, O
+// oscillators.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@ struct Place {
 };
 
 // theta(t) = theta(t-1) + step [omega + drive(t) + coupling_i sum_j weights_ij sin(theta_j(t-1) - theta_i(t-1))]
-template <class Real> struct LatticeForward {
+template <class Real>
+struct LatticeForward {
   int64_t batch, heads, steps;
   Real step;
   const Real* drive;
@@ -28,7 +30,8 @@ template <class Real> struct LatticeForward {
 
 // Adjoint of the above. With lambda(t) = dL/dtheta(t), everything behind it taken into account:
 // pull(t) = step lambda(t), and sines_ij = sum_{b, t} pull_i(t) sin(theta_j(t-1) - theta_i(t-1)).
-template <class Real> struct LatticeBackward {
+template <class Real>
+struct LatticeBackward {
   int64_t batch, heads, steps;
   Real step;
   const Real* grad;  // (B, H, T)
@@ -49,7 +52,8 @@ template <class Real> struct LatticeBackward {
 
 // theta_i <- theta_i + dt [omega + (coupling / n_i) sum_{j in P(i)} sin(theta_j - theta_i)], `iterations` times, in
 // each column (b, h, o) by itself. P(i) holds the tokens j <= i, or all of them. Arrays (B, H, T, O) have o contiguous.
-template <class Real> struct MeanFieldForward {
+template <class Real>
+struct MeanFieldForward {
   int64_t batch, heads, steps, oscillators;
   int iterations;
   bool causal;
@@ -65,7 +69,8 @@ template <class Real> struct MeanFieldForward {
   int64_t segments;  // 0: none are kept
 };
 
-template <class Real> struct MeanFieldBackward {
+template <class Real>
+struct MeanFieldBackward {
   int64_t batch, heads, steps, oscillators;
   int iterations;
   bool causal;

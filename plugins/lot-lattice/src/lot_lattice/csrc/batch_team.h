@@ -9,7 +9,8 @@ namespace lot {
 namespace LOT_TARGET {
 
 // Who is coupled to whom: the entries of the folded coupling matrix where it or its transpose is not zero.
-template <class Real> class Stencil {
+template <class Real>
+class Stencil {
  public:
   struct Neighbour {
     int64_t head;
@@ -36,7 +37,8 @@ template <class Real> class Stencil {
   Neighbour* neighbours_;
 };
 
-template <class Real_> class BatchTeam {
+template <class Real_>
+class BatchTeam {
  public:
   using Real = Real_;
   using Value = Pack<Real, 1>;
@@ -46,16 +48,22 @@ template <class Real_> class BatchTeam {
   BatchTeam(Arena& arena, const Stencil<Real>& stencil, int64_t heads, int64_t batch, int64_t first)
       : arena_(arena), stencil_(stencil), heads_(heads), first_(first), count_(smaller(width, batch - first)) {}
 
-  template <class F> LOT_FN void lanes(F&& f) {
+  template <class F>
+  LOT_FN void lanes(F&& f) {
     for (int64_t head = 0; head < heads_; ++head) f(static_cast<int>(head));
   }
-  template <class T> T* own() { return arena_.take<T>(heads_); }
+  template <class T>
+  T* own() {
+    return arena_.take<T>(heads_);
+  }
   int chunk(int) const { return tile; }
 
-  template <int W> class Waves {
+  template <int W>
+  class Waves {
    public:
     explicit Waves(BatchTeam& team) : heads_(team.heads_), memory_(team.arena_.template take<Value>(2 * heads_ * W)) {}
-    template <class... Values> LOT_FN void put(int generation, int64_t lane, Values... values) {
+    template <class... Values>
+    LOT_FN void put(int generation, int64_t lane, Values... values) {
       static_assert(sizeof...(Values) == W, "W numbers a lane");
       Value* to = memory_ + (generation * heads_ + lane) * W;
       ((*to++ = values), ...);
@@ -66,9 +74,13 @@ template <class Real_> class BatchTeam {
     int64_t heads_;
     Value* memory_;
   };
-  template <int W> Waves<W> waves() { return Waves<W>(*this); }
+  template <int W>
+  Waves<W> waves() {
+    return Waves<W>(*this);
+  }
 
-  template <int W> struct Row {
+  template <int W>
+  struct Row {
     const typename Stencil<Real>::Neighbour *begin, *end;
     LOT_FN Felt<Value> feel(const Waves<W>& waves, int generation, int) const {
       Felt<Value> felt{Value(0), Value(0), Value(0), Value(0)};
@@ -84,11 +96,14 @@ template <class Real_> class BatchTeam {
       return felt;
     }
   };
-  template <int W> Row<W> row(Real, const Real*, const Real*, int lane) const {
+  template <int W>
+  Row<W> row(Real, const Real*, const Real*, int lane) const {
     return {stencil_.begin(lane), stencil_.end(lane)};
   }
 
-  Value of_head(const Real* data, int64_t batch_stride, int64_t head) const { return gather(data + head, batch_stride); }
+  Value of_head(const Real* data, int64_t batch_stride, int64_t head) const {
+    return gather(data + head, batch_stride);
+  }
   void set_head(Real* data, int64_t head, const Value& value) const {
     Real numbers[width];
     value.store(numbers);
@@ -99,10 +114,15 @@ template <class Real_> class BatchTeam {
   class Reader {
    public:
     Reader(BatchTeam& team, const Real* data, Place at)
-        : team_(team), data_(data + team.first_ * at.batch), at_(at), memory_(team.arena_.template take<Real>(team.heads_ * tile * width)) {}
+        : team_(team),
+          data_(data + team.first_ * at.batch),
+          at_(at),
+          memory_(team.arena_.template take<Real>(team.heads_ * tile * width)) {}
     void rise(int64_t first, int64_t last) { load(first, first, last, 0); }
     void fall(int64_t first, int64_t last) { load(first, first, last, 0); }
-    LOT_FN Value get(int64_t t, int64_t lane) const { return Value::load(memory_ + (lane * tile + (t - base_)) * width); }
+    LOT_FN Value get(int64_t t, int64_t lane) const {
+      return Value::load(memory_ + (lane * tile + (t - base_)) * width);
+    }
 
    protected:
     // Steps from..last of a tile that begins at step `base`, read `shift` steps earlier.
@@ -111,7 +131,8 @@ template <class Real_> class BatchTeam {
       Real* to = memory_ + (from - base) * width;
       if (at_.time == 1) {
         for (int64_t h = 0; h < team_.heads_; ++h) {
-          gather_columns(data_ + h * at_.head + (from - shift), at_.batch, team_.count_, last - from, to + h * tile * width, width);
+          gather_columns(data_ + h * at_.head + (from - shift), at_.batch, team_.count_, last - from,
+                         to + h * tile * width, width);
         }
       } else {
         for (int64_t t = from; t < last; ++t, to += width) {
@@ -159,16 +180,23 @@ template <class Real_> class BatchTeam {
   class Writer {
    public:
     Writer(BatchTeam& team, Real* data, Place at)
-        : team_(team), data_(data + team.first_ * at.batch), at_(at), memory_(team.arena_.template take<Real>(team.heads_ * tile * width)) {}
-    LOT_FN void put(int64_t t, int64_t lane, const Value& value) { value.store(memory_ + (lane * tile + t % tile) * width); }
+        : team_(team),
+          data_(data + team.first_ * at.batch),
+          at_(at),
+          memory_(team.arena_.template take<Real>(team.heads_ * tile * width)) {}
+    LOT_FN void put(int64_t t, int64_t lane, const Value& value) {
+      value.store(memory_ + (lane * tile + t % tile) * width);
+    }
     void flush(int64_t first, int64_t last) {
       if (at_.time == 1) {
         for (int64_t h = 0; h < team_.heads_; ++h) {
-          scatter_columns(memory_ + h * tile * width, width, team_.count_, last - first, data_ + h * at_.head + first, at_.batch);
+          scatter_columns(memory_ + h * tile * width, width, team_.count_, last - first, data_ + h * at_.head + first,
+                          at_.batch);
         }
       } else {
         for (int64_t t = first; t < last; ++t) {
-          scatter_columns(memory_ + (t - first) * width, tile * width, team_.count_, team_.heads_, data_ + t * at_.time, at_.batch);
+          scatter_columns(memory_ + (t - first) * width, tile * width, team_.count_, team_.heads_, data_ + t * at_.time,
+                          at_.batch);
         }
       }
     }
@@ -192,7 +220,7 @@ template <class Real_> class BatchTeam {
       by_s.store(product_.by_sine(head) + n);
     }
     void absorb(int64_t first, int64_t last) { product_.absorb((last - first) * width); }
-    void finish(Real step) const { product_.finish(step, out_); }
+    void finish(Real step) { product_.finish(step, out_); }
 
    private:
     OuterProduct<Real> product_;

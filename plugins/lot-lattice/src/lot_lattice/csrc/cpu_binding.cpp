@@ -40,7 +40,8 @@ Threads threads() {
           }};
 }
 
-void forward_scan(Tensor drive, Tensor omega, Tensor coupling, Tensor weights, Tensor theta0, double step, Tensor theta) {
+void forward_scan(Tensor drive, Tensor omega, Tensor coupling, Tensor weights, Tensor theta0, double step,
+                  Tensor theta) {
   lattice_forward(drive, omega, coupling, weights, theta0, step, theta,
                   [](const auto& a) { kernels_of(a.step).lattice_forward(a, threads()); });
 }
@@ -49,15 +50,16 @@ void backward_scan(Tensor grad, Tensor theta, Tensor coupling, Tensor weights, T
   lattice_backward(grad, theta, coupling, weights, theta0, step, pull, grad_omega, grad_theta0, sines,
                    [](const auto& a) { kernels_of(a.step).lattice_backward(a, threads()); });
 }
-void forward_field(Tensor theta0, Tensor omega, Tensor coupling, double dt, int64_t iterations, bool causal, Tensor theta,
-                   Tensor sums) {
+void forward_field(Tensor theta0, Tensor omega, Tensor coupling, double dt, int64_t iterations, bool causal,
+                   Tensor theta, Tensor sums) {
   mean_field_forward(theta0, omega, coupling, dt, iterations, causal, theta, sums,
                      [](const auto& a) { kernels_of(a.dt).mean_field_forward(a, threads()); });
 }
-void backward_field(Tensor grad, Tensor theta0, Tensor omega, Tensor coupling, Tensor sums, double dt, int64_t iterations,
-                    bool causal, Tensor grad_theta0, Tensor grad_omega, Tensor grad_coupling, Tensor trace) {
-  mean_field_backward(grad, theta0, omega, coupling, sums, dt, iterations, causal, grad_theta0, grad_omega, grad_coupling,
-                      trace, [](const auto& a) { kernels_of(a.dt).mean_field_backward(a, threads()); });
+void backward_field(Tensor grad, Tensor theta0, Tensor omega, Tensor coupling, Tensor sums, double dt,
+                    int64_t iterations, bool causal, Tensor grad_theta0, Tensor grad_omega, Tensor grad_coupling,
+                    Tensor trace) {
+  mean_field_backward(grad, theta0, omega, coupling, sums, dt, iterations, causal, grad_theta0, grad_omega,
+                      grad_coupling, trace, [](const auto& a) { kernels_of(a.dt).mean_field_backward(a, threads()); });
 }
 
 // The level in use; a limit of 0 or more lowers it to that, for tests and for comparing.

@@ -9,14 +9,19 @@ namespace lot {
 namespace LOT_TARGET {
 namespace {
 
-template <class Task> void parallel(const Threads& threads, int64_t count, const Task& task) {
-  threads.run(count, [](int64_t n, void* context) { (*static_cast<const Task*>(context))(n); },
-              const_cast<void*>(static_cast<const void*>(&task)));
+template <class Task>
+void parallel(const Threads& threads, int64_t count, const Task& task) {
+  threads.run(
+      count, [](int64_t n, void* context) { (*static_cast<const Task*>(context))(n); },
+      const_cast<void*>(static_cast<const void*>(&task)));
 }
 
-// Whether sequences share a register, or heads, by the nanoseconds of a step forward and back as measured on one machine.
-template <class Real> bool sequences_side_by_side(int64_t batch, int64_t heads, int64_t neighbours, int64_t threads) {
-  const int64_t width = Pack<Real, 1>::size, packs = (batch + width - 1) / width, registers = (heads + width - 1) / width;
+// Whether sequences share a register, or heads, by the nanoseconds of a step forward and back as measured on one
+// machine.
+template <class Real>
+bool sequences_side_by_side(int64_t batch, int64_t heads, int64_t neighbours, int64_t threads) {
+  const int64_t width = Pack<Real, 1>::size, packs = (batch + width - 1) / width,
+                registers = (heads + width - 1) / width;
   const int64_t together = (packs + threads - 1) / threads * (45 * heads + 2 * neighbours);
   const int64_t apart = (batch + threads - 1) / threads * (45 + registers * (25 + 3 * heads));
   return together <= apart;
@@ -29,22 +34,28 @@ void with_teams(const Arguments& a, const Threads& threads, const Use& use) {
   const Stencil<Real> stencil(shared, a.heads, a.step, a.coupling, a.weights);
   if (sequences_side_by_side<Real>(a.batch, a.heads, stencil.size(a.heads), threads.number)) {
     constexpr int64_t width = BatchTeam<Real>::width;
-    use((a.batch + width - 1) / width, [&](Arena& arena, int64_t n) { return BatchTeam<Real>(arena, stencil, a.heads, a.batch, n * width); });
+    use((a.batch + width - 1) / width,
+        [&](Arena& arena, int64_t n) { return BatchTeam<Real>(arena, stencil, a.heads, a.batch, n * width); });
     return;
   }
   const int64_t padded = HeadTeam<Real, 0>::padded(a.heads);
   const DenseCoupling<Real> coupling(shared, a.heads, padded, a.step, a.coupling, a.weights);
   const auto teams = [&](auto lanes) {
-    use(a.batch, [&](Arena& arena, int64_t n) { return HeadTeam<Real, decltype(lanes)::value>(arena, coupling, a.heads, n); });
+    use(a.batch,
+        [&](Arena& arena, int64_t n) { return HeadTeam<Real, decltype(lanes)::value>(arena, coupling, a.heads, n); });
   };
   switch (padded / HeadTeam<Real, 0>::width) {
-    case 1: return teams(Constant<1>());
-    case 2: return teams(Constant<2>());
-    default: return teams(Constant<0>());
+    case 1:
+      return teams(Constant<1>());
+    case 2:
+      return teams(Constant<2>());
+    default:
+      return teams(Constant<0>());
   }
 }
 
-template <class Real> void run_lattice_forward(const LatticeForward<Real>& a, const Threads& threads) {
+template <class Real>
+void run_lattice_forward(const LatticeForward<Real>& a, const Threads& threads) {
   with_teams<Real>(a, threads, [&](int64_t tasks, const auto& team_of) {
     parallel(threads, tasks, [&](int64_t n) {
       Arena arena;
@@ -54,7 +65,8 @@ template <class Real> void run_lattice_forward(const LatticeForward<Real>& a, co
   });
 }
 
-template <class Real> void run_lattice_backward(const LatticeBackward<Real>& a, const Threads& threads) {
+template <class Real>
+void run_lattice_backward(const LatticeBackward<Real>& a, const Threads& threads) {
   with_teams<Real>(a, threads, [&](int64_t tasks, const auto& team_of) {
     Arena shared;
     const int64_t size = a.heads * a.heads;
@@ -74,7 +86,8 @@ template <class Real> void run_lattice_backward(const LatticeBackward<Real>& a, 
   });
 }
 
-// Several registers of columns keep the processor busy while one chain waits; few columns are better spread over threads.
+// Several registers of columns keep the processor busy while one chain waits; few columns are better spread over
+// threads.
 template <class Real, class Arguments, class Use>
 void with_columns(const Arguments& a, const Threads& threads, const Use& use) {
   constexpr int several = register_bytes == 64 ? 4 : 2;
@@ -87,11 +100,14 @@ void with_columns(const Arguments& a, const Threads& threads, const Use& use) {
       use(arena, columns);
     });
   };
-  if (registers >= several * threads.number) columns(Constant<several>());
-  else columns(Constant<1>());
+  if (registers >= several * threads.number)
+    columns(Constant<several>());
+  else
+    columns(Constant<1>());
 }
 
-template <class Real> void run_mean_field_forward(const MeanFieldForward<Real>& a, const Threads& threads) {
+template <class Real>
+void run_mean_field_forward(const MeanFieldForward<Real>& a, const Threads& threads) {
   with_columns<Real>(a, threads, [&](Arena& arena, auto& columns) {
     if (a.causal) {
       HostLoop loop(arena, a.iterations);
@@ -103,7 +119,8 @@ template <class Real> void run_mean_field_forward(const MeanFieldForward<Real>& 
   });
 }
 
-template <class Real> void run_mean_field_backward(const MeanFieldBackward<Real>& a, const Threads& threads) {
+template <class Real>
+void run_mean_field_backward(const MeanFieldBackward<Real>& a, const Threads& threads) {
   with_columns<Real>(a, threads, [&](Arena& arena, auto& columns) {
     if (a.causal) {
       HostLoop loop(arena, a.iterations);
@@ -115,8 +132,9 @@ template <class Real> void run_mean_field_backward(const MeanFieldBackward<Real>
   });
 }
 
-template <class Real> constexpr CpuKernels<Real> kernels{&run_lattice_forward<Real>, &run_lattice_backward<Real>,
-                                                         &run_mean_field_forward<Real>, &run_mean_field_backward<Real>};
+template <class Real>
+constexpr CpuKernels<Real> kernels{&run_lattice_forward<Real>, &run_lattice_backward<Real>,
+                                   &run_mean_field_forward<Real>, &run_mean_field_backward<Real>};
 
 }  // namespace
 

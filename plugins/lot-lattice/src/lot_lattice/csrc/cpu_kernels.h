@@ -11,7 +11,8 @@ struct Threads {
   void (*run)(int64_t count, void (*task)(int64_t n, void* context), void* context);
 };
 
-template <class Real> struct CpuKernels {
+template <class Real>
+struct CpuKernels {
   void (*lattice_forward)(const LatticeForward<Real>&, const Threads&);
   void (*lattice_backward)(const LatticeBackward<Real>&, const Threads&);
   void (*mean_field_forward)(const MeanFieldForward<Real>&, const Threads&);

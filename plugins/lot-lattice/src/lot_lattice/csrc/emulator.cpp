@@ -21,13 +21,18 @@ namespace {
 std::mt19937 order_source;
 bool shuffled = false;
 
-template <class Real> class Executor {
+template <class Real>
+class Executor {
  public:
   explicit Executor(int count) : order_(static_cast<size_t>(count)), fetched_(static_cast<size_t>(count)) {
     std::iota(order_.begin(), order_.end(), 0);
   }
-  template <class F> void lanes(F&& f) { each(f); }
-  template <class F> void each(F&& f) {
+  template <class F>
+  void lanes(F&& f) {
+    each(f);
+  }
+  template <class F>
+  void each(F&& f) {
     if (shuffled) std::shuffle(order_.begin(), order_.end(), order_source);
     for (const int lane : order_) {
       lane_ = lane;
@@ -35,15 +40,20 @@ template <class Real> class Executor {
     }
     lane_ = -1;
   }
-  template <class T> struct Own {
+  template <class T>
+  struct Own {
     std::vector<T> values;
     T& operator[](int lane) { return values[static_cast<size_t>(lane)]; }
     const T& operator[](int lane) const { return values[static_cast<size_t>(lane)]; }
   };
-  template <class T> Own<T> own() const { return {std::vector<T>(order_.size())}; }
+  template <class T>
+  Own<T> own() const {
+    return {std::vector<T>(order_.size())};
+  }
   void fetch(Real* to, const Real* from) { queue().open.emplace_back(to, from); }
   void commit() { queue().groups.push_back(std::exchange(queue().open, {})); }
-  template <int N> void wait() {
+  template <int N>
+  void wait() {
     if (lane_ >= 0) return arrive(queue(), N);
     for (Queue& queue : fetched_) arrive(queue, N);
   }
@@ -65,21 +75,29 @@ template <class Real> class Executor {
   int lane_ = -1;
 };
 
-template <class Real> std::vector<Real> unwritten(int64_t reals) {
+template <class Real>
+std::vector<Real> unwritten(int64_t reals) {
   return std::vector<Real>(static_cast<size_t>(reals) + 8, std::numeric_limits<Real>::quiet_NaN());
 }
-template <class Real> Real* aligned(std::vector<Real>& memory) {
+template <class Real>
+Real* aligned(std::vector<Real>& memory) {
   return reinterpret_cast<Real*>((reinterpret_cast<uintptr_t>(memory.data()) + 31) / 32 * 32);
 }
 
-template <class Real, class Run> void by_heads(int64_t heads, const Run& run) {
-  if (sizeof(Real) == 8 || heads > 32) run(Constant<0>());
-  else if (heads <= 4) run(Constant<4>());
-  else if (heads <= 12) run(Constant<12>());
-  else run(Constant<32>());
+template <class Real, class Run>
+void by_heads(int64_t heads, const Run& run) {
+  if (sizeof(Real) == 8 || heads > 32)
+    run(Constant<0>());
+  else if (heads <= 4)
+    run(Constant<4>());
+  else if (heads <= 12)
+    run(Constant<12>());
+  else
+    run(Constant<32>());
 }
 
-template <int W, int Readers, class Arguments, class Scan> void run_scan(const Arguments& a, const Scan& scan) {
+template <int W, int Readers, class Arguments, class Scan>
+void run_scan(const Arguments& a, const Scan& scan) {
   using Real = decltype(a.step + 0);
   const int heads = static_cast<int>(a.heads);
   auto lists = unwritten<Real>(list_size(heads));
@@ -96,11 +114,13 @@ template <int W, int Readers, class Arguments, class Scan> void run_scan(const A
   });
 }
 
-template <class Real> void run(const LatticeForward<Real>& a) {
+template <class Real>
+void run(const LatticeForward<Real>& a) {
   run_scan<2, 1>(a, [&](auto& team) { lattice_forward(team, a); });
 }
 
-template <class Real> void run(const LatticeBackward<Real>& a) {
+template <class Real>
+void run(const LatticeBackward<Real>& a) {
   run_scan<4, 2>(a, [&](auto& team) { lattice_backward(team, a); });
   const int tiles = static_cast<int>((a.heads + side - 1) / side);
   for (int64_t part = 0; part < a.parts; ++part) {
@@ -112,7 +132,8 @@ template <class Real> void run(const LatticeBackward<Real>& a) {
   }
 }
 
-template <class Arguments, class Causal, class All> void run_field(const Arguments& a, const Causal& causal, const All& all) {
+template <class Arguments, class Causal, class All>
+void run_field(const Arguments& a, const Causal& causal, const All& all) {
   using Real = decltype(a.dt + 0);
   const int64_t columns = a.batch * a.heads * a.oscillators;
   if (!a.causal) {
@@ -142,14 +163,20 @@ template <class Arguments, class Causal, class All> void run_field(const Argumen
   }
 }
 
-template <class Real> void run(const MeanFieldForward<Real>& a) {
-  run_field(a, [&](auto& column, auto& loop) { causal_forward(column, loop, a); }, [&](auto& team) { all_forward(team, a); });
+template <class Real>
+void run(const MeanFieldForward<Real>& a) {
+  run_field(
+      a, [&](auto& column, auto& loop) { causal_forward(column, loop, a); }, [&](auto& team) { all_forward(team, a); });
 }
-template <class Real> void run(const MeanFieldBackward<Real>& a) {
-  run_field(a, [&](auto& column, auto& loop) { causal_backward(column, loop, a); }, [&](auto& team) { all_backward(team, a); });
+template <class Real>
+void run(const MeanFieldBackward<Real>& a) {
+  run_field(
+      a, [&](auto& column, auto& loop) { causal_backward(column, loop, a); },
+      [&](auto& team) { all_backward(team, a); });
 }
 
-void forward_scan(Tensor drive, Tensor omega, Tensor coupling, Tensor weights, Tensor theta0, double step, Tensor theta) {
+void forward_scan(Tensor drive, Tensor omega, Tensor coupling, Tensor weights, Tensor theta0, double step,
+                  Tensor theta) {
   lot::lattice_forward(drive, omega, coupling, weights, theta0, step, theta, [](const auto& a) { run(a); });
 }
 void backward_scan(Tensor grad, Tensor theta, Tensor coupling, Tensor weights, Tensor theta0, double step, Tensor pull,
@@ -157,14 +184,15 @@ void backward_scan(Tensor grad, Tensor theta, Tensor coupling, Tensor weights, T
   lot::lattice_backward(grad, theta, coupling, weights, theta0, step, pull, grad_omega, grad_theta0, sines,
                         [](const auto& a) { run(a); });
 }
-void forward_field(Tensor theta0, Tensor omega, Tensor coupling, double dt, int64_t iterations, bool causal, Tensor theta,
-                   Tensor sums) {
+void forward_field(Tensor theta0, Tensor omega, Tensor coupling, double dt, int64_t iterations, bool causal,
+                   Tensor theta, Tensor sums) {
   mean_field_forward(theta0, omega, coupling, dt, iterations, causal, theta, sums, [](const auto& a) { run(a); });
 }
-void backward_field(Tensor grad, Tensor theta0, Tensor omega, Tensor coupling, Tensor sums, double dt, int64_t iterations,
-                    bool causal, Tensor grad_theta0, Tensor grad_omega, Tensor grad_coupling, Tensor trace) {
-  mean_field_backward(grad, theta0, omega, coupling, sums, dt, iterations, causal, grad_theta0, grad_omega, grad_coupling,
-                      trace, [](const auto& a) { run(a); });
+void backward_field(Tensor grad, Tensor theta0, Tensor omega, Tensor coupling, Tensor sums, double dt,
+                    int64_t iterations, bool causal, Tensor grad_theta0, Tensor grad_omega, Tensor grad_coupling,
+                    Tensor trace) {
+  mean_field_backward(grad, theta0, omega, coupling, sums, dt, iterations, causal, grad_theta0, grad_omega,
+                      grad_coupling, trace, [](const auto& a) { run(a); });
 }
 
 // The order of the lanes: by number (seed < 0), or another one after every barrier.

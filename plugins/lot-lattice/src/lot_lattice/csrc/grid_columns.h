@@ -8,22 +8,31 @@ namespace lot {
 namespace LOT_TARGET {
 
 // Values for the K iterations in registers, K at most `Most`; every index is known to the compiler.
-template <class Real, int Most> class RegisterLoop {
+template <class Real, int Most>
+class RegisterLoop {
  public:
-  template <class T> struct Line {
+  template <class T>
+  struct Line {
     T value[Most];
     LOT_FN T& operator[](int k) { return value[k]; }
   };
   LOT_FN explicit RegisterLoop(int iterations) : iterations_(iterations) {}
-  template <class T> LOT_FN Line<T> line() { return Line<T>(); }
-  template <class F> LOT_FN void up(F&& f) const {
-    LOT_UNROLL for (int k = 0; k < Most; ++k) {
+  template <class T>
+  LOT_FN Line<T> line() {
+    return Line<T>();
+  }
+  template <class F>
+  LOT_FN void up(F&& f) const {
+    LOT_UNROLL
+    for (int k = 0; k < Most; ++k) {
       if (k >= iterations_) break;
       f(k);
     }
   }
-  template <class F> LOT_FN void down(F&& f) const {
-    LOT_UNROLL for (int k = Most - 1; k >= 0; --k) {
+  template <class F>
+  LOT_FN void down(F&& f) const {
+    LOT_UNROLL
+    for (int k = Most - 1; k >= 0; --k) {
       if (k < iterations_) f(k);
     }
   }
@@ -32,26 +41,32 @@ template <class Real, int Most> class RegisterLoop {
   int iterations_;
 };
 
-// The same in memory, for any K: `lines` of numbers for each iteration and column, those of neighbouring columns side by side.
-template <class Real> class MemoryLoop {
+// The same in memory, for any K: `lines` of numbers for each iteration and column, those of neighbouring columns side
+// by side.
+template <class Real>
+class MemoryLoop {
  public:
   static constexpr int64_t lines = 14;  // what causal_backward asks for: 6 numbers and 4 running sums
-  template <class T> struct Line {
+  template <class T>
+  struct Line {
     T* value;
     int64_t columns;
     LOT_FN T& operator[](int k) const { return value[k * columns]; }
   };
   LOT_FN MemoryLoop(int iterations, Real* memory, int64_t column, int64_t columns)
       : iterations_(iterations), memory_(memory), column_(column), columns_(columns) {}
-  template <class T> LOT_FN Line<T> line() {
+  template <class T>
+  LOT_FN Line<T> line() {
     Line<T> line{reinterpret_cast<T*>(memory_) + column_, columns_};
     memory_ += iterations_ * columns_ * static_cast<int64_t>(sizeof(T) / sizeof(Real));
     return line;
   }
-  template <class F> LOT_FN void up(F&& f) const {
+  template <class F>
+  LOT_FN void up(F&& f) const {
     for (int k = 0; k < iterations_; ++k) f(k);
   }
-  template <class F> LOT_FN void down(F&& f) const {
+  template <class F>
+  LOT_FN void down(F&& f) const {
     for (int k = iterations_ - 1; k >= 0; --k) f(k);
   }
 
@@ -61,7 +76,8 @@ template <class Real> class MemoryLoop {
   int64_t column_, columns_;
 };
 
-template <class Real_> class GridColumn {
+template <class Real_>
+class GridColumn {
  public:
   using Real = Real_;
   using Value = Real_;
@@ -127,7 +143,8 @@ template <class Real_> class GridColumn {
   }
 
  private:
-  template <class Arguments> LOT_FN GridColumn(const Arguments& a, int64_t column, int) {
+  template <class Arguments>
+  LOT_FN GridColumn(const Arguments& a, int64_t column, int) {
     const int64_t columns = a.batch * a.heads * a.oscillators;
     active_ = column < columns;
     saves_ = true;
@@ -143,7 +160,8 @@ template <class Real_> class GridColumn {
     strength_ = a.dt * a.coupling[head_];
   }
   LOT_FN int64_t offset(Place at) const { return batch_ * at.batch + head_ * at.head + oscillator_; }
-  template <class Arguments> LOT_FN int64_t saved_offset(const Arguments& a) const {
+  template <class Arguments>
+  LOT_FN int64_t saved_offset(const Arguments& a) const {
     return (batch_ * a.heads + head_) * segments_ * a.iterations * 2 * a.oscillators + oscillator_;
   }
 
@@ -161,7 +179,8 @@ template <class Real_> class GridColumn {
 };
 
 // A column whose numbers are fetched ahead of the sweep, as long as one token takes less time than memory needs.
-template <class Executor, class Real_> class FetchedColumn : public GridColumn<Real_> {
+template <class Executor, class Real_>
+class FetchedColumn : public GridColumn<Real_> {
  public:
   using Real = Real_;
   static constexpr int ring = 16;  // tokens on their way or in use, a power of two
@@ -203,9 +222,11 @@ template <class Executor, class Real_> class FetchedColumn : public GridColumn<R
 
 // The all-token form: `across` columns side by side, each in `down` slices of the tokens.
 constexpr int across = 32, down = 8;
-template <class Real> constexpr int64_t columns_shared_size = 2 * 2 * down * across * static_cast<int64_t>(sizeof(Real));
+template <class Real>
+constexpr int64_t columns_shared_size = 2 * 2 * down * across * static_cast<int64_t>(sizeof(Real));
 
-template <class Executor, class Real_> class GridColumnTeam {
+template <class Executor, class Real_>
+class GridColumnTeam {
  public:
   using Real = Real_;
   using Value = Real_;
@@ -217,8 +238,14 @@ template <class Executor, class Real_> class GridColumnTeam {
       columns_[lane].sums_by(slice(lane) == 0);
     });
   }
-  template <class F> LOT_FN void lanes(F&& f) { executor_.lanes(static_cast<F&&>(f)); }
-  template <class T> LOT_FN auto own() { return executor_.template own<T>(); }
+  template <class F>
+  LOT_FN void lanes(F&& f) {
+    executor_.lanes(static_cast<F&&>(f));
+  }
+  template <class T>
+  LOT_FN auto own() {
+    return executor_.template own<T>();
+  }
   LOT_FN GridColumn<Real>& column(int lane) { return columns_[lane]; }
   LOT_FN int64_t slice(int lane) const { return lane / across; }
   LOT_FN int64_t slices() const { return down; }

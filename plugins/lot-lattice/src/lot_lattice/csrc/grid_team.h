@@ -20,25 +20,30 @@ namespace LOT_TARGET {
 constexpr int most_heads = 256;
 
 // One entry of a head's neighbour list, and where head i's k-th entry and the number of its entries lie.
-template <class Real> struct alignas(4 * sizeof(Real)) Neighbour {
+template <class Real>
+struct alignas(4 * sizeof(Real)) Neighbour {
   Real in, out, head, unused;
 };
 
-// Lists of neighbours for teams whose rows do not fit into registers: (H, H) entries, then H counts. Lane i makes list i.
-template <class Real> LOT_FN void list_neighbours(int i, int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
+// Lists of neighbours for teams whose rows do not fit into registers: (H, H) entries, then H counts. Lane i makes list
+// i.
+template <class Real>
+LOT_FN void list_neighbours(int i, int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
   auto* list = reinterpret_cast<Neighbour<Real>*>(lists);
   int count = 0;
   for (int j = 0; j < heads; ++j) {
     const Real in = weights[i * heads + j], out = weights[j * heads + i];
     const bool none = (in == 0 && out == 0) || (i == j && in - in == 0);  // sin(theta_i - theta_i) = 0
-    if (!none) list[count++ * heads + i] = {step * coupling[i] * in, step * coupling[j] * out, static_cast<Real>(j), Real(0)};
+    if (!none)
+      list[count++ * heads + i] = {step * coupling[i] * in, step * coupling[j] * out, static_cast<Real>(j), Real(0)};
   }
   lists[4 * heads * heads + i] = static_cast<Real>(count);
 }
 inline int64_t list_size(int64_t heads) { return (4 * heads + 1) * heads; }
 
 // Heads: room in registers for that many neighbours, or 0: lists.
-template <class Executor, class Real_, int Heads> class GridTeam {
+template <class Executor, class Real_, int Heads>
+class GridTeam {
   // Where a lane sits: its head, its sequence, and the place in `waves` where that sequence begins.
   struct Seat {
     int head, first;
@@ -64,7 +69,8 @@ template <class Executor, class Real_, int Heads> class GridTeam {
     executor_.each([&](int lane) {
       Seat& seat = seat_[lane];
       if constexpr (Heads > 0) {
-        const int slot = lane / heads, slots = sequences(heads);  // lanes that are left over get the slot behind the last
+        const int slot = lane / heads,
+                  slots = sequences(heads);  // lanes that are left over get the slot behind the last
         seat.head = lane - slot * heads;
         seat.first = slot * Heads;
         seat.sequence = team * slots + slot;
@@ -78,23 +84,33 @@ template <class Executor, class Real_, int Heads> class GridTeam {
     });
   }
 
-  template <class F> LOT_FN void lanes(F&& f) { executor_.lanes(static_cast<F&&>(f)); }
-  template <class T> LOT_FN auto own() { return executor_.template own<T>(); }
+  template <class F>
+  LOT_FN void lanes(F&& f) {
+    executor_.lanes(static_cast<F&&>(f));
+  }
+  template <class T>
+  LOT_FN auto own() {
+    return executor_.template own<T>();
+  }
   LOT_FN int chunk(int steps) const { return steps; }
 
-  template <int W> struct alignas(W * sizeof(Real)) Wave {
+  template <int W>
+  struct alignas(W * sizeof(Real)) Wave {
     Real number[W];
   };
-  template <int W> class Waves {
+  template <int W>
+  class Waves {
    public:
-    LOT_FN explicit Waves(GridTeam& team) : team_(team), places_(places(team.heads_)), memory_(reinterpret_cast<Wave<W>*>(team.shared_)) {
+    LOT_FN explicit Waves(GridTeam& team)
+        : team_(team), places_(places(team.heads_)), memory_(reinterpret_cast<Wave<W>*>(team.shared_)) {
       team.shared_ += 2 * W * places_;
       const int step = width(team.heads_);
       team.executor_.lanes([&](int lane) {  // a place that nobody fills counts as a neighbour of weight 0
         for (int place = lane; place < 2 * places_; place += step) memory_[place] = Wave<W>();
       });
     }
-    template <class... Values> LOT_FN void put(int generation, int lane, Values... values) {
+    template <class... Values>
+    LOT_FN void put(int generation, int lane, Values... values) {
       const Seat& seat = team_.seat_[lane];
       memory_[generation * places_ + seat.first + seat.head] = Wave<W>{{values...}};
     }
@@ -105,9 +121,13 @@ template <class Executor, class Real_, int Heads> class GridTeam {
     int places_;
     Wave<W>* memory_;
   };
-  template <int W> LOT_FN Waves<W> waves() { return Waves<W>(*this); }
+  template <int W>
+  LOT_FN Waves<W> waves() {
+    return Waves<W>(*this);
+  }
 
-  template <int W> struct Row {
+  template <int W>
+  struct Row {
     static constexpr int room = Heads > 0 ? Heads : 1;
     Real in[room], out[W == 4 ? room : 1];
     const Neighbour<Real>* list;
@@ -117,13 +137,15 @@ template <class Executor, class Real_, int Heads> class GridTeam {
       const Wave<W>* wave = waves.of(generation, first);
       Real sum[4][2] = {};
       if constexpr (Heads > 0) {
-        LOT_UNROLL for (int j = 0; j < room; ++j) {
+        LOT_UNROLL
+        for (int j = 0; j < room; ++j) {
           const Wave<W> of_j = wave[j];
           add(sum, j & 1, of_j, in[j], W == 4 ? out[j] : Real(0));
         }
       } else {
         for (int k = 0; k < count; k += 2) {
-          LOT_UNROLL for (int chain = 0; chain < 2; ++chain) {
+          LOT_UNROLL
+          for (int chain = 0; chain < 2; ++chain) {
             if (k + chain == count) continue;
             const Neighbour<Real> j = list[(k + chain) * heads];
             add(sum, chain, wave[static_cast<int>(j.head)], j.in, j.out);
@@ -141,14 +163,16 @@ template <class Executor, class Real_, int Heads> class GridTeam {
       }
     }
   };
-  template <int W> LOT_FN Row<W> row(Real step, const Real* coupling, const Real* weights, int lane) const {
+  template <int W>
+  LOT_FN Row<W> row(Real step, const Real* coupling, const Real* weights, int lane) const {
     const Seat& seat = seat_[lane];
     Row<W> row;
     row.first = seat.first;
     row.heads = heads_;
     if constexpr (Heads > 0) {
       const int i = seat.head;
-      LOT_UNROLL for (int j = 0; j < Heads; ++j) {
+      LOT_UNROLL
+      for (int j = 0; j < Heads; ++j) {
         const Real in = j < heads_ ? weights[i * heads_ + j] : Real(0);
         const bool none = j >= heads_ || (i == j && in - in == 0);  // sin(theta_i - theta_i) = 0
         row.in[j] = none ? Real(0) : step * coupling[i] * in;
@@ -258,21 +282,25 @@ template <class Executor, class Real_, int Heads> class GridTeam {
   typename Executor::template Own<Seat> seat_;
 };
 
-// Blocks of `side` x `side` lanes, each of a pair of heads, sum pull_i(t) sin(theta_j(t-1) - theta_i(t-1)) over their part of
-// all steps of all sequences.
+// Blocks of `side` x `side` lanes, each of a pair of heads, sum pull_i(t) sin(theta_j(t-1) - theta_i(t-1)) over their
+// part of all steps of all sequences.
 constexpr int side = 16, depth = 32;
-template <class Real> constexpr int64_t sines_shared_size = 4 * side * depth * static_cast<int64_t>(sizeof(Real));
+template <class Real>
+constexpr int64_t sines_shared_size = 4 * side * depth * static_cast<int64_t>(sizeof(Real));
 
 template <class Executor, class Real>
-LOT_FN void sum_sines(Executor& executor, Real* shared, const LatticeBackward<Real>& a, int64_t part, int tile_i, int tile_j) {
+LOT_FN void sum_sines(Executor& executor, Real* shared, const LatticeBackward<Real>& a, int64_t part, int tile_i,
+                      int tile_j) {
   const int64_t rows = a.batch * a.steps, length = (rows + a.parts - 1) / a.parts;
   const int64_t first = part * length, last = smaller(first + length, rows);
-  Real *sine = shared, *cosine = sine + side * depth, *by_sine = cosine + side * depth, *by_cosine = by_sine + side * depth;
+  Real *sine = shared, *cosine = sine + side * depth, *by_sine = cosine + side * depth,
+       *by_cosine = by_sine + side * depth;
   auto sum = executor.template own<RunningSum<Real>>();
   executor.each([&](int lane) { sum[lane].clear(); });
   const auto waves = [&](int64_t b, int64_t t, int head, Real& s, Real& c) {
     sincos(t > 0 ? a.theta[b * a.theta_at.batch + head * a.theta_at.head + (t - 1) * a.theta_at.time]
-                 : a.theta0[b * a.theta0_batch + head], s, c);
+                 : a.theta0[b * a.theta0_batch + head],
+           s, c);
   };
   for (int64_t row0 = first; row0 < last; row0 += depth) {
     executor.lanes([&](int lane) {
@@ -304,7 +332,8 @@ LOT_FN void sum_sines(Executor& executor, Real* shared, const LatticeBackward<Re
   executor.each([&](int lane) {
     const int i = tile_i * side + lane / side, j = tile_j * side + lane % side;
     const Real total = sum[lane].total();
-    if (i < a.heads && j < a.heads) a.sines[(part * a.heads + i) * a.heads + j] = i == j && total - total == 0 ? Real(0) : total;
+    if (i < a.heads && j < a.heads)
+      a.sines[(part * a.heads + i) * a.heads + j] = i == j && total - total == 0 ? Real(0) : total;
   });
 }
 

@@ -9,7 +9,8 @@ namespace lot {
 namespace LOT_TARGET {
 
 // The folded coupling matrix with the heads that feel side by side: in(j) and out(j) are columns of all receivers i.
-template <class Real> class DenseCoupling {
+template <class Real>
+class DenseCoupling {
  public:
   DenseCoupling(Arena& arena, int64_t heads, int64_t padded, Real step, const Real* coupling, const Real* weights)
       : padded_(padded), in_(arena.take<Real>(padded * padded)), out_(arena.take<Real>(padded * padded)) {
@@ -30,7 +31,8 @@ template <class Real> class DenseCoupling {
 };
 
 // Lanes: the number of registers that the heads fill, 1 or 2 known to the compiler, or 0 for any number.
-template <class Real_, int Lanes> class HeadTeam {
+template <class Real_, int Lanes>
+class HeadTeam {
  public:
   using Real = Real_;
   using Value = Pack<Real, 1>;
@@ -46,27 +48,36 @@ template <class Real_, int Lanes> class HeadTeam {
     while (tile_ > width && tile_ * padded_ > 4096) tile_ /= 2;
   }
 
-  template <class F> LOT_FN void lanes(F&& f) {
+  template <class F>
+  LOT_FN void lanes(F&& f) {
     if constexpr (Lanes > 0) {
-      LOT_UNROLL for (int lane = 0; lane < Lanes; ++lane) f(lane);
+      LOT_UNROLL
+      for (int lane = 0; lane < Lanes; ++lane) f(lane);
     } else {
       for (int lane = 0; lane < padded_ / width; ++lane) f(lane);
     }
   }
-  template <class T, int Count> struct Held {
+  template <class T, int Count>
+  struct Held {
     T value[Count];
     LOT_FN T& operator[](int lane) { return value[lane]; }
   };
-  template <class T> LOT_FN auto own() {
-    if constexpr (Lanes > 0) return Held<T, Lanes>();
-    else return arena_.take<T>(padded_ / width);
+  template <class T>
+  LOT_FN auto own() {
+    if constexpr (Lanes > 0)
+      return Held<T, Lanes>();
+    else
+      return arena_.take<T>(padded_ / width);
   }
   int chunk(int) const { return static_cast<int>(tile_); }
 
-  template <int W> class Waves {
+  template <int W>
+  class Waves {
    public:
-    explicit Waves(HeadTeam& team) : padded_(team.padded_), memory_(team.arena_.template take<Real>(2 * W * team.padded_)) {}
-    template <class... Values> LOT_FN void put(int generation, int64_t lane, const Values&... values) {
+    explicit Waves(HeadTeam& team)
+        : padded_(team.padded_), memory_(team.arena_.template take<Real>(2 * W * team.padded_)) {}
+    template <class... Values>
+    LOT_FN void put(int generation, int64_t lane, const Values&... values) {
       static_assert(sizeof...(Values) == W, "W numbers a lane");
       Real* to = memory_ + generation * W * padded_ + lane * width;
       ((values.store(to), to += padded_), ...);
@@ -77,19 +88,26 @@ template <class Real_, int Lanes> class HeadTeam {
     int64_t padded_;
     Real* memory_;
   };
-  template <int W> Waves<W> waves() { return Waves<W>(*this); }
+  template <int W>
+  Waves<W> waves() {
+    return Waves<W>(*this);
+  }
 
-  template <int W> struct Row {
+  template <int W>
+  struct Row {
     const DenseCoupling<Real>* coupling;
     int64_t heads, padded;
     LOT_FN Felt<Value> feel(const Waves<W>& waves, int generation, int lane) const {
       const Real* wave = waves.of(generation);
       Value sum[W][accumulators];
-      LOT_UNROLL for (int w = 0; w < W; ++w) {
-        LOT_UNROLL for (int k = 0; k < accumulators; ++k) sum[w][k] = Value(0);
+      LOT_UNROLL
+      for (int w = 0; w < W; ++w) {
+        LOT_UNROLL
+        for (int k = 0; k < accumulators; ++k) sum[w][k] = Value(0);
       }
       for (int64_t j = 0; j < heads; j += accumulators) {
-        LOT_UNROLL for (int k = 0; k < accumulators; ++k) {
+        LOT_UNROLL
+        for (int k = 0; k < accumulators; ++k) {
           const Value in = Value::load(coupling->in(j + k, lane * width));
           sum[0][k] += in * wave[j + k];
           sum[1][k] += in * wave[padded + j + k];
@@ -110,7 +128,10 @@ template <class Real_, int Lanes> class HeadTeam {
       return felt;
     }
   };
-  template <int W> LOT_FN Row<W> row(Real, const Real*, const Real*, int) const { return {&coupling_, heads_, padded_}; }
+  template <int W>
+  LOT_FN Row<W> row(Real, const Real*, const Real*, int) const {
+    return {&coupling_, heads_, padded_};
+  }
 
   LOT_FN Value of_head(const Real* data, int64_t batch_stride, int lane) const {
     return gather(data + sequence_ * batch_stride, 1, lane);
@@ -118,17 +139,23 @@ template <class Real_, int Lanes> class HeadTeam {
   void set_head(Real* data, int lane, const Value& value) const {
     Real numbers[width];
     value.store(numbers);
-    for (int64_t i = 0; i < smaller(width, heads_ - lane * width); ++i) data[sequence_ * heads_ + lane * width + i] = numbers[i];
+    for (int64_t i = 0; i < smaller(width, heads_ - lane * width); ++i)
+      data[sequence_ * heads_ + lane * width + i] = numbers[i];
   }
 
   // Tiles are (steps, heads).
   class Reader {
    public:
     Reader(HeadTeam& team, const Real* data, Place at)
-        : team_(team), data_(data + team.sequence_ * at.batch), at_(at), memory_(team.arena_.template take<Real>(team.tile_ * team.padded_)) {}
+        : team_(team),
+          data_(data + team.sequence_ * at.batch),
+          at_(at),
+          memory_(team.arena_.template take<Real>(team.tile_ * team.padded_)) {}
     void rise(int64_t first, int64_t last) { load(first, first, last, 0); }
     void fall(int64_t first, int64_t last) { load(first, first, last, 0); }
-    LOT_FN Value get(int64_t t, int lane) const { return Value::load(memory_ + (t - base_) * team_.padded_ + lane * width); }
+    LOT_FN Value get(int64_t t, int lane) const {
+      return Value::load(memory_ + (t - base_) * team_.padded_ + lane * width);
+    }
 
    protected:
     void load(int64_t base, int64_t from, int64_t last, int64_t shift) {
@@ -137,7 +164,8 @@ template <class Real_, int Lanes> class HeadTeam {
       Real* to = memory_ + (from - base) * padded;
       if (at_.time == 1) {
         for (int64_t h = 0; h < padded; h += width) {
-          gather_columns(data_ + h * at_.head + (from - shift), at_.head, smaller(width, team_.heads_ - h), last - from, to + h, padded);
+          gather_columns(data_ + h * at_.head + (from - shift), at_.head, smaller(width, team_.heads_ - h), last - from,
+                         to + h, padded);
         }
       } else {
         for (int64_t t = from; t < last; ++t, to += padded) {
@@ -182,17 +210,24 @@ template <class Real_, int Lanes> class HeadTeam {
   class Writer {
    public:
     Writer(HeadTeam& team, Real* data, Place at)
-        : team_(team), data_(data + team.sequence_ * at.batch), at_(at), memory_(team.arena_.template take<Real>(team.tile_ * team.padded_)) {}
-    LOT_FN void put(int64_t t, int lane, const Value& value) { value.store(memory_ + (t & (team_.tile_ - 1)) * team_.padded_ + lane * width); }
+        : team_(team),
+          data_(data + team.sequence_ * at.batch),
+          at_(at),
+          memory_(team.arena_.template take<Real>(team.tile_ * team.padded_)) {}
+    LOT_FN void put(int64_t t, int lane, const Value& value) {
+      value.store(memory_ + (t & (team_.tile_ - 1)) * team_.padded_ + lane * width);
+    }
     void flush(int64_t first, int64_t last) {
       const int64_t padded = team_.padded_;
       if (at_.time == 1) {
         for (int64_t h = 0; h < padded; h += width) {
-          scatter_columns(memory_ + h, padded, smaller(width, team_.heads_ - h), last - first, data_ + h * at_.head + first, at_.head);
+          scatter_columns(memory_ + h, padded, smaller(width, team_.heads_ - h), last - first,
+                          data_ + h * at_.head + first, at_.head);
         }
       } else {
         for (int64_t t = first; t < last; ++t) {
-          std::memcpy(data_ + t * at_.time, memory_ + (t - first) * padded, static_cast<size_t>(team_.heads_) * sizeof(Real));
+          std::memcpy(data_ + t * at_.time, memory_ + (t - first) * padded,
+                      static_cast<size_t>(team_.heads_) * sizeof(Real));
         }
       }
     }
@@ -208,7 +243,10 @@ template <class Real_, int Lanes> class HeadTeam {
   class Sines {
    public:
     Sines(HeadTeam& team, Real* out)
-        : team_(team), product_(team.arena_, team.heads_, team.tile_), tiles_(team.arena_.template take<Real>(4 * team.tile_ * team.padded_)), out_(out) {}
+        : team_(team),
+          product_(team.arena_, team.heads_, team.tile_),
+          tiles_(team.arena_.template take<Real>(4 * team.tile_ * team.padded_)),
+          out_(out) {}
     LOT_FN void record(int64_t t, int lane, const Value& s, const Value& c, const Value& by_c, const Value& by_s) {
       Real* to = tiles_ + (t & (team_.tile_ - 1)) * 4 * team_.padded_ + lane * width;
       s.store(to);
@@ -228,7 +266,7 @@ template <class Real_, int Lanes> class HeadTeam {
       }
       product_.absorb((steps + width - 1) / width * width);
     }
-    void finish(Real step) const { product_.finish(step, out_); }
+    void finish(Real step) { product_.finish(step, out_); }
 
    private:
     HeadTeam& team_;

@@ -8,7 +8,8 @@ namespace lot {
 namespace LOT_TARGET {
 
 // P registers of columns; each register lies within one (b, h) and may be filled in part.
-template <class Real_, int P> class HostColumns {
+template <class Real_, int P>
+class HostColumns {
  public:
   using Real = Real_;
   using Value = Pack<Real, P>;
@@ -89,7 +90,8 @@ template <class Real_, int P> class HostColumns {
       whole_ = whole_ && filled_[p] == width;
     }
   }
-  template <class Arguments> void common(const Arguments& a) {
+  template <class Arguments>
+  void common(const Arguments& a) {
     start_ = place(const_cast<Real*>(a.theta0), a.theta0_at);
     turn_ = load(per_column(const_cast<Real*>(a.omega), a.omega_batch), 0) * dt_;
     for (int p = 0; p < P; ++p) strength_.part[p] = Value(dt_ * a.coupling[head_[p]]).part[p];
@@ -100,7 +102,9 @@ template <class Real_, int P> class HostColumns {
     for (int p = 0; p < P; ++p) stream.part[p] = data + batch_[p] * at.batch + head_[p] * at.head + oscillator_[p];
     return stream;
   }
-  Stream per_column(Real* data, int64_t batch_stride) const { return place(data, Place{batch_stride, oscillators_, 0}); }
+  Stream per_column(Real* data, int64_t batch_stride) const {
+    return place(data, Place{batch_stride, oscillators_, 0});
+  }
   Stream saved_at(int64_t segment, int k) const {
     const int64_t level = 2 * oscillators_, head = segments_ * iterations_ * level;
     return place(sums_ + (segment * iterations_ + k) * level, Place{heads_ * head, head, 0});
@@ -109,10 +113,12 @@ template <class Real_, int P> class HostColumns {
     Value out;
     const int64_t at = t * stream.time + shift;
     if (__builtin_expect(whole_, 1)) {
-      LOT_UNROLL for (int p = 0; p < P; ++p) std::memcpy(&out.part[p], stream.part[p] + at, sizeof out.part[p]);
+      LOT_UNROLL
+      for (int p = 0; p < P; ++p) std::memcpy(&out.part[p], stream.part[p] + at, sizeof out.part[p]);
     } else {
       Real numbers[P][width] = {};
-      for (int p = 0; p < P; ++p) std::memcpy(numbers[p], stream.part[p] + at, static_cast<size_t>(filled_[p]) * sizeof(Real));
+      for (int p = 0; p < P; ++p)
+        std::memcpy(numbers[p], stream.part[p] + at, static_cast<size_t>(filled_[p]) * sizeof(Real));
       out = Value::load(numbers[0]);
     }
     return out;
@@ -120,11 +126,13 @@ template <class Real_, int P> class HostColumns {
   LOT_FN void store(const Stream& stream, int64_t t, const Value& value, int64_t shift = 0) const {
     const int64_t at = t * stream.time + shift;
     if (__builtin_expect(whole_, 1)) {
-      LOT_UNROLL for (int p = 0; p < P; ++p) std::memcpy(stream.part[p] + at, &value.part[p], sizeof value.part[p]);
+      LOT_UNROLL
+      for (int p = 0; p < P; ++p) std::memcpy(stream.part[p] + at, &value.part[p], sizeof value.part[p]);
     } else {
       Real numbers[P][width];
       value.store(numbers[0]);
-      for (int p = 0; p < P; ++p) std::memcpy(stream.part[p] + at, numbers[p], static_cast<size_t>(filled_[p]) * sizeof(Real));
+      for (int p = 0; p < P; ++p)
+        std::memcpy(stream.part[p] + at, numbers[p], static_cast<size_t>(filled_[p]) * sizeof(Real));
     }
   }
 
@@ -145,11 +153,16 @@ template <class Real_, int P> class HostColumns {
 class HostLoop {
  public:
   HostLoop(Arena& arena, int iterations) : arena_(arena), iterations_(iterations) {}
-  template <class T> T* line() { return arena_.take<T>(iterations_); }
-  template <class F> LOT_FN void up(F&& f) const {
+  template <class T>
+  T* line() {
+    return arena_.take<T>(iterations_);
+  }
+  template <class F>
+  LOT_FN void up(F&& f) const {
     for (int k = 0; k < iterations_; ++k) f(k);
   }
-  template <class F> LOT_FN void down(F&& f) const {
+  template <class F>
+  LOT_FN void down(F&& f) const {
     for (int k = iterations_ - 1; k >= 0; --k) f(k);
   }
 
@@ -159,17 +172,25 @@ class HostLoop {
 };
 
 // The all-token form on the host: one lane holds all tokens of its columns.
-template <class Real_, int P> class HostColumnTeam {
+template <class Real_, int P>
+class HostColumnTeam {
  public:
   using Real = Real_;
   using Value = Pack<Real, P>;
   explicit HostColumnTeam(const HostColumns<Real, P>& columns) : columns_(columns) {}
-  template <class F> LOT_FN void lanes(F&& f) { f(0); }
-  template <class T> struct One {
+  template <class F>
+  LOT_FN void lanes(F&& f) {
+    f(0);
+  }
+  template <class T>
+  struct One {
     T value;
     LOT_FN T& operator[](int) { return value; }
   };
-  template <class T> One<T> own() { return One<T>(); }
+  template <class T>
+  One<T> own() {
+    return One<T>();
+  }
   HostColumns<Real, P>& column(int) { return columns_; }
   int64_t slice(int) const { return 0; }
   int64_t slices() const { return 1; }

@@ -24,7 +24,8 @@ class Arena {
     }
   }
   // `count` values of T, all bits zero.
-  template <class T> T* take(int64_t count) {
+  template <class T>
+  T* take(int64_t count) {
     const size_t size = (static_cast<size_t>(count) * sizeof(T) + 2 * alignment - 1) / alignment * alignment;
     void* memory = std::aligned_alloc(alignment, size);
     if (memory == nullptr) throw std::bad_alloc();
@@ -44,17 +45,21 @@ class Arena {
 };
 
 // r[i][j] <-> r[j][i] inside registers: halves of 2, 4, ... elements change places, log2(width) times.
-template <class Real> LOT_FN void transpose(typename Register<Real>::type* r) {
+template <class Real>
+LOT_FN void transpose(typename Register<Real>::type* r) {
   using Vector = typename Register<Real>::type;
   using Mask = typename Register<Real>::mask;
   constexpr int width = register_bytes / static_cast<int>(sizeof(Real));
-  LOT_UNROLL for (int half = 1; half < width; half *= 2) {
+  LOT_UNROLL
+  for (int half = 1; half < width; half *= 2) {
     Mask low, high;
-    LOT_UNROLL for (int i = 0; i < width; ++i) {
+    LOT_UNROLL
+    for (int i = 0; i < width; ++i) {
       low[i] = (i & half) ? i - half + width : i;
       high[i] = (i & half) ? i + width : i + half;
     }
-    LOT_UNROLL for (int i = 0; i < width; ++i) {
+    LOT_UNROLL
+    for (int i = 0; i < width; ++i) {
       if (i & half) continue;
       const Vector a = r[i], b = r[i + half];
 #if defined(__clang__)
@@ -73,18 +78,22 @@ template <class Real> LOT_FN void transpose(typename Register<Real>::type* r) {
   }
 }
 
-// out[column * out_stride + row] = in[row * in_stride + column]; at most width rows. Rows from `rows` to width are zero.
+// out[column * out_stride + row] = in[row * in_stride + column]; at most width rows. Rows from `rows` to width are
+// zero.
 template <class Real>
-inline void gather_columns(const Real* in, int64_t in_stride, int64_t rows, int64_t columns, Real* out, int64_t out_stride) {
+inline void gather_columns(const Real* in, int64_t in_stride, int64_t rows, int64_t columns, Real* out,
+                           int64_t out_stride) {
   using Vector = typename Register<Real>::type;
   constexpr int width = register_bytes / static_cast<int>(sizeof(Real));
   int64_t column = 0;
   if (rows == width) {
     for (; column + width <= columns; column += width) {
       Vector r[width];
-      LOT_UNROLL for (int i = 0; i < width; ++i) std::memcpy(&r[i], in + i * in_stride + column, sizeof(Vector));
+      LOT_UNROLL
+      for (int i = 0; i < width; ++i) std::memcpy(&r[i], in + i * in_stride + column, sizeof(Vector));
       transpose<Real>(r);
-      LOT_UNROLL for (int i = 0; i < width; ++i) std::memcpy(out + (column + i) * out_stride, &r[i], sizeof(Vector));
+      LOT_UNROLL
+      for (int i = 0; i < width; ++i) std::memcpy(out + (column + i) * out_stride, &r[i], sizeof(Vector));
     }
   }
   for (; column < columns; ++column) {
@@ -96,16 +105,19 @@ inline void gather_columns(const Real* in, int64_t in_stride, int64_t rows, int6
 
 // The way back: out[row * out_stride + column] = in[column * in_stride + row].
 template <class Real>
-inline void scatter_columns(const Real* in, int64_t in_stride, int64_t rows, int64_t columns, Real* out, int64_t out_stride) {
+inline void scatter_columns(const Real* in, int64_t in_stride, int64_t rows, int64_t columns, Real* out,
+                            int64_t out_stride) {
   using Vector = typename Register<Real>::type;
   constexpr int width = register_bytes / static_cast<int>(sizeof(Real));
   int64_t column = 0;
   if (rows == width) {
     for (; column + width <= columns; column += width) {
       Vector r[width];
-      LOT_UNROLL for (int i = 0; i < width; ++i) std::memcpy(&r[i], in + (column + i) * in_stride, sizeof(Vector));
+      LOT_UNROLL
+      for (int i = 0; i < width; ++i) std::memcpy(&r[i], in + (column + i) * in_stride, sizeof(Vector));
       transpose<Real>(r);
-      LOT_UNROLL for (int i = 0; i < width; ++i) std::memcpy(out + i * out_stride + column, &r[i], sizeof(Vector));
+      LOT_UNROLL
+      for (int i = 0; i < width; ++i) std::memcpy(out + i * out_stride + column, &r[i], sizeof(Vector));
     }
   }
   for (; column < columns; ++column) {

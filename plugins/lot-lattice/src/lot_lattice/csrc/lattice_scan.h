@@ -1,8 +1,8 @@
 // The lattice scan and its adjoint, one step after the other.
 //
-// A team of lanes works on one sequence, or on several that do not meet; a lane is a head (or a register of heads). What
-// a lane learns of its neighbours, their sine and cosine, passes through `waves`. All targets run these two functions; a
-// team says what a number is, where a lane keeps its own, and how lanes wait for each other:
+// A team of lanes works on one sequence, or on several that do not meet; a lane is a head (or a register of heads).
+// What a lane learns of its neighbours, their sine and cosine, passes through `waves`. All targets run these two
+// functions; a team says what a number is, where a lane keeps its own, and how lanes wait for each other:
 //
 //   lanes(f)             f(lane) for every lane, then a barrier. Within one call, lanes run in any order.
 //   own<T>()             a T for each lane, which only that lane touches
@@ -19,11 +19,13 @@ namespace lot {
 namespace LOT_TARGET {
 
 // in_j summed with the neighbours' sine and cosine, out_j with their adjoints times cosine and sine.
-template <class V> struct Felt {
+template <class V>
+struct Felt {
   V sine, cosine, by_cosine, by_sine;
 };
 
-template <class Team> LOT_FN void lattice_forward(Team& team, const LatticeForward<typename Team::Real>& a) {
+template <class Team>
+LOT_FN void lattice_forward(Team& team, const LatticeForward<typename Team::Real>& a) {
   using V = typename Team::Value;
   auto theta = team.template own<V>();
   auto sine = team.template own<V>();
@@ -50,7 +52,8 @@ template <class Team> LOT_FN void lattice_forward(Team& team, const LatticeForwa
   for (int first = 0; first < steps; first += chunk) {
     const int last = first + chunk < steps ? first + chunk : steps;
     drive.rise(first, last);
-    LOT_NO_UNROLL for (int t = first; t < last; ++t) {
+    LOT_NO_UNROLL
+    for (int t = first; t < last; ++t) {
       team.lanes([&](int lane) {
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         V s = sine[lane], c = cosine[lane];
@@ -69,17 +72,18 @@ template <class Team> LOT_FN void lattice_forward(Team& team, const LatticeForwa
   }
 }
 
-// lambda(t-1) = lambda(t) (1 - c C - s S) + c sum_j out_j (lambda_j c_j) + s sum_j out_j (lambda_j s_j) + grad(t-1), with
-// s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier a step, and
-// only lambda is on the path from step to step.
-template <class Team> LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Real>& a) {
+// lambda(t-1) = lambda(t) (1 - c C - s S) + c sum_j out_j (lambda_j c_j) + s sum_j out_j (lambda_j s_j) + grad(t-1),
+// with s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier a step,
+// and only lambda is on the path from step to step.
+template <class Team>
+LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Real>& a) {
   using V = typename Team::Value;
   const int steps = static_cast<int>(a.steps);
   auto lambda = team.template own<V>();
-  auto kept = team.template own<V>();                                          // 1 - c C - s S of the step behind
-  auto sine = team.template own<V>(), cosine = team.template own<V>();         // of this step
-  auto old_sine = team.template own<V>(), old_cosine = team.template own<V>(); // of the step behind
-  auto total = team.template own<V>(), carry = team.template own<V>();         // compensated sum of lambda
+  auto kept = team.template own<V>();                                           // 1 - c C - s S of the step behind
+  auto sine = team.template own<V>(), cosine = team.template own<V>();          // of this step
+  auto old_sine = team.template own<V>(), old_cosine = team.template own<V>();  // of the step behind
+  auto total = team.template own<V>(), carry = team.template own<V>();          // compensated sum of lambda
   auto row = team.template own<typename Team::template Row<4>>();
   auto waves = team.template waves<4>();
   auto grad = team.reader(a.grad, a.grad_at);
@@ -107,7 +111,8 @@ template <class Team> LOT_FN void lattice_backward(Team& team, const LatticeBack
     const int first = (last - 1) / chunk * chunk;
     grad.fall(first, last);
     earlier.fall(first, last);
-    LOT_NO_UNROLL for (int t = last - 1; t >= first; --t) {
+    LOT_NO_UNROLL
+    for (int t = last - 1; t >= first; --t) {
       team.lanes([&](int lane) {
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         const V s = sine[lane], c = cosine[lane];

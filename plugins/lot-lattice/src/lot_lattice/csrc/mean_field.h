@@ -1,8 +1,9 @@
 // The mean field over tokens and its adjoint; every column (b, h, o) is a system of its own.
 //
 // Causal form: token t at iteration k needs the sums of sin and cos over the tokens up to t at iteration k and nothing
-// else, so one pass over the tokens does all K iterations. The adjoint walks back: from the sums at the end of a segment
-// it recomputes a token's K phases, takes the token out of the sums, and adds its share to the sums of the adjoints.
+// else, so one pass over the tokens does all K iterations. The adjoint walks back: from the sums at the end of a
+// segment it recomputes a token's K phases, takes the token out of the sums, and adds its share to the sums of the
+// adjoints.
 #pragma once
 
 #include "arguments.h"
@@ -28,7 +29,8 @@ LOT_FN void causal_sweep(Column& column, const Loop& loop, Sums& sine, Sums& cos
     sine[k].clear();
     cosine[k].clear();
   });
-  LOT_NO_UNROLL for (int64_t t = 0; t < steps; ++t) {
+  LOT_NO_UNROLL
+  for (int64_t t = 0; t < steps; ++t) {
     V theta = column.start(t);
     const V rate = strength * (Real(1) / static_cast<Real>(t + 1));
     loop.up([&](int k) {
@@ -61,7 +63,8 @@ LOT_FN void causal_forward(Column& column, Loop& loop, const MeanFieldForward<ty
 }
 
 // With lambda = dL/dtheta after an iteration, rate = dt coupling / n, q = c S - s C and p = s S + c C:
-// lambda <- lambda (1 - rate p) + c A - s B, where A and B sum lambda rate c and -lambda rate s over tokens from here on.
+// lambda <- lambda (1 - rate p) + c A - s B, where A and B sum lambda rate c and -lambda rate s over tokens from here
+// on.
 template <class Column, class Loop>
 LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<typename Column::Real>& a) {
   using V = typename Column::Value;
@@ -88,7 +91,8 @@ LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<
   column.back();
   for (int64_t segment = segments - 1; segment >= 0; --segment) {
     if (a.segments > 0) loop.up([&](int k) { column.saved(segment, k, sum_sine[k], sum_cosine[k]); });
-    LOT_NO_UNROLL for (int64_t t = smaller((segment + 1) * length, a.steps) - 1; t >= segment * length; --t) {
+    LOT_NO_UNROLL
+    for (int64_t t = smaller((segment + 1) * length, a.steps) - 1; t >= segment * length; --t) {
       V theta = column.start(t);
       const Real share = Real(1) / static_cast<Real>(t + 1);
       const V rate = strength * share;
@@ -125,7 +129,8 @@ LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<
 
 // All tokens feel all tokens. A team's lanes share one column, each holds every `slices`-th token; their sums meet in
 // `exchange`. Before a lane changes a phase it has the sums over all tokens; so one barrier an iteration.
-template <class Team> LOT_FN void all_forward(Team& team, const MeanFieldForward<typename Team::Real>& a) {
+template <class Team>
+LOT_FN void all_forward(Team& team, const MeanFieldForward<typename Team::Real>& a) {
   using V = typename Team::Value;
   using Real = typename Team::Real;
   for (int k = 0; k <= a.iterations; ++k) {
@@ -161,7 +166,8 @@ template <class Team> LOT_FN void all_forward(Team& team, const MeanFieldForward
 
 // First the phases before each iteration, kept in `trace`; then the iterations from last to first. A step back finishes
 // iteration k + 1 for the lane's tokens and sums over them what iteration k hands to all.
-template <class Team> LOT_FN void all_backward(Team& team, const MeanFieldBackward<typename Team::Real>& a) {
+template <class Team>
+LOT_FN void all_backward(Team& team, const MeanFieldBackward<typename Team::Real>& a) {
   using V = typename Team::Value;
   using Real = typename Team::Real;
   const Real share = Real(1) / static_cast<Real>(a.steps);
@@ -248,12 +254,15 @@ template <class Team> LOT_FN void all_backward(Team& team, const MeanFieldBackwa
       }
       omega[lane].fold();
       coupling[lane].fold();
-      if (k >= 0) team.meet(round, lane, next_A.total(), next_B.total());
-      else team.meet(round, lane, omega[lane].total(), coupling[lane].total());
+      if (k >= 0)
+        team.meet(round, lane, next_A.total(), next_B.total());
+      else
+        team.meet(round, lane, omega[lane].total(), coupling[lane].total());
     });
   }
   team.lanes([&](int lane) {
-    if (team.slice(lane) == 0) team.column(lane).finish(team.met(2 * K, lane, 0) * a.dt, team.met(2 * K, lane, 1) * a.dt);
+    if (team.slice(lane) == 0)
+      team.column(lane).finish(team.met(2 * K, lane, 0) * a.dt, team.met(2 * K, lane, 1) * a.dt);
   });
 }
 

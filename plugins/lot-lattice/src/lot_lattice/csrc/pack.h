@@ -7,7 +7,8 @@ namespace lot {
 namespace LOT_TARGET {
 
 // P registers; P > 1 gives the processor independent work while one chain waits.
-template <class Real_, int P> struct Pack {
+template <class Real_, int P>
+struct Pack {
   using Real = Real_;
   using Vector = typename Register<Real>::type;
   static constexpr int width = register_bytes / static_cast<int>(sizeof(Real));  // numbers in a register
@@ -16,7 +17,8 @@ template <class Real_, int P> struct Pack {
 
   LOT_FN Pack() {}
   LOT_FN Pack(Real x) {
-    LOT_UNROLL for (int p = 0; p < P; ++p) part[p] = x - Vector{};  // folds to a broadcast, keeps the sign of zero
+    LOT_UNROLL
+    for (int p = 0; p < P; ++p) part[p] = x - Vector{};  // folds to a broadcast, keeps the sign of zero
   }
   LOT_FN static Pack load(const Real* data) {
     Pack out;
@@ -24,34 +26,27 @@ template <class Real_, int P> struct Pack {
     return out;
   }
   LOT_FN void store(Real* data) const { __builtin_memcpy(data, part, sizeof part); }
-  LOT_FN Real sum() const {
-    Vector total = part[0];
-    LOT_UNROLL for (int p = 1; p < P; ++p) total += part[p];
-    Real lanes[width];
-    __builtin_memcpy(lanes, &total, sizeof lanes);
-    LOT_UNROLL for (int step = width / 2; step > 0; step /= 2) {
-      for (int i = 0; i < step; ++i) lanes[i] += lanes[i + step];
-    }
-    return lanes[0];
-  }
 
-#define LOT_OPERATOR(op)                                                               \
-  LOT_FN friend Pack operator op(const Pack& a, const Pack& b) {                       \
-    Pack out;                                                                          \
-    LOT_UNROLL for (int p = 0; p < P; ++p) out.part[p] = a.part[p] op b.part[p];       \
-    return out;                                                                        \
-  }                                                                                    \
-  LOT_FN friend Pack operator op(const Pack& a, Real b) { return a op Pack(b); }       \
-  LOT_FN friend Pack operator op(Real a, const Pack& b) { return Pack(a) op b; }       \
-  LOT_FN friend Pack& operator op##=(Pack& a, const Pack& b) { return a = a op b; }
+#define LOT_OPERATOR(op)                                                         \
+  LOT_FN friend Pack operator op(const Pack& a, const Pack& b) {                 \
+    Pack out;                                                                    \
+    LOT_UNROLL                                                                   \
+    for (int p = 0; p < P; ++p) out.part[p] = a.part[p] op b.part[p];            \
+    return out;                                                                  \
+  }                                                                              \
+  LOT_FN friend Pack operator op(const Pack& a, Real b) { return a op Pack(b); } \
+  LOT_FN friend Pack operator op(Real a, const Pack& b) { return Pack(a) op b; } \
+  LOT_FN friend Pack& operator op## = (Pack & a, const Pack& b) { return a = a op b; }
   LOT_OPERATOR(+)
   LOT_OPERATOR(-)
   LOT_OPERATOR(*)
 #undef LOT_OPERATOR
 };
 
-template <class Real, int P> LOT_FN void sincos(const Pack<Real, P>& x, Pack<Real, P>& s, Pack<Real, P>& c) {
-  LOT_UNROLL for (int p = 0; p < P; ++p) circle<Real>(x.part[p], s.part[p], c.part[p]);
+template <class Real, int P>
+LOT_FN void sincos(const Pack<Real, P>& x, Pack<Real, P>& s, Pack<Real, P>& c) {
+  LOT_UNROLL
+  for (int p = 0; p < P; ++p) circle<Real>(x.part[p], s.part[p], c.part[p]);
 }
 
 }  // namespace LOT_TARGET

@@ -36,7 +36,8 @@
 namespace lot {
 namespace LOT_TARGET {
 
-template <int N> struct Constant {
+template <int N>
+struct Constant {
   static constexpr int value = N;
 };
 
@@ -44,9 +45,16 @@ LOT_FN int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 LOT_FN int64_t larger(int64_t a, int64_t b) { return a < b ? b : a; }
 
 // Integers as wide as a floating type, and the bits of one as the other.
-template <class Real> struct BitsOf;
-template <> struct BitsOf<float> { using type = int32_t; };
-template <> struct BitsOf<double> { using type = int64_t; };
+template <class Real>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = int64_t;
+};
 
 LOT_FN int32_t bits(float x) {
 #if defined(__CUDACC__)

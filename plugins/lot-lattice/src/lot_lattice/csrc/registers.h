@@ -20,12 +20,15 @@ constexpr int register_bytes = 16;
 #endif
 
 // The vector types of GCC and Clang bring + - * & ^ << and comparison.
-template <class Real> struct Register;
-template <> struct Register<float> {
+template <class Real>
+struct Register;
+template <>
+struct Register<float> {
   typedef float type __attribute__((vector_size(register_bytes)));
   typedef int32_t mask __attribute__((vector_size(register_bytes)));
 };
-template <> struct Register<double> {
+template <>
+struct Register<double> {
   typedef double type __attribute__((vector_size(register_bytes)));
   typedef int64_t mask __attribute__((vector_size(register_bytes)));
 };

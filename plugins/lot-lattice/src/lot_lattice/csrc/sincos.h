@@ -1,8 +1,8 @@
 // Sine and cosine together, the same on every target: reduction to [-pi/4, pi/4], one polynomial each.
 //
-// Absolute error below 1.3e-7 in float32 (4e-16 in float64) for |x| < 65536, where the reduction is exact enough; larger
-// angles are folded into one turn in double precision first. NaN and infinity give NaN. The coefficients are minimax
-// (Remez) for (sin r / r - 1) / r^2 and (cos r - 1 + r^2 / 2) / r^4 in r^2.
+// Absolute error below 1.3e-7 in float32 (4e-16 in float64) for |x| < 65536, where the reduction is exact enough;
+// larger angles are folded into one turn in double precision first. NaN and infinity give NaN. The coefficients are
+// minimax (Remez) for (sin r / r - 1) / r^2 and (cos r - 1 + r^2 / 2) / r^4 in r^2.
 #pragma once
 
 #include "portable.h"
@@ -13,9 +13,11 @@
 namespace lot {
 namespace LOT_TARGET {
 
-template <class Real> struct Circle;
+template <class Real>
+struct Circle;
 
-template <> struct Circle<float> {
+template <>
+struct Circle<float> {
   static constexpr float quarters = 0x1.45f306p-1f;  // 2 / pi
   static constexpr float magic = 0x1.8p23f;          // adding it rounds to an integer, kept in the low bits
 #if LOT_FUSED
@@ -25,13 +27,15 @@ template <> struct Circle<float> {
 #endif
 };
 
-template <> struct Circle<double> {
+template <>
+struct Circle<double> {
   static constexpr double quarters = 0x1.45f306dc9c883p-1;
   static constexpr double magic = 0x1.8p52;
   static constexpr double high = 0x1.921fb544p0, middle = 0x1.0b4611a4p-34, low = 0x1.3198a2e037073p-69;
 };
 
-template <class V> LOT_FN void near_zero(V r, V& s, V& c, float) {
+template <class V>
+LOT_FN void near_zero(V r, V& s, V& c, float) {
   const V z = r * r;
   const V odd = (z * -0x1.98da38p-13f + 0x1.1105b4p-7f) * z - 0x1.555554p-3f;
   const V even = (z * 0x1.9a0232p-16f - 0x1.6c0c8cp-10f) * z + 0x1.55554ap-5f;
@@ -39,12 +43,21 @@ template <class V> LOT_FN void near_zero(V r, V& s, V& c, float) {
   c = (z * z) * even + (z * -0.5f + 1.0f);
 }
 
-template <class V> LOT_FN void near_zero(V r, V& s, V& c, double) {
+template <class V>
+LOT_FN void near_zero(V r, V& s, V& c, double) {
   const V z = r * r;
   const V odd = ((((z * 1.5888569061361487e-10 - 2.5050599939362257e-08) * z + 2.7557312542783475e-06) * z -
-                  1.9841269825928015e-04) * z + 8.333333333316473e-03) * z - 1.6666666666666600e-01;
+                  1.9841269825928015e-04) *
+                     z +
+                 8.333333333316473e-03) *
+                    z -
+                1.6666666666666600e-01;
   const V even = ((((z * -1.1359658867639528e-11 + 2.0875723479442167e-09) * z - 2.755731435379173e-07) * z +
-                   2.480158728948702e-05) * z - 1.3888888888874131e-03) * z + 4.16666666666666e-02;
+                   2.480158728948702e-05) *
+                      z -
+                  1.3888888888874131e-03) *
+                     z +
+                 4.16666666666666e-02;
   s = (r * z) * odd + r;
   c = (z * z) * even + (z * -0.5 + 1.0);
 }
@@ -53,9 +66,8 @@ template <class V> LOT_FN void near_zero(V r, V& s, V& c, double) {
 LOT_FN double fold(double x) {
   for (int pass = 0; pass < 3; ++pass) {
     const double turns = x * 0x1.45f306dc9c883p-3;
-    const double whole = (turns > 4503599627370496.0 || turns < -4503599627370496.0)
-                             ? turns
-                             : (turns + 0x1.8p52) - 0x1.8p52;
+    const double whole =
+        (turns > 4503599627370496.0 || turns < -4503599627370496.0) ? turns : (turns + 0x1.8p52) - 0x1.8p52;
     x = (x - whole * 0x1.921fb544p2) - whole * 0x1.0b4611a626331p-32;
   }
   return x;
@@ -63,7 +75,8 @@ LOT_FN double fold(double x) {
 LOT_COLD float folded(float x) { return static_cast<float>(fold(static_cast<double>(x))); }
 LOT_COLD double folded(double x) { return fold(x); }
 #if !defined(__CUDACC__)
-template <class V> LOT_COLD V folded_each(V x) {
+template <class V>
+LOT_COLD V folded_each(V x) {
   for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = any_beyond(x[i], 65536) ? folded(x[i]) : x[i];
   return x;
 }
@@ -72,7 +85,8 @@ LOT_FN Doubles folded(Doubles x) { return folded_each(x); }
 #endif
 
 // Of a number, or of a vector of them.
-template <class Real, class V> LOT_FN void circle(V x, V& s, V& c) {
+template <class Real, class V>
+LOT_FN void circle(V x, V& s, V& c) {
   using Bits = typename BitsOf<Real>::type;
   using K = Circle<Real>;
   if (__builtin_expect(any_beyond(x, Real(65536)), 0)) x = folded(x);

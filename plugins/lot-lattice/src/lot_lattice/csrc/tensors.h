@@ -11,8 +11,14 @@ namespace lot {
 
 using torch::stable::Tensor;
 
-template <class Real> const Real* in(const Tensor& tensor) { return static_cast<const Real*>(tensor.const_data_ptr()); }
-template <class Real> Real* out(const Tensor& tensor) { return static_cast<Real*>(tensor.mutable_data_ptr()); }
+template <class Real>
+const Real* in(const Tensor& tensor) {
+  return static_cast<const Real*>(tensor.const_data_ptr());
+}
+template <class Real>
+Real* out(const Tensor& tensor) {
+  return static_cast<Real*>(tensor.mutable_data_ptr());
+}
 inline Place place(const Tensor& tensor) { return {tensor.stride(0), tensor.stride(1), tensor.stride(2)}; }
 
 // Operators of one device, `run` being called with arguments of the tensors' type. What they are given was checked in
@@ -57,8 +63,8 @@ void lattice_backward(const Tensor& grad, const Tensor& theta, const Tensor& cou
 }
 
 template <class Run>
-void mean_field_forward(const Tensor& theta0, const Tensor& omega, const Tensor& coupling, double dt, int64_t iterations,
-                        bool causal, const Tensor& theta, const Tensor& sums, const Run& run) {
+void mean_field_forward(const Tensor& theta0, const Tensor& omega, const Tensor& coupling, double dt,
+                        int64_t iterations, bool causal, const Tensor& theta, const Tensor& sums, const Run& run) {
   const auto call = [&](auto zero) {
     using Real = decltype(zero);
     MeanFieldForward<Real> a;

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 import platform
 import shlex
@@ -30,6 +31,7 @@ from lot_lattice.kernels.toolchain import BuildError, Name, Recipe, recipe, torc
 SOURCES = Path(__file__).parent.parent / "csrc"
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another process that builds."""
+_logger = logging.getLogger("lot_lattice")
 
 
 def cache_directory() -> Path:
@@ -94,6 +96,7 @@ def _build(plan: Recipe, target: Path) -> None:
     ninja = shutil.which("ninja") or _packaged_ninja()
     if ninja is None:
         raise BuildError("no ninja found (pip install ninja)")
+    _logger.warning("lattice kernels: compiling for %s, once; they are kept in %s", plan.name, target.parent)
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{plan.name}-"))
     try:
         (made / "build.ninja").write_text(ninja_file(plan))
