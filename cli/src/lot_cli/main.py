@@ -18,6 +18,8 @@ from lot_cli.lazy import LazyGroup
 COMMANDS = {
     "run": ("lot_cli.run:run", "Train a model, evaluate it and record the run."),
     "eval": ("lot_cli.eval:evaluate", "Evaluate the best checkpoint of a run."),
+    "generate": ("lot_cli.generate:generate", "Continue a prompt with the best model of a run."),
+    "export": ("lot_cli.export:export", "Write the best model of a run as a file for other programs."),
     "plot": ("lot_cli.plot:plot", "Draw a run: learning curves and diagnostics."),
     "compare": ("lot_cli.study.commands:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
     "study": ("lot_cli.study.commands:study", "Make a study: arms, seeds, statistics, report."),
