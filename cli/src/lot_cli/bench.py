@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from lot_cli.benchmark import Case, Measured
 
+VERDICTS = {"holds": "holds", "fails": "DOES NOT HOLD", "open": "open, the interval reaches across it"}
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -86,11 +88,9 @@ def line(m: Measured) -> str:
     both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
     if not m.decided:
         return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
-    word = (
-        "faster" if m.claim.startswith(">=") and m.what == "time" else ("less" if m.claim.startswith(">=") else "of it")
-    )
+    word = "of it" if not m.claim.startswith(">=") else "faster" if m.what == "time" else "less"
     spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
-    verdict = "" if m.holds is None else f"; claim {m.claim}: {'holds' if m.holds else 'DOES NOT HOLD'}"
+    verdict = "" if m.verdict is None else f"; claim {m.claim}: {VERDICTS[m.verdict]}"
     return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")
 
 

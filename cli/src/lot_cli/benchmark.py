@@ -46,6 +46,7 @@ class Measured:
     """The outcome of a case: medians, the ratio with a 95 % interval of its median, and the verdict on the claim.
 
     ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
+    verdict: `holds` or `fails` where the whole interval lies on one side of the claim, `open` where it reaches across.
     decided: whether the interval is narrower than the difference that the claim (or the ratio) is about.
     """
 
@@ -59,7 +60,7 @@ class Measured:
     high: float
     pairs: int
     claim: str
-    holds: bool | None
+    verdict: Literal["holds", "fails", "open"] | None
     decided: bool
     note: str = ""
     samples: list[tuple[float, float]] = field(default_factory=list, repr=False)
@@ -121,9 +122,6 @@ def _judge(case: Case, samples: list[tuple[float, float]]) -> Measured:
     ratio = statistics.median(ratios)
     low, high = (ratio, ratio) if len(ratios) == 1 else median_interval(ratios)
     bound = case.speedup if faster else case.cost
-    holds: bool | None = None
-    if bound is not None:
-        holds = ratio >= bound if faster else ratio <= bound
     difference = abs((bound if bound is not None else ratio) - 1.0)
     return Measured(
         name=case.name,
@@ -136,11 +134,18 @@ def _judge(case: Case, samples: list[tuple[float, float]]) -> Measured:
         high=high,
         pairs=len(samples),
         claim="" if bound is None else (f">= {bound:g}x faster" if faster else f"<= {bound:g}x"),
-        holds=holds,
+        verdict=None if bound is None else _verdict(low, high, bound, faster),
         decided=(high - low) / 2 <= max(difference, abs(ratio - 1.0)),
         note=case.note,
         samples=samples,
     )
+
+
+def _verdict(low: float, high: float, bound: float, faster: bool) -> Literal["holds", "fails", "open"]:
+    """What an interval says of the claim that the ratio is at least (`faster`) or at most `bound`."""
+    worst, best = (low, high) if faster else (-high, -low)
+    limit = bound if faster else -bound
+    return "holds" if worst >= limit else "fails" if best < limit else "open"
 
 
 def median_interval(ordered: list[float]) -> tuple[float, float]:

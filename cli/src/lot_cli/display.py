@@ -55,8 +55,7 @@ class Display:
         self.header: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
         self.last_plain = 0.0
-        self.began = time.perf_counter()
-        self.began_step = 0
+        self.began: tuple[float, int] | None = None  # moment and step from which time left is judged
 
     def __enter__(self) -> Display:
         return self
@@ -75,7 +74,6 @@ class Display:
 
     def _start(self, header: dict[str, Any]) -> None:
         self.header = header
-        self.began, self.began_step = time.perf_counter(), header["step"]
         config = header["config"]
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
@@ -150,11 +148,17 @@ class Display:
             self.progress.update(self.task, completed=step, facts=facts)
             return
         moment = time.perf_counter()
+        # The first steps build kernels and fill caches: they say nothing about the later ones.
+        self.began = (moment, step) if self.began is None else self.began
         if now or moment - self.last_plain >= PLAIN_SECONDS:
             self.last_plain = moment
-            done = step - self.began_step
-            left = (moment - self.began) / done * (self.header["steps"] - step) if done else 0.0
-            self.console.print(f"step {step:,}/{self.header['steps']:,}  {facts}  {left:.0f} s left", soft_wrap=True)
+            since, first = self.began
+            left = (
+                f"  {(moment - since) / (step - first) * (self.header['steps'] - step):.0f} s left"
+                if step > first
+                else ""
+            )
+            self.console.print(f"step {step:,}/{self.header['steps']:,}  {facts}{left}", soft_wrap=True)
 
     def _warning(self, facts: dict[str, Any]) -> None:
         self.console.print(Text.assemble(("warning: ", "yellow"), facts["text"]), soft_wrap=True)
