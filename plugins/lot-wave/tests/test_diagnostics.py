@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -266,7 +267,20 @@ def test_what_cannot_be_animated_gets_one_line(inference, tmp_path, monkeypatch)
 
 
 def test_weights_seen_are_those_of_the_past(inference):
-    diagnostic, records = inference
-    scene_weights = records[0].values["weights"]
-    assert float(scene_weights.triu(1).abs().max()) == 0.0
-    assert "3 new tokens" in diagnostic.verdict(records)
+    _, records = inference
+    assert float(records[0].values["weights"].triu(1).abs().max()) == 0.0
+
+
+def test_inference_is_judged_against_token_frequencies(make):
+    diagnostic = WaveInference(WaveInferenceConfig(prompt_tokens=6, new_tokens=3, temperature=0))
+    model = decoder(make)
+    assert float(measure(diagnostic, probe_of(model, make))[0].values["without_context"]) == pytest.approx(math.log(11))
+    model.dims = replace(model.dims, token_counts=torch.tensor([8, 4, 2, 2, 0, 0, 0, 0, 0, 0, 0]))
+    for scale, told in ((0.0, "context does not narrow the choice"), (1e4, "context narrows the choice")):
+        with torch.no_grad():
+            model.head.weight.copy_(scale * make.normal(*model.head.weight.shape))
+        records = measure(diagnostic, probe_of(model, make))
+        # Shares 1/2, 1/4, 1/8 and 1/8: 1.75 bits.
+        assert float(records[0].values["without_context"]) == pytest.approx(1.75 * math.log(2))
+        assert "3 new tokens" in diagnostic.verdict(records)
+        assert told in diagnostic.verdict(records)

@@ -144,10 +144,12 @@ def test_it_trains_a_small_model(make):
 
 
 @pytest.mark.parametrize("rank", [None, 2])
-def test_resuming_from_a_state_dict_changes_no_bit(make, rank):
-    shapes = [(9, 6), (6, 9), (5,)]
-    start = [make.normal(*shape).float() for shape in shapes]
-    gradients = [[make.normal(*shape).float() for shape in shapes] for _ in range(6)]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_resuming_from_a_state_dict_changes_no_bit(make, rank, dtype):
+    # Wider than rank and oversampling together, so that where the iteration goes on from matters.
+    shapes = [(60, 40), (40, 60), (5,)]
+    start = [make.normal(*shape).to(dtype) for shape in shapes]
+    gradients = [[make.normal(*shape).to(dtype) for shape in shapes] for _ in range(6)]
 
     def run(ps, optimizer, steps):
         for step in steps:
@@ -189,7 +191,16 @@ def test_closure_missing_gradients_and_groups(make):
 
 @pytest.mark.parametrize(
     "options",
-    [{"lr": -1.0}, {"damping": 0.0}, {"damping": 1.5}, {"coherence_weight": 2.0}, {"rank": 0}, {"refresh": 0}],
+    [
+        {"lr": -1.0},
+        {"damping": 0.0},
+        {"damping": 1.5},
+        {"coherence_weight": 2.0},
+        {"rank": 0},
+        {"rank": 2.5},
+        {"refresh": 0},
+        {"weight_decay": float("nan")},
+    ],
     ids=str,
 )
 def test_options_out_of_range_are_refused(make, options):

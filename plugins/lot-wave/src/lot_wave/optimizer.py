@@ -163,8 +163,11 @@ def _check(options: dict[str, Any]) -> None:
             raise ValueError(f"WaveNative: {name}: expected a number from {low:g} to {high:g}, got {options[name]}")
     if not 0.0 < options["damping"] <= 1.0:
         raise ValueError(f"WaveNative: damping: expected a number above 0, up to 1, got {options['damping']}")
-    if options["refresh"] < 1 or (options["rank"] is not None and options["rank"] < 1):
-        raise ValueError("WaveNative: refresh and rank: expected numbers >= 1 (rank may be None)")
+    for name in ("refresh", "rank"):
+        number = options[name]
+        if (name == "refresh" or number is not None) and not (isinstance(number, int) and number >= 1):
+            optional = " or None" if name == "rank" else ""
+            raise ValueError(f"WaveNative: {name}: expected a whole number >= 1{optional}, got {number!r}")
 
 
 def wave_native(config: WaveNativeConfig, model: nn.Module) -> WaveNative:

@@ -23,7 +23,7 @@ def start_basis(weight: Tensor, rank: int, generator: torch.Generator) -> Tensor
     basis = torch.randn(weight.shape[1], columns, generator=generator).to(_at_least_float32(weight))
     for _ in range(FIRST_ITERATIONS - 1):
         basis = _power_step(weight, basis)
-    return basis
+    return basis.to(weight.dtype)
 
 
 def refine_subspaces(weight: Tensor, basis: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,8 +38,9 @@ def refine_subspaces(weight: Tensor, basis: Tensor, rank: int) -> tuple[Tensor, 
     inner_left, singular, inner_right = torch.linalg.svd(small)
     there = singular > singular[0] * torch.finfo(wide.dtype).eps * max(weight.shape)
     left, right = left @ (inner_left * there)[:, :rank], basis @ (inner_right.mT * there)[:, :rank]
-    # LAPACK leaves columns side by side, a checkpoint restores rows, and products of another layout round otherwise.
-    return left.to(weight.dtype).contiguous(), right.to(weight.dtype).contiguous(), basis.contiguous()
+    # As torch restores the state of an optimizer from a checkpoint, so that a resumed run rounds alike: rows side by side
+    # (LAPACK leaves columns so), and in the dtype of the parameter.
+    return tuple(part.to(weight.dtype).contiguous() for part in (left, right, basis))  # type: ignore[return-value]
 
 
 def _power_step(weight: Tensor, basis: Tensor) -> Tensor:

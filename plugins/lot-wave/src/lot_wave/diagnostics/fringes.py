@@ -139,7 +139,13 @@ class InterferenceMap(Diagnostic):
             above.set_xlabel("key position")
             self._profile(below, values, head)
         axes[0].set_ylabel("query position")
-        axes[heads].set_ylabel("mean weight")
+        axes[heads].set_ylabel("mean relative weight")
+        # One scale, so that heads compare.
+        shown = values["profile"][:heads]
+        low, high = float(shown.min()), float(shown.max())
+        margin = 0.06 * (high - low) or 0.1
+        for panel in axes[heads:]:
+            panel.set_ylim(low - margin, high + margin)
         bar = figure.colorbar(image, ax=axes[:heads], extend="max", pad=0.01, ticks=[0, 1, 2])
         bar.set_label("weight over the mean of its row", fontsize=9)
         heading(figure, f"Interference map, layer {int(values['layer'])}, step {step}")

@@ -64,7 +64,7 @@ class WaveInference(Diagnostic):
         self.config = config
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """entropy_mean: () nats, over the new tokens.
+        """entropy_mean: () nats, over the new tokens. without_context: () nats, what token frequencies alone leave.
 
         names (T, bytes) of prompt and new tokens, prompt () its length; weights (H, T, T) of the last layer; for each
         of m new tokens: entropy (m,) nats, candidate names (m k, bytes) and probability (m, k).
@@ -85,6 +85,7 @@ class WaveInference(Diagnostic):
         entropy = torch.special.entr(distributions).sum(-1)
         return {
             "entropy_mean": entropy.mean() if len(entropy) else torch.zeros(()),
+            "without_context": _entropy_of_frequencies(model),
             "names": pack(token_names(probe.task, ids.tolist())),
             "prompt": torch.tensor(n),
             "weights": _last_weights(model, ids, probe.ctx.step),
@@ -127,16 +128,19 @@ class WaveInference(Diagnostic):
         animation.save(str(path), writer=writer, dpi=90)
 
     def verdict(self, records: list[Record]) -> str | None:
-        """How sure the model is of what it says."""
+        """How sure the model is of what it says, against one that knows how frequent tokens are and nothing else."""
         if not records:
             return None
         values = records[-1].values
         m = len(values["entropy"])
+        if not m:
+            return "no new tokens: the prompt fills max_len (lower diagnostics.wave_inference.prompt_tokens)"
         first = unpack(values["names"])[int(values["prompt"]) :]
-        mean = float(values["entropy_mean"])
+        mean, threshold = float(values["entropy_mean"]), float(values["without_context"])
+        meaning = "context narrows the choice" if mean < threshold else "context does not narrow the choice"
         return (
             f"{m} new tokens “{''.join(first)}”: on average {mean:.2f} nats of uncertainty, as of {math.exp(mean):.1f} "
-            "equally likely tokens"
+            f"equally likely tokens (threshold {threshold:.2f}, what token frequencies alone leave): {meaning}"
         )
 
 
@@ -145,6 +149,14 @@ HOLD = 5
 """Frames for which the last one stays."""
 LINE = 28
 """Tokens a line of the text."""
+
+
+def _entropy_of_frequencies(model: Decoder) -> Tensor:
+    """Entropy () in nats of the tokens of the training split, or of even ones where the task does not count them."""
+    counts, V = model.dims.token_counts, model.dims.vocab_size
+    if counts is None:
+        return torch.tensor(math.log(V))
+    return torch.special.entr(counts.double() / counts.sum()).sum().float().cpu()
 
 
 def _last_weights(model: Decoder, ids: Tensor, step: Tensor) -> Tensor:
