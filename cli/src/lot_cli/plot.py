@@ -22,6 +22,7 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
     """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
     from lot.config import load_config
     from lot.errors import BadInput
+    from lot.files import read_json
     from lot.probing import load_records
     from lot.run_dir import RunDir, find_run
 
@@ -31,6 +32,8 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
     for name in names:
         if name not in drawable:
             raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
+    facts = read_json(path / "run.json") or {}
+    leak = bool(facts.get("leak"))
     folder = out or path / "plots"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
         ) from None
     for name in names or drawable:
         if name == "curves":
-            _save(draw_curves(RunDir(path).rows(), path, smooth), folder / f"curves.{suffix}", name)
+            _save(draw_curves(RunDir(path).rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
             continue
         chosen = config.diagnostics[name]
         diagnostic = chosen.component.create(chosen.options)
@@ -48,7 +51,7 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
         if not records:
             click.echo(f"{name}: nothing recorded yet", err=True)
             continue
-        _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name)
+        _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
         if (verdict := diagnostic.verdict(records)) is not None:
             click.echo(f"  {verdict}")
         if animate and hasattr(diagnostic, "animate"):
@@ -56,10 +59,13 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
             click.echo(f"{name}: {folder / f'{name}.gif'}")
 
 
-def _save(figure: Figure | None, path: Path, name: str) -> None:
+def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
     if figure is None:
         click.echo(f"{name}: nothing to draw", err=True)
         return
+    if leak:
+        text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
+        figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
     figure.savefig(path)
     click.echo(f"{name}: {path}")
 
