@@ -63,6 +63,25 @@ def test_a_diverged_seed_counts_and_leaves_no_verdict(which: int) -> None:
     assert found.mean == pytest.approx(np.delete(np.linspace(1, 2, 8), 3).mean())
 
 
+def test_a_comparison_that_was_lost_still_counts_in_the_correction() -> None:
+    gain, lost = list(np.linspace(1, 2, 8)), [None] * 8
+    scores = {"v": {"m": [0.0] * 8}, "a": {"m": gain}, "b": {"m": lost}, "c": {"m": lost}}
+    first, *others = judge(scores, "v", {"m": True}, {"m": 5.0}, 0.05)
+    assert first.p == 2 / 2**8
+    assert first.p_holm == pytest.approx(3 * 2 / 2**8)
+    alone = verdicts(gain, margin=5.0)
+    assert first.p_equivalent == pytest.approx(3 * alone.p_equivalent)  # type: ignore[operator]
+    assert [(c.p, c.p_holm, c.p_equivalent) for c in others] == [(None, None, None)] * 2
+
+
+def test_pairs_that_could_show_nothing_leave_no_verdict() -> None:
+    assert verdicts([1.0, -1.0, 1.0, -1.0, 0.5], [0.0] * 5).verdict == "too few pairs"  # p cannot go below 0.0625
+    assert verdicts([0.01, -0.01, 0.01, 0.0, -0.01], [0.0] * 5, margin=0.1).verdict == "equivalent"  # by a t test
+    scores = {"v": {"m": [0.0] * 6}, "a": {"m": [1.0, -1.0] * 3}, "b": {"m": [1.0] * 6}}
+    assert [c.verdict for c in judge(scores, "v", {"m": True}, {}, 0.05)] == ["too few pairs"] * 2  # 2 x 0.03125
+    assert verdicts([1.0, -1.0] * 3, [0.0] * 6).verdict == "no difference shown"
+
+
 def test_all_seeds_diverged() -> None:
     found = verdicts([None] * 8)
     assert (found.verdict, found.pairs, found.mean, found.p) == ("diverged", 0, None, None)
@@ -85,7 +104,7 @@ def test_correction_runs_over_arms_and_metrics() -> None:
     assert len(found) == 9
     assert {c.p for c in found} == {2 / 2**8}
     assert found[0].p_holm == pytest.approx(9 * 2 / 2**8)
-    assert {c.verdict for c in found} == {"no difference shown"}  # 0.07: eight seeds are too few for nine comparisons
+    assert {c.verdict for c in found} == {"too few pairs"}  # 0.07: eight seeds are too few for nine comparisons
     assert not reachable(8, 9, 0.05)["enough"]
     assert reachable(8, 6, 0.05)["enough"]
     assert not reachable(5, 1, 0.05)["enough"]
@@ -105,8 +124,8 @@ def test_order_of_arms_changes_no_number() -> None:
 
 
 def test_descriptions_of_few_values() -> None:
-    assert describe([None, None]) == {"mean": None, "low": None, "high": None}
-    assert describe([None, 2.0]) == {"mean": 2.0, "low": None, "high": None}
+    assert describe([None, None]) == {"mean": None, "low": None, "high": None, "lost": 2}
+    assert describe([None, 2.0]) == {"mean": 2.0, "low": None, "high": None, "lost": 1}
     found = describe([1.0, 3.0, None])
     assert found["mean"] == 2.0
     assert found["low"] == pytest.approx(2.0 - 12.7062047)  # t of one degree of freedom, deviation sqrt 2, over sqrt 2

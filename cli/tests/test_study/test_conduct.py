@@ -216,6 +216,31 @@ def test_divergence_is_a_result_that_is_shown_and_not_repeated(tmp_path: Path) -
     assert seen == []
 
 
+def test_what_a_reader_should_hold_against_a_result_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lot_cli.study import conduct as module
+
+    assert not [line for line in made.document["warnings"] if "edited" in line or "finite" in line]
+    real, read = module.run_key, module.read_scores
+    monkeypatch.setattr(module, "run_key", lambda config, numerics: real(config, numerics)[::-1])
+    monkeypatch.setattr(module, "read_scores", lambda run, metrics: {**read(run, metrics), "loss": None})
+    warnings = make(small(), made.folder)["warnings"]
+    make_again = [line for line in warnings if line not in made.document["warnings"]]
+    assert "the code was edited while the study ran: some runs may have used either form" in make_again
+    assert "vanilla, loss: not finite in 3 of 3 seeds" in make_again
+
+
+def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
+    from lot_cli.study.conduct import at_the_edge
+
+    study = small(tune={"optim.lr": [1e-3, 1e-1, 1e-2], "train.decay": ["a", "b", "c"], "train.clip": [1, 2]})
+    chosen = {"train.decay": "a", "train.clip": 2}
+    assert at_the_edge(study, {"optim.lr": 1e-2, **chosen}) == []
+    assert at_the_edge(study, {"optim.lr": 1e-1, **chosen}) == [
+        "tuning chose the largest optim.lr that was tried, 0.1; the best may lie beyond"
+    ]
+    assert at_the_edge(study, {"optim.lr": 1e-3, **chosen})[0].startswith("tuning chose the least optim.lr")
+
+
 def test_a_run_that_fails_otherwise_leaves_no_result_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

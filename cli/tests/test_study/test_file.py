@@ -11,7 +11,7 @@ from study_support import RUN, SMALL, small, write
 
 from lot.errors import BadInput
 from lot_cli.study.file import merge, study_from
-from lot_cli.study.plan import find_reference, make_run, numerics, plan_arms, run_key
+from lot_cli.study.plan import find_reference, make_run, numerics, plan_arms, run_key, source_digest
 
 VANILLA = {"vanilla": {}, "other": {"model": {"tie": True}}}
 
@@ -140,6 +140,36 @@ def test_an_address_follows_the_versions_of_what_it_uses(monkeypatch: pytest.Mon
     for package, changes in (("torch", True), ("lot-tasks", True), ("lot-core", True), ("lot-cli", False)):
         monkeypatch.setattr(metadata, "version", lambda name, p=package: "99" if name == p else real(name))
         assert (run_key(config, {}) != before) == changes
+
+
+def test_an_address_follows_the_source_of_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lot_cli.study import plan
+
+    config = plan_arms(small())[0].config(0)
+    before = run_key(config, {})
+    real = plan.source_digest
+    for module, changes in (("lot", True), ("lot_tasks", True), ("lot_cli", False)):
+        monkeypatch.setattr(plan, "source_digest", lambda name, m=module: "0" if name == m else real(name))
+        assert (run_key(config, {}) != before) == changes
+
+
+def test_the_source_is_told_by_content_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "invented_oscillator"
+    (package / "csrc").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit")
+    (package / "csrc" / "kernel.cu").write_text("// one")
+    (package / "notes.txt").write_text("one")
+
+    def told() -> str:
+        source_digest.cache_clear()
+        return source_digest("invented_oscillator")
+
+    first = told()
+    (package / "notes.txt").write_text("two")
+    assert told() == first
+    (package / "csrc" / "kernel.cu").write_text("// two")
+    assert told() != first
 
 
 def test_only_a_reported_run_is_tested() -> None:

@@ -156,8 +156,11 @@ def terminal(result: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeyp
 
 
 FACTS = (
-    "lattice is better than vanilla in accuracy, by less than the margin of 0.2: +0.0",
-    "no verdict on wild in accuracy: it diverged in 1 seeds and vanilla in 0; over the other pairs 0 [0, 0], 5 pairs",
+    "lattice is better than vanilla in accuracy, by less than the margin of 0.2",
+    "+0.0995 [+0.0889, +0.11], 6 pairs, p = 0.125",
+    "no verdict on wild in accuracy: it diverged in 1 seed, vanilla in 0",
+    "over the other pairs 0 [0, 0], 5 pairs",
+    "0.502 (1 lost)",
     "wild diverged in 1 of 6 seeds (5)",
     "1,001",
     "12.3 ms",
@@ -268,7 +271,7 @@ def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
         (wording.signed(0.0), "0"),
         (wording.interval(-1.0, 2.5), "[-1, +2.5]"),
         (wording.interval(None, 2.5), ""),
-        (wording.p_equals(0.0123), "p = 0.012"),
+        (wording.p_equals(0.0123), "p = 0.0123"),
         (wording.p_equals(1e-9), "p < 0.0001"),
         (wording.compact(1.23e9, "B"), "1.23 GB"),
         (wording.compact(12.0), "12"),

@@ -83,6 +83,15 @@ def test_sign_flips_equal_enumeration_by_hand(pairs: int) -> None:
     assert st.sign_flip_test(d) == pytest.approx(expected, abs=1e-12)
 
 
+def test_flips_that_cancel_tie_although_sums_are_rounded() -> None:
+    rng = np.random.default_rng(6)
+    for whole in [[-5, 2, 3, 1, -2, 1, 0], [-1, -1, 0, 2, 1, -1, -2, 2], *rng.integers(-4, 5, (60, 7)).tolist()]:
+        sums = [abs(sum(map(int.__mul__, whole, signs))) for signs in itertools.product((1, -1), repeat=len(whole))]
+        expected = np.mean([total >= abs(sum(whole)) for total in sums])  # in whole numbers, where nothing is rounded
+        shares = np.array([d + 7 for d in whole]) / 30 - 7 / 30
+        assert st.sign_flip_test(shares) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("pairs", [2, 4, 5, 8, 14])
 def test_smallest_p_is_what_differences_of_one_sign_give(pairs: int) -> None:
     assert st.sign_flip_test(np.arange(1.0, pairs + 1)) == pytest.approx(st.smallest_p(pairs), abs=1e-12)

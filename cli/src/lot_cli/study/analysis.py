@@ -33,7 +33,8 @@ class Comparison:
 
     p: exact sign-flip test; p_holm: corrected over all comparisons of the study. effect: Hedges' g_z. margin, p_equivalent
     (TOST, Holm-corrected over all equivalence tests): None where the study states no margin. diverged: runs of the
-    arm and of the reference that gave no value. The statistics are None where fewer than two pairs are left.
+    arm and of the reference that gave no finite value. The statistics are None where fewer than two pairs are left; such a
+    comparison still counts in the corrections, which are over what was planned.
     """
 
     arm: str
@@ -63,8 +64,10 @@ def judge(
         if arm != reference
         for metric, higher in metrics.items()
     ]
-    corrected = _correct(_correct(raw, "p", "p_holm"), "p_equivalent", "p_equivalent")
-    return [_decide(comparison, alpha) for comparison in corrected]
+    corrected = _correct(raw, "p", "p_holm")
+    bounded = [c for c in corrected if c.margin is not None]
+    tested = {(c.arm, c.metric): c for c in _correct(bounded, "p_equivalent", "p_equivalent")}
+    return [_decide(tested.get((c.arm, c.metric), c), alpha, len(raw)) for c in corrected]
 
 
 def _compare(
@@ -99,16 +102,19 @@ def _compare(
 
 
 def _correct(comparisons: list[Comparison], source: str, target: str) -> list[Comparison]:
-    tested = [index for index, c in enumerate(comparisons) if getattr(c, source) is not None]
-    adjusted = holm([getattr(comparisons[index], source) for index in tested])
-    for index, p in zip(tested, adjusted, strict=True):
-        changes: dict[str, Any] = {target: float(p)}
-        comparisons[index] = attrs.evolve(comparisons[index], **changes)
-    return comparisons
+    """With `target` filled by Holm's correction of `source` over all of `comparisons`, those without a p counted as 1."""
+    adjusted = holm([1.0 if getattr(c, source) is None else getattr(c, source) for c in comparisons])
+
+    def filled(comparison: Comparison, p: float) -> Comparison:
+        changes: dict[str, Any] = {target: p}
+        return comparison if getattr(comparison, source) is None else attrs.evolve(comparison, **changes)
+
+    return [filled(comparison, float(p)) for comparison, p in zip(comparisons, adjusted, strict=True)]
 
 
-def _decide(c: Comparison, alpha: float) -> Comparison:
-    """The verdict. A diverged run is a result that no mean holds, so it leaves none; few pairs leave none either."""
+def _decide(c: Comparison, alpha: float, comparisons: int) -> Comparison:
+    """The verdict. A diverged run is a result that no mean holds, so it leaves none; nor do pairs so few that no
+    difference, however large, could have been shown over that many comparisons."""
     close = c.p_equivalent is not None and c.p_equivalent <= alpha
     verdict: Verdict
     if any(c.diverged):
@@ -119,6 +125,8 @@ def _decide(c: Comparison, alpha: float) -> Comparison:
         verdict = "better" if (c.mean > 0) == c.higher_is_better else "worse"
     elif close:
         verdict = "equivalent"
+    elif not reachable(c.pairs, comparisons, alpha)["enough"]:
+        verdict = "too few pairs"
     else:
         verdict = "no difference shown"
     return attrs.evolve(c, verdict=verdict, negligible=close and verdict in ("better", "worse"))
@@ -161,9 +169,12 @@ def curve(run_dirs: Sequence[Path], metric: str) -> dict[str, list[float]]:
     }
 
 
-def describe(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean of an arm over its seeds, None where no run gave a value, with the 95 % t interval, None where only one did."""
+def describe(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean of an arm over the seeds that gave a value (None where none did), its 95 % t interval (None where only one
+    did), and how many were left out."""
     finite = [value for value in values if value is not None]
+    lost = len(values) - len(finite)
     if len(finite) < 2:
-        return {"mean": finite[0] if finite else None, "low": None, "high": None}
-    return dict(zip(("mean", "low", "high"), map(float, mean_interval(finite)), strict=True))
+        return {"mean": finite[0] if finite else None, "low": None, "high": None, "lost": lost}
+    mean, low, high = map(float, mean_interval(finite))
+    return {"mean": mean, "low": low, "high": high, "lost": lost}

@@ -18,7 +18,18 @@ from lot_cli.study import cost
 from lot_cli.study.analysis import curve, describe, judge, reachable, read_scores
 from lot_cli.study.fairness import Fairness, choose_metrics, make_fair
 from lot_cli.study.file import Study
-from lot_cli.study.plan import Arm, Purpose, Run, digest, find_reference, make_run, numerics, plan_arms
+from lot_cli.study.plan import (
+    Arm,
+    Purpose,
+    Run,
+    digest,
+    find_reference,
+    make_run,
+    numerics,
+    plan_arms,
+    run_key,
+    source_digest,
+)
 from lot_cli.study.registration import compare_with_registration
 from lot_cli.study.runner import Crew, Tell, run_all
 from lot_cli.study.slurm import connect
@@ -245,10 +256,15 @@ def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker:
     reach = document["statistics"]
     if not reach["enough"]:
         found.append(power_warning(reach))
-    for arm in document["arms"]:
-        lost = [str(row["seed"]) for row in document["runs"] if row["arm"] == arm and row["state"] == "diverged"]
+    for arm, facts in document["arms"].items():
+        rows = [row for row in document["runs"] if row["arm"] == arm]
+        lost = [str(row["seed"]) for row in rows if row["state"] == "diverged"]
         if lost:
-            found.append(f"{arm} diverged in {len(lost)} of {len(study.seed_list)} seeds ({', '.join(lost)})")
+            found.append(f"{arm} diverged in {len(lost)} of {len(rows)} seeds ({', '.join(lost)})")
+        for metric, summary in facts["summary"].items():
+            if summary["lost"] > len(lost):
+                found.append(f"{arm}, {metric}: not finite in {summary['lost'] - len(lost)} of {len(rows)} seeds")
+        found += [f"{arm}: {line}" for line in at_the_edge(study, facts["tuned"]["values"])]
     keys = {arm: [row["key"] for row in document["runs"] if row["arm"] == arm] for arm in document["arms"]}
     for index, arm in enumerate(keys):
         for other in list(keys)[:index]:
@@ -261,13 +277,26 @@ def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker:
                 "equivalence mean little"
             )
     records = [read_json(maker.runs / run.key / "run.json") or {} for run in runs]
-    if len({digest(record.get("environment", {}).get("plugins")) for record in records}) > 1:
-        found.append("runs were made by different versions or commits of the code")
     if len({digest(record.get("fingerprint")) for record in records}) > 1:
         found.append("runs were made on different numerics (device, torch or math library)")
+    source_digest.cache_clear()
+    if any(run_key(run.config, maker.numerics) != run.key for run in runs):
+        found.append("the code was edited while the study ran: some runs may have used either form")
     if maker.side_by_side > 1:
         found.append(f"times were measured with up to {maker.side_by_side} runs side by side")
     return found
+
+
+def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
+    """A line for each tuned number that is the least or largest of three or more: the best one may lie beyond."""
+    lines = []
+    for path, value in chosen.items():
+        tried = study.tune[path]
+        if len(set(tried)) >= 3 and all(type(number) in (int, float) for number in tried):
+            for edge, word in ((min(tried), "least"), (max(tried), "largest")):
+                if value == edge:
+                    lines.append(f"tuning chose the {word} {path} that was tried, {value:g}; the best may lie beyond")
+    return lines
 
 
 def power_warning(reach: Mapping[str, Any]) -> str:

@@ -46,25 +46,13 @@ def _lines(document: Document) -> Iterator[str]:
     )
     yield from ("", wording.tests_used(document), "", "## Arms", "")
     yield from _arms(document)
-    yield from ("", "## Seeds", "")
-    metrics = list(document["metrics"])
-    yield from _table(
-        ("arm", "seed", *metrics, "best step", "state"),
-        (
-            (
-                row["arm"],
-                str(row["seed"]),
-                *(
-                    number(document["arms"][row["arm"]]["scores"][metric][document["seeds"].index(row["seed"])])
-                    for metric in metrics
-                ),
-                number(row["best_step"]),
-                row["state"] + (f": {row['message']}" if row["message"] else ""),
-            )
-            for row in document["runs"]
-        ),
-    )
-    yield from ("", "## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(document)))
+    yield from ("", "## Every seed", "")
+    for metric in document["metrics"]:
+        yield from _table((metric, *document["arms"]), wording.seed_rows(document, metric))
+        yield ""
+    if lost := [f"- {line}" for line in wording.lost_lines(document)]:
+        yield from (*lost, "")
+    yield from ("## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(document)))
     yield from _tuning(document)
     if document["claims"]:
         yield from ("", "## Published figures", "")
@@ -99,7 +87,7 @@ def _arms(document: Document) -> Iterator[str]:
             (
                 name,
                 *(
-                    f"{number(s['mean'])} {interval(s['low'], s['high'], number)}".strip()
+                    f"{wording.mean(s)} {interval(s['low'], s['high'], number)}".strip()
                     for s in (arm["summary"][metric] for metric in metrics)
                 ),
                 f"{parameters[name]:,}",

@@ -31,7 +31,7 @@ def _body(document: Document) -> Iterator[str]:
     yield f"<header><h1>{escape(document['name'])}</h1>"
     if document["question"]:
         yield f"<p>{escape(document['question'])}</p>"
-    yield f'<p class="faint">{len(document["arms"])} arms, {len(document["seeds"])} seeds, {document["date"]}</p></header>'
+    yield f'<p class="faint">{len(document["arms"])} arms, {len(document["seeds"])} seeds, {wording.date(document)}</p></header>'
     yield from _verdicts(document)
     yield f"<h2>Against {escape(document['reference'])}</h2>"
     yield _comparisons(document, colours)
@@ -46,8 +46,12 @@ def _body(document: Document) -> Iterator[str]:
     yield from _tuning(document)
     yield from _claims(document)
     yield from _registration(document)
-    yield "<h2>Seeds</h2>"
-    yield _seeds(document)
+    yield "<h2>Every seed</h2>"
+    for metric in document["metrics"]:
+        head = [(metric, ""), *((name, "n") for name in document["arms"])]
+        yield _table(head, ([escape(cell) for cell in row] for row in wording.seed_rows(document, metric)))
+    if lost := list(wording.lost_lines(document)):
+        yield _list(lost)
     yield f"<h2>To repeat it</h2><pre>{escape(document['command'])}</pre>"
     yield _table([("", ""), ("", "wrap")], ((escape(k), escape(v)) for k, v in wording.environment_rows(document)))
 
@@ -57,7 +61,8 @@ def _verdicts(document: Document) -> Iterator[str]:
     if reasons:
         yield f'<div class="stamp"><strong>UNFAIR</strong>{_list(reasons)}</div>'
     items = (
-        f'<li class="{_class(c)}">{escape(wording.sentence(c, document["reference"]))}</li>'
+        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c, document["reference"]))}</b> '
+        f"<span>{escape(wording.facts(c))}</span></li>"
         for c in wording.main_comparisons(document)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
@@ -108,9 +113,9 @@ def _comparisons(document: Document, colours: dict[str, int]) -> str:
             str(c["pairs"]),
         )
 
-    head = [("arm", ""), ("metric", ""), ("verdict", ""), ("difference", "n"), ("95 % interval", ""), ("", "")]
+    head = [("arm", ""), ("metric", ""), ("verdict", ""), ("difference", "n"), ("95 % interval", ""), ("", "drawn")]
     head += [("p", "n"), ("p (Holm)", "n"), ("effect", "n"), ("pairs", "n")]
-    return _table(head, map(row, document["comparisons"]))
+    return _table(head, map(row, document["comparisons"]), cards=True)
 
 
 def _figures(document: Document, colours: dict[str, int]) -> Iterator[str]:
@@ -142,7 +147,7 @@ def _arms(document: Document) -> str:
         (
             escape(name),
             *(
-                f"{number(s['mean'])} <span class='faint'>{interval(s['low'], s['high'], number)}</span>"
+                f"{wording.mean(s)} <span class='faint'>{interval(s['low'], s['high'], number)}</span>"
                 for s in (arm["summary"][metric] for metric in metrics)
             ),
             f"{parameters[name]:,}",
@@ -153,7 +158,7 @@ def _arms(document: Document) -> str:
         )
         for name, arm in document["arms"].items()
     )
-    return _table(head, rows)
+    return _table(head, rows, cards=True)
 
 
 def _initial(document: Document) -> Iterator[str]:
@@ -161,8 +166,8 @@ def _initial(document: Document) -> Iterator[str]:
         if initial["rest"]:
             lines = (f"{name}: {why}" for name, why in initial["rest"].items())
             yield (
-                f"<details><summary>{escape(arm)}: {len(initial['rest'])} tensors do not begin as those of the reference"
-                f"</summary>{_list(lines)}</details>"
+                f"<details><summary>{escape(arm)}: {wording.count(len(initial['rest']), 'tensor')} not as in the reference at the "
+                f"start</summary>{_list(lines)}</details>"
             )
 
 
@@ -223,24 +228,6 @@ def _registration(document: Document) -> Iterator[str]:
         yield "<p>No deviation.</p>"
 
 
-def _seeds(document: Document) -> str:
-    metrics = list(document["metrics"])
-    place = {seed: index for index, seed in enumerate(document["seeds"])}
-    return _table(
-        [("arm", ""), ("seed", "n"), *((metric, "n") for metric in metrics), ("best step", "n"), ("state", "wrap")],
-        (
-            (
-                escape(row["arm"]),
-                str(row["seed"]),
-                *(number(document["arms"][row["arm"]]["scores"][metric][place[row["seed"]]]) for metric in metrics),
-                number(row["best_step"]),
-                escape(row["state"] + (f": {row['message']}" if row["message"] else "")),
-            )
-            for row in document["runs"]
-        ),
-    )
-
-
 def _colours(document: Document) -> dict[str, int]:
     """A series for each arm: 0 for the reference, then one after the other."""
     others = [name for name in document["arms"] if name != document["reference"]]
@@ -255,12 +242,17 @@ def _list(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-def _table(head: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> str:
-    """A table that scrolls by itself; head: title and class of each column. Cells are HTML already."""
+def _table(head: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]], *, cards: bool = False) -> str:
+    """A table that scrolls by itself; head: title and class of each column. Cells are HTML already.
+
+    cards: on a narrow screen each row becomes a card, in which every cell names its column.
+    """
     classes = [f' class="{kind}"' if kind else "" for _, kind in head]
+    names = [f' data-name="{escape(title)}"' if cards and title else "" for title, _ in head]
     top = "".join(f"<th{kind}>{escape(title)}</th>" for (title, _), kind in zip(head, classes, strict=True))
     body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, classes, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{k}{n}>{cell}</td>" for cell, k, n in zip(row, classes, names, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = "scroll cards" if cards else "scroll"
+    return f'<div class="{kind}"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -16,6 +19,7 @@ from lot.errors import BadInput
 from lot_cli.study.file import Study, merge
 
 Purpose = Literal["tune", "report"]
+_SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
 
 
 @attrs.frozen(kw_only=True)
@@ -100,20 +104,37 @@ def numerics(study: Study, device: str) -> dict[str, Any]:
 
 
 def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
-    """The content address of a run: configuration, versions of torch and of every package whose components it uses, numerics."""
+    """The content address of a run: configuration, numerics, torch's version, and version and source of the core and of
+    every package whose components it uses. So a mechanism that is edited is run again."""
     chosen = [
         *(config.attention_of(layer) for layer in range(config.model.layers)),
         *(config.task, config.embed, config.optim),
         *config.losses.values(),
         *config.diagnostics.values(),
     ]
-    packages = sorted({"torch", "lot-core", *(part.component.distribution for part in chosen)})
+    packages = {"torch", "lot-core", *(part.component.distribution for part in chosen)}
+    modules = {"lot", *(part.component.factory.partition(".")[0].partition(":")[0] for part in chosen)}
     content = {
         "config": config.to_dict(),
-        "versions": {package: metadata.version(package) for package in packages},
+        "versions": {package: metadata.version(package) for package in sorted(packages)},
+        "source": {module: source_digest(module) for module in sorted(modules)},
         "numerics": dict(numerics),
     }
     return digest(content)[:16]
+
+
+@functools.cache
+def source_digest(module: str) -> str:
+    """SHA-256 over the source files of a top-level package or module, which is found but not imported."""
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    content = hashlib.sha256()
+    for root in map(Path, found.submodule_search_locations or [found.origin or ""]):
+        files = sorted(file for file in root.rglob("*") if file.suffix in _SOURCE) if root.is_dir() else [root]
+        for file in files:
+            data = file.read_bytes()
+            content.update(f"{file.relative_to(root).as_posix()} {len(data)}\n".encode() + data)
+    return content.hexdigest()
 
 
 def digest(content: Any) -> str:

@@ -55,6 +55,8 @@ def sign_flip_test(differences: ArrayLike) -> Array:
     Beyond 14 pairs, 2^14 - 1 flips are drawn with a fixed generator, so that the same data give the same p.
     """
     d = _pairs(differences)
+    largest = np.abs(d).max(-1, keepdims=True)
+    d = d / np.where(largest > 0, largest, 1.0)  # a common factor changes no p
     exact = d.shape[-1] <= EXACT_PAIRS
     found = stats.permutation_test(
         (d,),
@@ -110,7 +112,9 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, A
 
 
 def _mean(values: Array, axis: int) -> Array:
-    return np.asarray(values.mean(axis))
+    """The mean of values of at most 1; what only rounding keeps from 0 is 0, or flips that cancel would not tie."""
+    mean = np.asarray(values.mean(axis))
+    return np.where(np.abs(mean) < 1e-12, 0.0, mean)
 
 
 def _pairs(differences: ArrayLike) -> Array:

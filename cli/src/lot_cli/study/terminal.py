@@ -164,7 +164,7 @@ def _arms(document: Document) -> Table:
         cost = arm["cost"]
         table.add_row(
             name,
-            *(number(arm["summary"][metric]["mean"]) for metric in document["metrics"]),
+            *(wording.mean(arm["summary"][metric]) for metric in document["metrics"]),
             f"{parameters[name]:,}",
             seconds(cost["seconds_per_step"]),
             compact(cost["tokens_per_second"]),

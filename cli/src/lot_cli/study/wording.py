@@ -29,8 +29,8 @@ def interval(low: float | None, high: float | None, text: Any = signed) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """p with two significant digits."""
-    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    """p with three significant digits."""
+    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.3g}"
 
 
 def p_equals(value: float | None, name: str = "p") -> str:
@@ -56,6 +56,22 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def mean(summary: dict[str, Any]) -> str:
+    """The mean of an arm, and how many seeds it leaves out."""
+    return number(summary["mean"]) + (f" ({summary['lost']} lost)" if summary["lost"] else "")
+
+
+def date(document: Document) -> str:
+    """When the result was made: `2026-01-31 12:34 UTC`."""
+    day, _, time = document["date"].partition("T")
+    return f"{day} {time[:5]} UTC"
+
+
 def verdict(comparison: dict[str, Any]) -> str:
     """The verdict in a few words."""
     word: str = comparison["verdict"]
@@ -71,31 +87,41 @@ def verdict(comparison: dict[str, Any]) -> str:
 
 def sentence(comparison: dict[str, Any], reference: str) -> str:
     """One comparison as a sentence with its numbers."""
-    arm, metric = comparison["arm"], comparison["metric"]
+    numbers = facts(comparison)
+    return conclusion(comparison, reference) + (f": {numbers}" if numbers else "")
+
+
+def conclusion(comparison: dict[str, Any], reference: str) -> str:
+    """What may be said of one comparison, without its numbers."""
+    arm, metric, word = comparison["arm"], comparison["metric"], comparison["verdict"]
     if comparison["mean"] is None:
-        return f"{arm} and {reference} cannot be compared in {metric}: {comparison['pairs']} pairs are left"
-    facts = (
+        return f"{arm} and {reference} cannot be compared in {metric}: {count(comparison['pairs'], 'pair')} left"
+    if word in ("better", "worse"):
+        small = f", by less than the margin of {comparison['margin']:g}" if comparison["negligible"] else ""
+        return f"{arm} is {word} than {reference} in {metric}{small}"
+    if word == "equivalent":
+        return f"{arm} equals {reference} in {metric} within ±{comparison['margin']:g}"
+    if word == "diverged":
+        ours, theirs = comparison["diverged"]
+        return f"no verdict on {arm} in {metric}: it diverged in {count(ours, 'seed')}, {reference} in {theirs}"
+    if word == "too few pairs":
+        return f"no verdict on {arm} in {metric}, for want of pairs"
+    return f"no difference shown between {arm} and {reference} in {metric}"
+
+
+def facts(comparison: dict[str, Any]) -> str:
+    """The numbers of one comparison; nothing where there are none."""
+    if comparison["mean"] is None:
+        return ""
+    numbers = (
         f"{signed(comparison['mean'])} {interval(comparison['low'], comparison['high'])}, "
         f"{comparison['pairs']} pairs, {p_equals(comparison['p_holm'])}"
     )
-    word = comparison["verdict"]
-    if word in ("better", "worse"):
-        small = f", by less than the margin of {comparison['margin']:g}" if comparison["negligible"] else ""
-        return f"{arm} is {word} than {reference} in {metric}{small}: {facts}"
-    if word == "equivalent":
-        return (
-            f"{arm} equals {reference} in {metric} within ±{comparison['margin']:g}: {facts}, "
-            f"{p_equals(comparison['p_equivalent'], 'equivalence p')}"
-        )
-    if word == "diverged":
-        ours, theirs = comparison["diverged"]
-        return (
-            f"no verdict on {arm} in {metric}: it diverged in {ours} seeds and {reference} in {theirs}; "
-            f"over the other pairs {facts}"
-        )
-    if word == "too few pairs":
-        return f"no verdict on {arm} in {metric}, for want of pairs: {facts}"
-    return f"no difference shown between {arm} and {reference} in {metric}: {facts}"
+    if comparison["verdict"] == "diverged":
+        return f"over the other pairs {numbers}"
+    if comparison["verdict"] == "equivalent":
+        return f"{numbers}, {p_equals(comparison['p_equivalent'], 'equivalence p')}"
+    return numbers
 
 
 def main_comparisons(document: Document) -> list[dict[str, Any]]:
@@ -115,11 +141,36 @@ def tests_used(document: Document) -> str:
     )
 
 
+def seed_rows(document: Document, metric: str) -> Iterator[tuple[str, ...]]:
+    """For each seed, its name and the value of every arm."""
+    columns = [arm["scores"][metric] for arm in document["arms"].values()]
+    states = {(row["arm"], row["seed"]): row["state"] for row in document["runs"]}
+    for place, seed in enumerate(document["seeds"]):
+        cells = (
+            number(column[place]) if column[place] is not None else _lost(states[name, seed])
+            for name, column in zip(document["arms"], columns, strict=True)
+        )
+        yield (f"seed {seed}", *cells)
+
+
+def _lost(state: str) -> str:
+    return state if state != "complete" else "not finite"
+
+
+def lost_lines(document: Document) -> Iterator[str]:
+    """A line for each run that diverged."""
+    for row in document["runs"]:
+        if row["message"]:
+            yield f"{row['arm']}, seed {row['seed']}: {row['state']}, {row['message']}"
+
+
 def fairness_lines(document: Document) -> Iterator[str]:
     """What every arm had, and what differs, a line each."""
     found = document["fairness"]
     budget = found["budget"]
-    tuning = f", and {budget['tuning_runs']} tuning runs on validation" if budget["tuning_runs"] else ", no tuning"
+    tuning = (
+        f", and {count(budget['tuning_runs'], 'tuning run')} on validation" if budget["tuning_runs"] else ", no tuning"
+    )
     yield (
         f"Every arm: {budget['steps']:,} steps x {budget['tokens_per_step']:,} tokens, {budget['seeds']} seeds{tuning}; "
         f"the same data and batches."
