@@ -79,17 +79,17 @@ def compilations(log: Path) -> int:
 
 @needs_compiler
 def test_a_library_is_built_once_and_found_again(tiny, own_cache, caplog) -> None:
-    assert build.built("cpu") is None
-    path = build.library("cpu")
-    assert path == build.built("cpu") == build.library("cpu")
+    assert build.built("avx2") is None
+    path = build.library("avx2")
+    assert path == build.built("avx2") == build.library("avx2")
     assert path.parent.parent == own_cache
     assert compilations(tiny) == 1
-    assert caplog.messages == [f"lattice kernels: compiling for cpu, once; they are kept in {own_cache}"]
+    assert caplog.messages == [f"lattice kernels: compiling for avx2, once; they are kept in {own_cache}"]
 
 
 @needs_compiler
 def test_other_sources_another_compiler_or_other_flags_are_another_library(tiny, monkeypatch) -> None:
-    first, recipe = build.library("cpu"), build.recipe("cpu")
+    first, recipe = build.library("avx2"), build.recipe("avx2")
     changed = [
         Recipe(recipe.name, recipe.units, recipe.link, recipe.compilers, ("2",)),
         Recipe(recipe.name, recipe.units, (*recipe.link, "-s"), recipe.compilers, recipe.versions),
@@ -103,45 +103,45 @@ def test_other_sources_another_compiler_or_other_flags_are_another_library(tiny,
     ]
     for other in changed:
         monkeypatch.setattr(build, "recipe", lambda _name, other=other: other)
-        assert build.built("cpu") is None
+        assert build.built("avx2") is None
     monkeypatch.setattr(build, "recipe", lambda _name: recipe)
-    assert build.built("cpu") == first
+    assert build.built("avx2") == first
     (build.SOURCES / "tiny.cpp").write_text("int answer() { return 43; }\n")
     build._stem.cache_clear()
-    assert build.built("cpu") is None
+    assert build.built("avx2") is None
 
 
 @needs_compiler
 def test_processes_that_start_together_build_once(tiny, own_cache) -> None:
-    together = [multiprocessing.get_context("fork").Process(target=build.library, args=("cpu",)) for _ in range(4)]
+    together = [multiprocessing.get_context("fork").Process(target=build.library, args=("avx2",)) for _ in range(4)]
     for process in together:
         process.start()
     for process in together:
         process.join()
     assert [process.exitcode for process in together] == [0, 0, 0, 0]
-    assert build.built("cpu") is not None
+    assert build.built("avx2") is not None
     assert compilations(tiny) == 1
     assert [path.name for path in own_cache.iterdir() if path.name.startswith(".")] == []
 
 
 @needs_compiler
 def test_a_build_that_was_killed_leaves_nothing_in_the_way(tiny, own_cache) -> None:
-    path = build.library("cpu")
+    path = build.library("avx2")
     path.unlink()  # as if the directory had appeared without its library
-    assert build.built("cpu") is None
-    assert build.library("cpu") == path
+    assert build.built("avx2") is None
+    assert build.library("avx2") == path
     assert path.exists()
 
 
 @needs_compiler
 def test_sources_that_do_not_compile_are_told_in_one_line(tiny, own_cache) -> None:
     (build.SOURCES / "tiny.cpp").write_text("int answer( { return 42; }\n")
-    with pytest.raises(BuildError, match=r"the cpu kernels did not compile: .*error.*all of it: .*\.log") as caught:
-        build.library("cpu")
+    with pytest.raises(BuildError, match=r"the avx2 kernels did not compile: .*error.*all of it: .*\.log") as caught:
+        build.library("avx2")
     assert "\n" not in str(caught.value)
     log = Path(str(caught.value).split("all of it: ")[1].rstrip(")"))
     assert "error" in log.read_text()
-    assert build.built("cpu") is None
+    assert build.built("avx2") is None
 
 
 @needs_compiler
@@ -149,18 +149,18 @@ def test_a_cache_that_cannot_be_written_is_told_in_one_line(tiny, tmp_path, monk
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LOT_CACHE", str(tmp_path / "file"))
     with pytest.raises(BuildError, match=r"cannot write .*; set LOT_CACHE to a directory that can be written"):
-        build.library("cpu")
+        build.library("avx2")
 
 
 @needs_compiler
 def test_without_a_compiler_a_library_that_another_one_built_will_do(tiny, monkeypatch) -> None:
-    path = build.library("cpu")
+    path = build.library("avx2")
 
     def no_recipe(name: toolchain.Name) -> Recipe:
         raise BuildError("no C++ compiler found")
 
     monkeypatch.setattr(build, "recipe", no_recipe)
-    assert build.built("cpu") == path
+    assert build.built("avx2") == path
     assert build.built("cuda") is None
 
 
@@ -173,11 +173,27 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path) -> Non
     assert build.cache_directory() == Path.home() / ".cache" / "lot" / "kernels"
 
 
+@pytest.mark.parametrize(
+    ("machine", "capability", "best"),
+    [
+        ("x86_64", "AVX512", "avx512"),
+        ("AMD64", "AVX2", "avx2"),
+        ("x86_64", "DEFAULT", "baseline"),
+        ("aarch64", "SVE256", "baseline"),
+    ],
+)
+def test_the_instruction_set_is_the_one_that_torch_runs_with(monkeypatch, machine, capability, best) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    assert toolchain.levels()[-1] == best
+
+
 @needs_compiler
-def test_no_library_depends_on_the_processor_that_builds_it() -> None:
-    for name in ("cpu", "emulated"):
-        for unit in toolchain.recipe(name).units:  # type: ignore[arg-type]
-            assert not any("native" in flag for flag in unit.flags)
+def test_a_library_is_compiled_for_the_instruction_set_in_its_name_and_no_other() -> None:
+    flags = {name: toolchain.recipe(name).units[0].flags for name in ("baseline", "avx2", "avx512", "float64")}
+    wide = {name: {flag for flag in given if flag.startswith("-m")} for name, given in flags.items()}
+    assert wide["baseline"] == wide["float64"] == set()
+    assert wide["avx2"] == {"-mavx2", "-mfma"} < wide["avx512"]
 
 
 def test_architectures_come_from_the_environment_in_torchs_own_notation(monkeypatch) -> None:
@@ -224,7 +240,7 @@ def test_a_value_that_means_nothing_is_refused(make, monkeypatch) -> None:
 @needs_compiler
 def test_a_library_that_does_not_load_is_told_and_done_without(tiny, fresh, make, caplog, monkeypatch) -> None:
     monkeypatch.setenv("LOT_KERNELS", "auto")
-    build.library("cpu").write_bytes(b"no library at all")
+    build.library("float64").write_bytes(b"no library at all")
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="lot_lattice"):
         mean_field(make.normal(1, 1, 3, 1), make.normal(1, 1), make.normal(1), 0.1, 2)
@@ -244,7 +260,7 @@ def test_importing_the_operators_builds_nothing(tmp_path) -> None:
 def test_the_component_says_that_nothing_is_built(monkeypatch) -> None:
     monkeypatch.setenv("LOT_KERNELS", "off")
     status = LatticeKernels().status()
-    assert status.startswith("cpu not built")
+    assert status.startswith(f"{toolchain.levels()[-1]} not built")
     assert "PyTorch runs" in status
     assert "\n" not in status
 
@@ -258,6 +274,6 @@ def test_the_component_refuses_to_build_without_a_compiler(no_compiler) -> None:
 def test_the_component_says_what_it_built(tiny, monkeypatch) -> None:
     monkeypatch.setattr(toolchain, "nvcc", lambda: None)
     said = LatticeKernels().build()
-    assert str(build.built("cpu")) in said
+    assert str(build.built(toolchain.levels()[-1])) in said
     assert "cuda: not built, no nvcc found" in said
     assert "\n" not in said

@@ -1,4 +1,5 @@
-// All kernels for one instruction set; compiled once for each, with LOT_TARGET naming it.
+// All kernels on the processor. LOT_TARGET names the instruction set, LOT_REAL is the type of numbers; other ones are
+// other libraries.
 #include "cpu_kernels.h"
 
 #include "batch_team.h"
@@ -132,16 +133,10 @@ void run_mean_field_backward(const MeanFieldBackward<Real>& a, const Threads& th
   });
 }
 
-template <class Real>
-constexpr CpuKernels<Real> kernels{&run_lattice_forward<Real>, &run_lattice_backward<Real>,
-                                   &run_mean_field_forward<Real>, &run_mean_field_backward<Real>};
-
 }  // namespace
 
-extern const CpuKernels<float> float_kernels = kernels<float>;
-#if defined(LOT_DOUBLE)
-extern const CpuKernels<double> double_kernels = kernels<double>;
-#endif
+extern const CpuKernels<LOT_REAL> cpu_kernels{&run_lattice_forward<LOT_REAL>, &run_lattice_backward<LOT_REAL>,
+                                              &run_mean_field_forward<LOT_REAL>, &run_mean_field_backward<LOT_REAL>};
 
 }  // namespace LOT_TARGET
 }  // namespace lot

@@ -1,4 +1,4 @@
-// The kernels of one instruction set, and how they get threads.
+// The kernels of one instruction set and one type of numbers, and how they get threads.
 #pragma once
 
 #include "arguments.h"
@@ -19,15 +19,8 @@ struct CpuKernels {
   void (*mean_field_backward)(const MeanFieldBackward<Real>&, const Threads&);
 };
 
-namespace baseline {
-extern const CpuKernels<float> float_kernels;
-extern const CpuKernels<double> double_kernels;
-}  // namespace baseline
-namespace avx2 {
-extern const CpuKernels<float> float_kernels;
-}
-namespace avx512 {
-extern const CpuKernels<float> float_kernels;
+namespace LOT_TARGET {
+extern const CpuKernels<LOT_REAL> cpu_kernels;
 }
 
 }  // namespace lot

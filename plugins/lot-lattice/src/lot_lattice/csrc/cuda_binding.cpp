@@ -17,7 +17,7 @@ void launch_on(const Tensor& tensor, int64_t size, const Launch& launch) {
   const torch::stable::accelerator::DeviceGuard guard(device);
   STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "lot_lattice: this torch was built without CUDA");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
   const Tensor scratch = torch::stable::new_empty(tensor, {size});
   const char* error = launch(out<Real>(scratch), stream);
   STD_TORCH_CHECK(error == nullptr, "lot_lattice: CUDA kernel: ", error);

@@ -46,7 +46,7 @@ class RegisterLoop {
 template <class Real>
 class MemoryLoop {
  public:
-  static constexpr int64_t lines = 14;  // what causal_backward asks for: 6 numbers and 4 running sums
+  static constexpr int64_t lines = 10;  // what causal_backward asks for: 6 numbers and 2 running sums of 2 numbers
   template <class T>
   struct Line {
     T* value;

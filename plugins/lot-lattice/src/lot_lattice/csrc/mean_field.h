@@ -62,6 +62,9 @@ LOT_FN void causal_forward(Column& column, Loop& loop, const MeanFieldForward<ty
   causal_sweep(column, loop, sine, cosine, a.steps, a.segments);
 }
 
+// The walk back sums up errors, and a token weighs them by 1 / n: the first tokens are walked from sums made anew.
+LOT_FN int64_t earlier_stop(int64_t end) { return end > 32 ? 32 : end > 8 ? 8 : 0; }
+
 // With lambda = dL/dtheta after an iteration, rate = dt coupling / n, q = c S - s C and p = s S + c C:
 // lambda <- lambda (1 - rate p) + c A - s B, where A and B sum lambda rate c and -lambda rate s over tokens from here
 // on.
@@ -71,15 +74,7 @@ LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<
   using Real = typename Column::Real;
   const V turn = column.turn(), strength = column.strength();
   auto sum_sine = loop.template line<V>(), sum_cosine = loop.template line<V>();
-  if (a.segments == 0) {  // too few tokens for saved sums to pay: sweep once more
-    auto sine = loop.template line<RunningSum<V>>(), cosine = loop.template line<RunningSum<V>>();
-    auto silent = column.silent();
-    causal_sweep(silent, loop, sine, cosine, a.steps, 0);
-    loop.up([&](int k) {
-      sum_sine[k] = sine[k].total();
-      sum_cosine[k] = cosine[k].total();
-    });
-  }
+  auto sine_before = loop.template line<RunningSum<V>>(), cosine_before = loop.template line<RunningSum<V>>();
   auto s = loop.template line<V>(), c = loop.template line<V>();
   auto A = loop.template line<V>(), B = loop.template line<V>();
   RunningSum<V> omega, coupling;
@@ -87,12 +82,24 @@ LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<
   coupling.clear();
   loop.up([&](int k) { A[k] = B[k] = V(0); });
 
-  const int64_t segments = larger(a.segments, 1), length = segment_length(a.steps, segments);
+  const int64_t length = segment_length(a.steps, larger(a.segments, 1));
   column.back();
-  for (int64_t segment = segments - 1; segment >= 0; --segment) {
-    if (a.segments > 0) loop.up([&](int k) { column.saved(segment, k, sum_sine[k], sum_cosine[k]); });
+  LOT_NO_UNROLL
+  for (int64_t end = a.steps, begin; end > 0; end = begin) {
+    const int64_t segment = (end - 1) / length;
+    begin = larger(segment * length, earlier_stop(end));
+    if (a.segments > 0 && end == smaller((segment + 1) * length, a.steps)) {
+      loop.up([&](int k) { column.saved(segment, k, sum_sine[k], sum_cosine[k]); });
+    } else {
+      auto silent = column.silent();
+      causal_sweep(silent, loop, sine_before, cosine_before, end, 0);
+      loop.up([&](int k) {
+        sum_sine[k] = sine_before[k].total();
+        sum_cosine[k] = cosine_before[k].total();
+      });
+    }
     LOT_NO_UNROLL
-    for (int64_t t = smaller((segment + 1) * length, a.steps) - 1; t >= segment * length; --t) {
+    for (int64_t t = end - 1; t >= begin; --t) {
       V theta = column.start(t);
       const Real share = Real(1) / static_cast<Real>(t + 1);
       const V rate = strength * share;

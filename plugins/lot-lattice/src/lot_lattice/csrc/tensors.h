@@ -21,12 +21,23 @@ Real* out(const Tensor& tensor) {
 }
 inline Place place(const Tensor& tensor) { return {tensor.stride(0), tensor.stride(1), tensor.stride(2)}; }
 
+// Calls use(Real()) for the type of `tensor`'s numbers.
+template <class Use>
+void with_type(const Tensor& tensor, const Use& use) {
+#if defined(LOT_REAL)  // a library of one type
+  STD_TORCH_CHECK(tensor.element_size() == sizeof(LOT_REAL), "lot_lattice: numbers of another type");
+  use(LOT_REAL());
+#else
+  tensor.element_size() == 4 ? use(0.0f) : use(0.0);
+#endif
+}
+
 // Operators of one device, `run` being called with arguments of the tensors' type. What they are given was checked in
 // Python: shapes, one type, one device, and strides that the kernels know.
 template <class Run>
 void lattice_forward(const Tensor& drive, const Tensor& omega, const Tensor& coupling, const Tensor& weights,
                      const Tensor& theta0, double step, const Tensor& theta, const Run& run) {
-  const auto call = [&](auto zero) {
+  with_type(drive, [&](auto zero) {
     using Real = decltype(zero);
     LatticeForward<Real> a;
     a.batch = drive.size(0), a.heads = drive.size(1), a.steps = drive.size(2);
@@ -37,15 +48,14 @@ void lattice_forward(const Tensor& drive, const Tensor& omega, const Tensor& cou
     a.theta0 = in<Real>(theta0), a.theta0_batch = theta0.stride(0);
     a.theta = out<Real>(theta), a.theta_at = place(theta);
     run(a);
-  };
-  drive.element_size() == 4 ? call(0.0f) : call(0.0);
+  });
 }
 
 template <class Run>
 void lattice_backward(const Tensor& grad, const Tensor& theta, const Tensor& coupling, const Tensor& weights,
                       const Tensor& theta0, double step, const Tensor& pull, const Tensor& grad_omega,
                       const Tensor& grad_theta0, const Tensor& sines, const Run& run) {
-  const auto call = [&](auto zero) {
+  with_type(grad, [&](auto zero) {
     using Real = decltype(zero);
     LatticeBackward<Real> a;
     a.batch = grad.size(0), a.heads = grad.size(1), a.steps = grad.size(2);
@@ -58,14 +68,13 @@ void lattice_backward(const Tensor& grad, const Tensor& theta, const Tensor& cou
     a.grad_omega = out<Real>(grad_omega), a.grad_theta0 = out<Real>(grad_theta0);
     a.sines = out<Real>(sines), a.parts = sines.size(0);
     run(a);
-  };
-  grad.element_size() == 4 ? call(0.0f) : call(0.0);
+  });
 }
 
 template <class Run>
 void mean_field_forward(const Tensor& theta0, const Tensor& omega, const Tensor& coupling, double dt,
                         int64_t iterations, bool causal, const Tensor& theta, const Tensor& sums, const Run& run) {
-  const auto call = [&](auto zero) {
+  with_type(theta0, [&](auto zero) {
     using Real = decltype(zero);
     MeanFieldForward<Real> a;
     a.batch = theta0.size(0), a.heads = theta0.size(1), a.steps = theta0.size(2), a.oscillators = theta0.size(3);
@@ -76,15 +85,14 @@ void mean_field_forward(const Tensor& theta0, const Tensor& omega, const Tensor&
     a.theta = out<Real>(theta), a.theta_at = place(theta);
     a.sums = out<Real>(sums), a.segments = sums.size(2);
     run(a);
-  };
-  theta0.element_size() == 4 ? call(0.0f) : call(0.0);
+  });
 }
 
 template <class Run>
 void mean_field_backward(const Tensor& grad, const Tensor& theta0, const Tensor& omega, const Tensor& coupling,
                          const Tensor& sums, double dt, int64_t iterations, bool causal, const Tensor& grad_theta0,
                          const Tensor& grad_omega, const Tensor& grad_coupling, const Tensor& trace, const Run& run) {
-  const auto call = [&](auto zero) {
+  with_type(theta0, [&](auto zero) {
     using Real = decltype(zero);
     MeanFieldBackward<Real> a;
     a.batch = theta0.size(0), a.heads = theta0.size(1), a.steps = theta0.size(2), a.oscillators = theta0.size(3);
@@ -98,8 +106,7 @@ void mean_field_backward(const Tensor& grad, const Tensor& theta0, const Tensor&
     a.grad_omega = out<Real>(grad_omega), a.grad_coupling = out<Real>(grad_coupling);
     a.trace = out<Real>(trace);
     run(a);
-  };
-  theta0.element_size() == 4 ? call(0.0f) : call(0.0);
+  });
 }
 
 inline void define(torch::stable::detail::StableLibrary& m) {

@@ -1,10 +1,11 @@
 """The libraries of compiled kernels as files: built with ninja when they are first needed, kept in a cache.
 
     LOT_CACHE, or XDG_CACHE_HOME/lot, or ~/.cache/lot
-        kernels/cpu-<sources, torch, architecture>-<compilers, flags>/lot_lattice_cpu.so
+        kernels/avx2-<sources, torch, architecture>-<compilers, flags>/lot_lattice_avx2.so
 
-Nothing in a library depends on the very processor that built it, so machines may share a cache. Processes that need a
-library at the same time wait for the one that builds it; it appears whole or not at all.
+A library says in its name what a processor must have to run it, so machines may share a cache, and a machine compiles
+what it needs only. Processes that need a library at the same time wait for the one that builds it; it appears whole or
+not at all.
 """
 
 from __future__ import annotations

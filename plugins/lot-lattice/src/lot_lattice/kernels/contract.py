@@ -13,8 +13,6 @@ from lot_lattice.kernels import toolchain
 from lot_lattice.kernels.build import built, library
 from lot_lattice.kernels.native import mode
 
-INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
-
 
 class LatticeKernels(Kernel):
     """Lattice scan and mean field for this machine's processor and, where there is nvcc, for CUDA devices."""
@@ -26,7 +24,7 @@ class LatticeKernels(Kernel):
         """Compile what is not in the cache yet; one line that says what there is now. Raises RunFailed without a compiler."""
         begin = time.perf_counter()
         done = []
-        names: tuple[toolchain.Name, ...] = ("cpu", "cuda")
+        names: tuple[toolchain.Name, ...] = (toolchain.levels()[-1], "cuda")
         for name in names:
             if name == "cuda" and toolchain.nvcc() is None:
                 done.append("cuda: not built, no nvcc found")
@@ -41,9 +39,9 @@ class LatticeKernels(Kernel):
     def status(self) -> str:
         """One line: for which devices there are compiled kernels, and which form runs now. Builds nothing."""
         wanted = mode()
-        forms = [f"cpu {self._form('cpu')}"]
+        forms = [self._form(toolchain.levels()[-1])]
         if torch.cuda.is_available() or built("cuda") is not None:
-            forms.append(f"cuda {self._form('cuda')}")
+            forms.append(self._form("cuda"))
         runs = {
             "off": "PyTorch runs (LOT_KERNELS=off)",
             "auto": "compiled kernels run where they are built or can be built on first use (LOT_KERNELS=auto)",
@@ -53,10 +51,4 @@ class LatticeKernels(Kernel):
 
     @staticmethod
     def _form(name: toolchain.Name) -> str:
-        path = built(name)
-        if path is None:
-            return "not built"
-        if name == "cuda":
-            return "built"
-        torch.ops.load_library(str(path))
-        return f"built, runs with {INSTRUCTION_SETS[torch.ops.lot_lattice_cpu.instruction_set(-1)]}"
+        return f"{name} {'not built' if built(name) is None else 'built'}"

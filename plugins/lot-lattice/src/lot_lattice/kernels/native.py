@@ -13,8 +13,10 @@ import threading
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 
 from lot.errors import BadInput, RunFailed
+from lot_lattice.kernels import toolchain
 from lot_lattice.kernels.build import library
 from lot_lattice.kernels.toolchain import BuildError, Name
 
@@ -31,41 +33,51 @@ def mode() -> Mode:
     return cast(Mode, value)
 
 
-def kernels(device: torch.device) -> Any | None:
-    """The compiled operators for tensors on `device`, built and loaded on first use; None where PyTorch does the work.
+def kernels(tensor: Tensor) -> Any | None:
+    """The compiled operators for tensors like `tensor`, built and loaded on first use; None where PyTorch does the work.
 
     Raises RunFailed with LOT_KERNELS=require when there are none.
     """
     wanted = mode()
     if wanted == "off":
         return None
-    loaded, reason = _load(device.type)
+    name = library_for(tensor)
+    loaded, reason = (None, f"there are none for {tensor.device.type}") if name is None else _load(name)
     if loaded is None and wanted == "require":
-        raise RunFailed(f"LOT_KERNELS=require, but there are no compiled kernels for {device.type}: {reason}")
+        raise RunFailed(f"LOT_KERNELS=require, but there are no compiled kernels for {tensor.device.type}: {reason}")
     if loaded is None:
-        _say_once(f"lattice kernels: {reason}; on {device.type} PyTorch does their work: the same result, slower")
+        _say_once(
+            f"lattice kernels: {reason}; on {tensor.device.type} PyTorch does their work: the same result, slower"
+        )
     return loaded
 
 
-def _load(device_type: str) -> tuple[Any | None, str]:
+def library_for(tensor: Tensor) -> Name | None:
+    """The library whose operators take tensors like `tensor`; None for a type of device that has none."""
+    if tensor.is_cuda:
+        return "cuda"
+    if tensor.device.type != "cpu":
+        return None
+    return "float64" if tensor.dtype == torch.float64 else toolchain.levels()[-1]
+
+
+def _load(name: Name) -> tuple[Any | None, str]:
     with _loading:  # torch runs backward passes in threads of their own
-        return _load_once(device_type)
+        return _load_once(name)
 
 
 @functools.cache
-def _load_once(device_type: str) -> tuple[Any | None, str]:
-    """The namespace of the operators for a type of device, or None and the reason."""
-    if device_type not in ("cpu", "cuda"):
-        return None, f"there are none for {device_type}"
+def _load_once(name: Name) -> tuple[Any | None, str]:
+    """The namespace of the operators of a library, or None and the reason."""
     try:
-        path = library(cast(Name, device_type))
+        path = library(name)
     except (BuildError, OSError) as error:
         return None, str(error)
     try:
         torch.ops.load_library(str(path))
     except OSError as error:
         return None, f"{path} did not load ({str(error).splitlines()[0]})"
-    return getattr(torch.ops, f"lot_lattice_{device_type}"), ""
+    return getattr(torch.ops, f"lot_lattice_{name}"), ""
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def _run_scan(
     drive: Tensor, omega: Tensor, coupling: Tensor, weights: Tensor, theta0: Tensor, step: float, theta: Tensor
 ) -> None:
     B, H, _ = drive.shape
-    run = kernels(drive.device) or fallback
+    run = kernels(drive) or fallback
     omega, theta0 = omega.contiguous().expand(B, H), theta0.contiguous().expand(B, H)
     run.lattice_forward(_dense(drive), omega, coupling.contiguous(), weights.contiguous(), theta0, step, theta)
 
@@ -104,7 +104,7 @@ def _scan_backward(
     # The sums are spread over the device; on a CPU the kernel adds up its threads' parts by itself.
     parts = min(-(-B * states.shape[-1] // STEPS_PER_PART), 512) if theta.is_cuda else 1
     sines = theta.new_empty(parts, H, H)
-    run = kernels(theta.device) or fallback
+    run = kernels(theta) or fallback
     step = dt / substeps
     first = theta0.contiguous().expand(B, H)
     run.lattice_backward(
@@ -163,7 +163,7 @@ def _field(
 ) -> tuple[Tensor, Tensor]:
     """The phases, and the prefix sums that the backward pass begins from, flat."""
     theta, flat = _field_fake(theta0, omega, coupling, dt, iterations, causal)
-    run = kernels(theta0.device) or fallback
+    run = kernels(theta0) or fallback
     run.mean_field_forward(
         _dense(theta0), _by_column(omega, theta0), coupling.contiguous(), dt, iterations, causal, theta,
         _by_segment(flat, theta0, iterations),
@@ -207,7 +207,7 @@ def _field_backward(
         trace, sums = theta0.new_empty(0), _by_segment(sums, theta0, iterations)
     else:  # the all-token form writes its phases and sums down once more
         trace, sums = theta0.new_empty(iterations, B, H, T, O), theta0.new_empty(B, H, 1, iterations, 2, O)
-    run = kernels(theta0.device) or fallback
+    run = kernels(theta0) or fallback
     run.mean_field_backward(
         _dense(grad), _dense(theta0), _by_column(omega, theta0), coupling.contiguous(), sums, dt, iterations, causal,
         grad_theta0, columns[0], columns[1], trace,

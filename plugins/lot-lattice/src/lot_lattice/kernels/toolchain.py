@@ -14,16 +14,17 @@ from typing import Literal
 
 import torch
 
-Name = Literal["cpu", "cuda", "emulated"]
+Name = Literal["baseline", "avx2", "avx512", "float64", "cuda", "emulated"]
+"""Libraries: float32 for one instruction set of the processor, float64 for any, CUDA, and the device emulated for tests."""
 
 CXX_FLAGS = ("-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi")
 NVCC_FLAGS = ("-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-DLOT_TARGET=device")
-X86_LEVELS = {
+LEVELS: dict[Name, tuple[str, ...]] = {
     "baseline": (),
     "avx2": ("-mavx2", "-mfma"),
     "avx512": ("-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw"),
 }
-"""Instruction sets that a library holds side by side; it picks one when it runs. None is that of the building machine."""
+"""Instruction sets, the least first. The first is what the compiler always emits, on other processors than x86 the only one."""
 CUDA_ARCHITECTURES = ("80", "90", "100")
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10, which later versions keep
 
@@ -71,6 +72,15 @@ def cxx() -> str | None:
     return next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
 
 
+def levels() -> tuple[Name, ...]:
+    """The instruction sets of LEVELS that this processor has, the best last; as torch sees it, ATEN_CPU_CAPABILITY included."""
+    names = tuple(LEVELS)
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return names[:1]
+    capability = torch.backends.cpu.get_cpu_capability()  # torch asks for the very instructions that LEVELS lists
+    return names[: 3 if capability.startswith("AVX512") else 2 if capability.startswith("AVX2") else 1]
+
+
 def nvcc() -> str | None:
     """The CUDA compiler: that of CUDA_HOME, the one in PATH, or the one in its usual place."""
     if home := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
@@ -104,7 +114,6 @@ def recipe(name: Name) -> Recipe:
     compilers = {"cxx": compiler}
     # Through libtorch, and only through it, is the CUDA part of torch found; a linker drops what it sees no use of.
     keep: tuple[str, ...] = () if sys.platform == "darwin" else ("-Wl,--no-as-needed",)
-    binding = Unit(f"{name}_binding.cpp", "binding.o", "cxx", (*CXX_FLAGS, TORCH_TARGET), torch=True)
     if name == "cuda":
         device_compiler = nvcc()
         if device_compiler is None:
@@ -112,23 +121,17 @@ def recipe(name: Name) -> Recipe:
         compilers["nvcc"] = device_compiler
         keep = ("-cudart=static", f"-ccbin={compiler}", "-Xlinker=--no-as-needed")
         flags = (*NVCC_FLAGS, f"-ccbin={compiler}", *_generate(device_compiler))
+        binding = Unit("cuda_binding.cpp", "binding.o", "cxx", (*CXX_FLAGS, TORCH_TARGET), torch=True)
         units = [Unit("cuda_kernels.cu", "kernels.o", "nvcc", flags), binding]
-    elif name == "cpu":
-        levels = X86_LEVELS if platform.machine().lower() in ("x86_64", "amd64") else {"baseline": ()}
-        double = {"baseline": ("-DLOT_DOUBLE",)}  # float64 is for checking: one instruction set is enough
-        units = [
-            Unit(
-                "cpu_kernels.cpp",
-                f"{level}.o",
-                "cxx",
-                (*CXX_FLAGS, f"-DLOT_TARGET={level}", *double.get(level, ()), *flags),
-            )
-            for level, flags in levels.items()
-        ]
-        units.append(binding)
-    else:
+    elif name == "emulated":
         flags = (*CXX_FLAGS, "-O1", "-DLOT_TARGET=emulated", TORCH_TARGET)
         units = [Unit("emulator.cpp", "emulator.o", "cxx", flags, torch=True)]
+    else:
+        # Float64 is for checking: one instruction set is enough.
+        flags = (*CXX_FLAGS, f"-DLOT_TARGET={name}", f"-DLOT_REAL={'double' if name == 'float64' else 'float'}")
+        own = (f"-DLOT_LIBRARY=lot_lattice_{name}", TORCH_TARGET)
+        binding = Unit("cpu_binding.cpp", "binding.o", "cxx", (*flags, *own), torch=True)
+        units = [Unit("cpu_kernels.cpp", "kernels.o", "cxx", (*flags, *LEVELS.get(name, ()))), binding]
     versions = tuple(f"{path}: {output(path, '--version')}" for path in compilers.values())
     return Recipe(name, tuple(units), ("-shared", *keep), compilers, versions)
 
