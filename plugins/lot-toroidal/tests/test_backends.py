@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import warnings
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from lot.contracts import Context, Dims
 from lot.errors import BadInput
 from lot_toroidal import flex
 from lot_toroidal.backend import attend, check_backend, choose
-from lot_toroidal.geometry import Torus
+from lot_toroidal.geometry import Torus, toroidal_distance
 from lot_toroidal.reference import dense_attention, dense_weights
-from lot_toroidal.tiles import attend_tiles, tile_bias
+from lot_toroidal.tiles import LagTable, attend_tiles
 
+compiling = pytest.mark.filterwarnings("ignore::UserWarning")
+"""For tests that use torch's compiler, which warns of itself (that it reads `.grad`, runs uncompiled, or without TF32)."""
 MASKS = ("none", "padding", "mask", "both")
 
 
@@ -82,11 +88,20 @@ def test_recomputing_changes_nothing(draw: Callable[..., Tensor]) -> None:
         assert torch.equal(a, b)
 
 
-def test_the_bias_of_a_chunk_is_a_view_of_a_short_table() -> None:
+def test_the_bias_of_every_chunk_is_a_view_of_one_short_table() -> None:
     torus = Torus(512, 4, 0.5)
-    bias = tile_bias(torus, 256, 320, 0, 320, torch.zeros(1))
-    assert bias.shape == (4, 64, 320 * 4)
-    assert bias.untyped_storage().nbytes() == 4 * 4 * 4 * (64 + 320 - 1)
+    starts, stops = (256, 192), (320, 256)
+    seen = [torus.key_ranges(start, stop - 1, 320) for start, stop in zip(starts, stops, strict=True)]
+    table = LagTable.of(torus, starts, stops, seen, torch.zeros(1))
+    assert table.values.shape == (4, 64 + 320 - 1, 4)
+    for start, stop in zip(starts, stops, strict=True):
+        bias = table.bias(start, stop, 0, stop)
+        assert bias.untyped_storage().data_ptr() == table.values.untyped_storage().data_ptr()
+        i, j = torch.arange(stop - 1, start - 1, -1).repeat_interleave(4), torch.arange(stop).repeat_interleave(4)
+        k, l = torch.arange(4).repeat(stop - start), torch.arange(4).repeat(stop)  # noqa: E741
+        delta = toroidal_distance(i[:, None], k[:, None], j, l, 512, 4).float()
+        expected = (-0.5 * delta).masked_fill(j > i[:, None], -torch.inf)
+        torch.testing.assert_close(bias.transpose(0, 1).flatten(0, 1), expected)
 
 
 @pytest.mark.parametrize("hidden", MASKS)
@@ -117,9 +132,17 @@ def test_weights_sum_to_one_and_hide_what_is_hidden(draw: Callable[..., Tensor])
 @pytest.fixture
 def eager_flex(monkeypatch: pytest.MonkeyPatch) -> None:
     """FlexAttention without its compiler, which takes half a minute a shape on a CPU."""
-    monkeypatch.setattr(flex, "_compiled", lambda: flex_attention)
+    monkeypatch.setattr(flex, "_compiled", flex_attention)
 
 
+@pytest.fixture
+def trainable_flex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention that differentiates on a CPU too, which only its check for the device forbids where nothing is compiled."""
+    monkeypatch.setattr(flex, "_check_trainable", lambda *inputs: None)
+    monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *inputs: None)
+
+
+@compiling
 @pytest.mark.usefixtures("eager_flex")
 @pytest.mark.parametrize(
     ("causal", "window", "hidden"),
@@ -130,9 +153,7 @@ def test_flex_equals_dense(causal: bool, window: int | None, hidden: str, draw: 
         torus = Torus(160, depth, strength, window, causal)
         q, k, v = (draw(2, 1, T, depth, 4) for T in (Tq, Tk, Tk))
         hiding = masks(hidden, 2, Tq, Tk)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it runs uncompiled is the point
-            y = flex.attend_flex(q, k, v, torus, **hiding)
+        y = flex.attend_flex(q, k, v, torus, **hiding)
         torch.testing.assert_close(y, dense_attention(q, k, v, torus, **hiding), atol=1e-6, rtol=0)
 
 
@@ -156,6 +177,60 @@ def row_holds(number: Tensor, indices: Tensor, row: int, column: int) -> bool:
     return column in indices[0, 0, row, : int(number[0, 0, row])].tolist()
 
 
+@compiling
+@pytest.mark.usefixtures("eager_flex", "trainable_flex")
+@pytest.mark.parametrize(("strength", "hidden"), [(0.8, "none"), (0.3, "both")])
+def test_gradients_through_flex_equal_those_of_dense(strength: float, hidden: str, draw: Callable[..., Tensor]) -> None:
+    torus = Torus(160, 2, strength, 40)
+    inputs = [draw(2, 1, 150, 2, 4, dtype=torch.float32, grad=True) for _ in range(3)]
+    compare(flex.attend_flex, inputs, torus, 1e-5, **masks(hidden, 2, 150, 150))
+
+
+@compiling
+@pytest.mark.usefixtures("trainable_flex")
+def test_flex_is_traced_whole_into_a_compiled_model_of_any_length_and_lambda(draw: Callable[..., Tensor]) -> None:
+    traced = torch.compile(flex.attend_flex, backend="eager", fullgraph=True, dynamic=True)
+    for T, strength in ((150, 0.8), (140, 0.3)):
+        torus = Torus(160, 2, strength, 40)
+        inputs = [draw(2, 1, T, 2, 4, dtype=torch.float32, grad=True) for _ in range(3)]
+        compare(traced, inputs, torus, 1e-5, **masks("padding", 2, T, T))
+
+
+@compiling
+def test_flex_stays_compiled_past_the_limit_of_the_compiler(
+    monkeypatch: pytest.MonkeyPatch, draw: Callable[..., Tensor]
+) -> None:
+    kernel = torch.compile(flex_attention, backend="eager", dynamic=False, fullgraph=True)
+    monkeypatch.setattr(flex, "_kernel", lambda: kernel)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for T in (5, 6, 7):
+            q = draw(1, 1, T, 1, 4, dtype=torch.float32)
+            expected = dense_attention(q, q, q, Torus(8, 1, 0.5))
+            torch.testing.assert_close(flex.attend_flex(q, q, q, Torus(8, 1, 0.5)), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.usefixtures("eager_flex")
+@compiling
+def test_what_flex_keeps_is_made_in_a_form_that_can_train(draw: Callable[..., Tensor]) -> None:
+    q = draw(1, 1, 9, 1, 4, dtype=torch.float32)
+    torus = Torus(9, 1, float(draw(1).abs()))  # never seen before
+    with torch.inference_mode():
+        flex.attend_flex(q, q, q, torus)
+    _, blocks = flex._kept_modifications(torus, 9, 9, q.device)
+    assert not blocks.kv_indices.is_inference()
+
+
+def test_block_tables_lie_in_memory_as_the_kernel_reads_them() -> None:
+    torus = Torus(300, 1, 0.5, 50)
+    blocks = flex.block_mask(torus, 300, 300, torch.device("cpu"))
+    batch = flex._with_batch_mask(blocks, torus, 300, 300, torch.zeros(3, 300, dtype=torch.bool), None)
+    for mask in (blocks, batch):
+        tables = [
+            x for name in ("num_blocks", "indices") for x in (getattr(mask, f"kv_{name}"), getattr(mask, f"q_{name}"))
+        ]
+        assert all(table.is_contiguous() for table in tables)
+
+
 def test_flex_refuses_to_train_on_a_cpu(draw: Callable[..., Tensor]) -> None:
     inputs = [draw(1, 1, 4, 1, 4, grad=True) for _ in range(3)]
     with pytest.raises(BadInput, match=r"attn.backend: expected auto or sdpa to train on a CPU") as caught:
@@ -177,7 +252,8 @@ def test_plain_forms_equal_dense(backend: str, depth: int, causal: bool, draw: C
         compare(door, inputs, torus, 1e-5, **masks(hidden, 2, 20, 20))
 
 
-def test_the_choice_names_its_reason() -> None:
+def test_the_choice_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flex, "AVAILABLE", True)
     plain, biased = Torus(4096, 1), Torus(4096, 4, 0.1)
     assert choose("auto", plain, "cuda", 4096) == ("plain", "lambda = 0 and no window: nothing to add to a score")
     assert choose("auto", biased, "cpu", 4096)[0] == "tiles"
@@ -186,6 +262,8 @@ def test_the_choice_names_its_reason() -> None:
     assert "lambda = 0.1" in reason
     assert choose("auto", biased, "cuda", 4096, dropout=0.1)[0] == "tiles"
     assert choose("auto", biased, "cuda", 16)[0] == "tiles"
+    monkeypatch.setattr(flex, "AVAILABLE", False)
+    assert choose("auto", biased, "cuda", 4096)[0] == "tiles"
     assert "causal mask over 4 platters" in choose("auto", Torus(64, 4), "cpu", 64)[1]
     assert "window = 5" in choose("sdpa", Torus(64, 1, window=5), "cpu", 64)[1]
     assert "mask of the batch" in choose("auto", plain, "cpu", 64, masked=True)[1]
@@ -207,16 +285,113 @@ def test_flash_refuses_what_it_cannot_do(torus: Torus, obstacle: str) -> None:
         check_backend("flex", torus, 0.1)
 
 
+class LiveBytes(TorchDispatchMode):
+    """The most bytes alive at once in what was computed under it, and the most in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.peak = self.largest = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = function(*arguments, **(options or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, Tensor) and (key := id(storage := tensor.untyped_storage())) not in self.alive:
+                self.alive[key] = storage.nbytes()
+                weakref.finalize(storage, self.alive.pop, key)
+                self.peak = max(self.peak, sum(self.alive.values()))
+                self.largest = max(self.largest, storage.nbytes())
+        return result
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("padded", [False, True])
+def test_memory_is_linear_in_the_length(padded: bool, depth: int, draw: Callable[..., Tensor]) -> None:
+    peaks = []
+    for T in (512, 1024):
+        # Strided as the projections leave them: (B, T, 3, H, D p) in memory.
+        qkv = draw(1, T, 3, 2, depth, 4, dtype=torch.float32, grad=True)
+        padding = torch.zeros(1, T, dtype=torch.bool) if padded else None
+        with LiveBytes() as live:
+            q, k, v = qkv.permute(2, 0, 3, 1, 4, 5).unbind(0)
+            attend_tiles(q, k, v, Torus(T, depth, 0.5), padding=padding, chunk=32).sum().backward()
+        peaks.append(live.peak)
+        assert live.largest < (T * depth) ** 2
+    assert peaks[1] < 2.2 * peaks[0]
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+TORI = [Torus(300, 4, 0.8), Torus(300, 1, 0.8, 40), Torus(300, 4, 0.8, 40, causal=False), Torus(300, 2, 0.0)]
+
+
+def on_gpu(torus: Torus, T: int, width: int, draw: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+    return [draw(2, 2, T, torus.depth, width, dtype=dtype).cuda().requires_grad_() for _ in range(3)]
+
+
+@compiling
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("backend", ["auto", "sdpa", "flex"])
+@needs_gpu
+@pytest.mark.parametrize("backend", ["sdpa", "flex"])
 @pytest.mark.parametrize("hidden", MASKS)
-def test_backends_agree_on_a_gpu(backend: str, hidden: str, draw: Callable[..., Tensor]) -> None:
-    for causal, window, depth in itertools.product((True, False), (None, 40), (1, 4)):
-        torus = Torus(300, depth, 0.8, window, causal)
-        inputs = [draw(2, 2, 290, depth, 16, dtype=torch.float32).cuda().requires_grad_() for _ in range(3)]
+@pytest.mark.parametrize("torus", TORI, ids=str)
+def test_backends_agree_on_a_gpu(torus: Torus, hidden: str, backend: str, draw: Callable[..., Tensor]) -> None:
+    # 290 positions: no whole number of blocks of the mask.
+    inputs = on_gpu(torus, 290, 16, draw, torch.float32)
+    compare(functools.partial(attend, backend=backend), inputs, torus, 1e-5, **masks(hidden, 2, 290, 290, "cuda"))
 
-        def door(*arguments: Tensor, **hidden: Tensor) -> Tensor:
-            return attend(*arguments, backend=backend, **hidden)
 
-        compare(door, inputs, torus, 1e-5, **masks(hidden, 2, 290, 290, "cuda"))
+@compiling
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("width", [4, 24, 64])
+def test_flex_takes_every_platter_width_on_a_gpu(width: int, draw: Callable[..., Tensor]) -> None:
+    torus = Torus(256, 2, 0.8)
+    compare(functools.partial(attend, backend="flex"), on_gpu(torus, 256, width, draw, torch.float32), torus, 1e-5)
+
+
+@compiling
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("backend", ["sdpa", "flex"])
+def test_bfloat16_on_a_gpu_is_good_to_its_rounding(backend: str, draw: Callable[..., Tensor]) -> None:
+    torus = Torus(512, 4, 1.0)
+    inputs = on_gpu(torus, 512, 64, draw, torch.bfloat16)
+    compare(functools.partial(attend, backend=backend), inputs, torus, 3e-2, **masks("padding", 2, 512, 512, "cuda"))
+
+
+@compiling
+@pytest.mark.gpu
+@needs_gpu
+def test_auto_runs_flex_on_a_gpu_in_linear_memory(draw: Callable[..., Tensor]) -> None:
+    torus = Torus(8192, 1, 0.5)
+    assert choose("auto", torus, "cuda", 8192)[0] == "flex"
+    q, k, v = (draw(1, 2, 8192, 1, 32, dtype=torch.float32).cuda().requires_grad_() for _ in range(3))
+    attend(q, k, v, torus).sum().backward()  # compiles, and keeps its tables
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    attend(q, k, v, torus).sum().backward()
+    assert torch.cuda.max_memory_allocated() - before < 20 * q.numel() * 4 < 8192**2 * 4
+
+
+@compiling
+@pytest.mark.gpu
+@needs_gpu
+def test_a_compiled_model_equals_itself_uncompiled_on_a_gpu(attention: Callable[[str], Any]) -> None:
+    dims = Dims(width=64, heads=2, max_len=1024, vocab_size=8)
+    for strength in (0.1, 0.7):  # a second model of the same code
+        module = attention("toroidal").build(dims, lambda_distance=strength).cuda()
+        with torch.no_grad():
+            module.heads.qkv.weight.mul_(6.0)
+        x = torch.randn(2, 1024, 64, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
+        padding = torch.zeros(2, 1024, dtype=torch.bool, device="cuda")
+        padding[1, :7] = True
+        for ctx in (Context(), Context(padding=padding)):
+            results = []
+            for form in (module, torch.compile(module)):
+                module.zero_grad()
+                y, _ = form(x, ctx)
+                y.square().sum().backward()
+                results.append([y.detach(), *(p.grad.clone() for p in module.parameters())])
+            for a, b in zip(*results, strict=True):
+                torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)

@@ -120,7 +120,8 @@ class AdaptiveAttention(Attention):
         for index in self._active(logits):
             candidate = self._candidate(index)
             turned_q, turned_k = candidate.turn(q, ctx.start), candidate.turn(k, ctx.start)
-            o = self._attend(candidate, turned_q, turned_k, candidate.split(v), ctx.padding, dropout)
+            platters = turned_q, turned_k, candidate.split(v)
+            o = self._attend(candidate, *platters, ctx.padding, self.options.backend, dropout)
             share = weights[..., index] if self.router is None else weights[:, None, :, index, None]
             y = y + share.to(o.dtype) * o
             if "attention" in self.want:
@@ -135,7 +136,14 @@ class AdaptiveAttention(Attention):
         return self.candidates[index]  # type: ignore[return-value]
 
     def _attend(
-        self, candidate: Candidate, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, dropout: float = 0.0
+        self,
+        candidate: Candidate,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        padding: Tensor | None,
+        backend: str,
+        dropout: float = 0.0,
     ) -> Tensor:
         """Fused platters (B, H, Tq, d) of queries (B, H, Tq, D, p), the last of the keys' positions.
 
@@ -144,7 +152,7 @@ class AdaptiveAttention(Attention):
         check_length(k.shape[2], candidate.torus.period)
         o = attend(
             q, k, v, candidate.torus,
-            padding=padding, dropout=dropout, backend=self.options.backend, chunk=self.options.chunk,
+            padding=padding, dropout=dropout, backend=backend, chunk=self.options.chunk,
         )  # fmt: skip
         return candidate.fusion(o).flatten(3)  # type: ignore[no-any-return]
 
@@ -170,7 +178,8 @@ class AdaptiveAttention(Attention):
         y: Tensor | float = 0.0
         for index in self._active(logits):
             candidate = self._candidate(index)
-            o = self._attend(candidate, candidate.turn(q, start), candidate.turn(k, 0), candidate.split(v), padding)
+            platters = candidate.turn(q, start), candidate.turn(k, 0), candidate.split(v)
+            o = self._attend(candidate, *platters, padding, "sdpa")  # as in toroidal: tiles serve every length
             share = weights[..., index] if self.router is None else weights[:, None, :, index, None]
             y = y + share.to(o.dtype) * o
         return self.heads.merge(y), cache  # type: ignore[arg-type]

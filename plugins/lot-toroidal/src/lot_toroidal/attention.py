@@ -98,7 +98,8 @@ class TorusAttention(Attention):
         cache.append(k.flatten(3), v.flatten(3), padding=ctx.padding)
         k, v = (split_platters(part[:, :, : cache.length].to(q.dtype), self.torus.depth) for part in (cache.k, cache.v))
         padding = None if cache.padding is None else cache.padding[:, : cache.length]
-        o = attend(q, k, v, self.torus, padding=padding)
+        # Prompts come in every length, and a compiled kernel serves a single one: tiles serve all.
+        o = attend(q, k, v, self.torus, padding=padding, backend="sdpa")
         return self.heads.unite(self.fusion(o)), cache
 
     def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lot.errors import BadInput
-from lot_toroidal.flex import attend_flex
+from lot_toroidal import flex
 from lot_toroidal.geometry import Torus
 from lot_toroidal.tiles import attend_plain, attend_tiles
 
 FLEX_FROM = 1024
-"""Tokens (positions x platters) from which FlexAttention is worth its compilation on a GPU. An estimate, not measured."""
+"""Tokens (positions x platters) from which FlexAttention is worth its compilation on a GPU that has it. An estimate."""
 
 
 def check_backend(backend: str, torus: Torus, dropout: float) -> None:
@@ -52,9 +52,15 @@ def choose(
     if backend == "flex":
         return "flex", "asked for"
     needed = "a mask of the batch" if torus.plain else _obstacle(torus)
-    if backend == "auto" and device == "cuda" and dropout == 0 and positions * torus.depth >= FLEX_FROM:
+    if (
+        backend == "auto"
+        and device == "cuda"
+        and flex.AVAILABLE
+        and dropout == 0
+        and positions * torus.depth >= FLEX_FROM
+    ):
         return "flex", f"{needed}: inside the kernel"
-    return "tiles", f"{needed}: a strided view of a table of lags, chunk by chunk"
+    return "tiles", f"{needed}: chunk by chunk, from a table of lags"
 
 
 def attend(
@@ -78,7 +84,7 @@ def attend(
     masked = padding is not None or mask is not None or q.shape[2] != k.shape[2]
     form, _ = choose(backend, torus, q.device.type, q.shape[2], masked=masked, dropout=dropout)
     if form == "flex":
-        return attend_flex(q, k, v, torus, padding=padding, mask=mask)
+        return flex.attend_flex(q, k, v, torus, padding=padding, mask=mask)
     if form == "tiles":
         return attend_tiles(
             q, k, v, torus, padding=padding, mask=mask, dropout=dropout, chunk=chunk, recompute=recompute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,44 +20,78 @@ BLOCK = 128
 """Tokens of a block of the mask: FlexAttention's own default."""
 MIN_WIDTH = 16
 """Narrowest head that the GPU kernel takes; narrower platters are padded with zeros."""
+SETTINGS = 64
+"""Kernels compiled at most: one for each torus, length, batch size, dtype, and with or without gradients."""
+AVAILABLE = importlib.util.find_spec("triton") is not None
+"""Whether the compiler that writes FlexAttention's GPU kernels is here."""
 
 
 def attend_flex(
     q: Tensor, k: Tensor, v: Tensor, torus: Torus, *, padding: Tensor | None = None, mask: Tensor | None = None
 ) -> Tensor:
     """As `reference.dense_attention`. Raises BadInput on a CPU when gradients are wanted: FlexAttention has none there."""
-    if q.device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+    _check_trainable(q, k, v)
+    Tq, D, p = q.shape[2:]
+    Tk = k.shape[2]
+    # A compiler traces through a cache, with a warning; it keeps what it has traced anyway.
+    tracing = torch.compiler.is_compiling()
+    score_mod, blocks = (_modifications if tracing else _kept_modifications)(torus, Tq, Tk, q.device)
+    if padding is not None or mask is not None:
+        blocks = _with_batch_mask(blocks, torus, Tq, Tk, padding, mask)
+    flat = [x.flatten(2, 3) for x in (q, k, v)]
+    if p < MIN_WIDTH and q.device.type != "cpu":
+        flat = [F.pad(x, (0, MIN_WIDTH - p)) for x in flat]
+    call: Any = flex_attention if tracing else _compiled
+    y: Tensor = call(*flat, score_mod=score_mod, block_mask=blocks, scale=1 / math.sqrt(p))
+    return y[..., :p].reshape(*q.shape[:2], Tq, D, p)
+
+
+def _check_trainable(*inputs: Tensor) -> None:
+    if inputs[0].device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
         raise BadInput(
             where="attn.backend",
             expected="auto or sdpa to train on a CPU (FlexAttention has no backward there)",
             got="flex",
         )
-    Tq, D, p = q.shape[2:]
-    Tk = k.shape[2]
-    # A compiler traces through a cache, with a warning; it keeps what it has traced anyway.
-    tracing = torch.compiler.is_compiling()
-    make: Any = block_mask if tracing else _kept_block_mask
-    blocks = make(torus, Tq, Tk, q.device)
-    if padding is not None or mask is not None:
-        blocks = _with_batch_mask(blocks, torus, Tq, Tk, padding, mask)
-    extra = max(0, MIN_WIDTH - p) if q.device.type != "cpu" else 0
-    flat = [F.pad(x.flatten(2, 3), (0, extra)) for x in (q, k, v)]
-    call: Any = flex_attention if tracing else _compiled()
-    score_mod = (_score_mod if tracing else _kept_score_mod)(torus, Tk - Tq)
-    y: Tensor = call(*flat, score_mod=score_mod, block_mask=blocks, scale=1 / math.sqrt(p))
-    return y[..., :p].reshape(*q.shape[:2], Tq, D, p)
 
 
 @functools.cache
-def _compiled() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=False)
+def _kernel() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
-def _score_mod(torus: Torus, offset: int) -> Callable[..., Tensor] | None:
+def _compiled(*arguments: Any, **options: Any) -> Tensor:
+    """`flex_attention`, compiled for these arguments.
+
+    Past the compiler's own limit, which a few depths and lengths reach, it would run uncompiled, and store (T D)^2 scores.
+    """
+    with torch._dynamo.config.patch(recompile_limit=SETTINGS):
+        return _kernel()(*arguments, **options)  # type: ignore[no-any-return]
+
+
+def _modifications(
+    torus: Torus, q_len: int, k_len: int, device: torch.device
+) -> tuple[Callable[..., Tensor] | None, BlockMask]:
+    """What is added to a score, and the blocks that are computed."""
+    return _score_mod(torus, k_len - q_len, device), block_mask(torus, q_len, k_len, device)
+
+
+@functools.lru_cache(maxsize=SETTINGS)
+def _kept_modifications(
+    torus: Torus, q_len: int, k_len: int, device: torch.device
+) -> tuple[Callable[..., Tensor] | None, BlockMask]:
+    with torch.inference_mode(False):  # made while generating, it may serve while training
+        return _modifications(torus, q_len, k_len, device)
+
+
+def _score_mod(torus: Torus, offset: int, device: torch.device) -> Callable[..., Tensor] | None:
     """score - lambda delta, from the flat indices of query and key."""
     if torus.strength == 0:
         return None
-    N, D, per_step, per_platter = torus.period, torus.depth, torus.strength / torus.period, torus.strength / torus.depth
+    N, D = torus.period, torus.depth
+    # Tensors, since a compiler that has seen two values of a number makes a symbol of it, which FlexAttention refuses.
+    per_step = torch.full((), torus.strength / N, device=device)
+    per_platter = torch.full((), torus.strength / D, device=device)
 
     def score_mod(score: Tensor, b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
         steps = torch.abs(query // D + offset - key // D)
@@ -64,9 +99,6 @@ def _score_mod(torus: Torus, offset: int) -> Callable[..., Tensor] | None:
         return score - per_step * steps - per_platter * torch.abs(query % D - key % D)
 
     return score_mod
-
-
-_kept_score_mod = functools.lru_cache(maxsize=64)(_score_mod)
 
 
 def _mask_mod(torus: Torus, offset: int) -> Callable[..., Tensor]:
@@ -104,9 +136,6 @@ def block_mask(torus: Torus, q_len: int, k_len: int, device: torch.device) -> Bl
     )
 
 
-_kept_block_mask = functools.lru_cache(maxsize=64)(block_mask)
-
-
 def _with_batch_mask(
     blocks: BlockMask, torus: Torus, q_len: int, k_len: int, padding: Tensor | None, mask: Tensor | None
 ) -> BlockMask:
@@ -123,12 +152,10 @@ def _with_batch_mask(
             seen = seen & mask[b, i, j]
         return seen | (i + offset == j)
 
-    batch = (padding if padding is not None else mask).shape[0]  # type: ignore[union-attr]
-    any_seen = blocks.to_dense().bool()[0, 0]
-    number, order = _ordered(any_seen)
+    # One table for the whole batch (the kernel hands `b` to the mask all the same): it reads tables as if they were stored
+    # without gaps, which one expanded over the batch is not.
     return BlockMask.from_kv_blocks(
-        number.expand(batch, -1, -1),
-        order.expand(batch, -1, -1, -1),
+        *_ordered(blocks.to_dense().bool()[0, 0]),
         BLOCK_SIZE=BLOCK,
         mask_mod=mask_mod,
         seq_lengths=(q_len * D, k_len * D),

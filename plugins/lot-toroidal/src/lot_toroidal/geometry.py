@@ -55,12 +55,8 @@ class Torus:
 
     def visible(self, lag: Tensor) -> Tensor:
         """Whether a query sees the key that lies `lag` = j - i positions after it; bool of the shape of `lag`."""
-        seen = torch.ones_like(lag, dtype=torch.bool)
-        if self.causal:
-            seen &= lag <= 0
-        if self.window is not None:
-            seen &= circular_distance(lag, self.period) <= self.window
-        return seen
+        earlier = lag <= 0 if self.causal else torch.ones_like(lag, dtype=torch.bool)
+        return earlier if self.window is None else earlier & (circular_distance(lag, self.period) <= self.window)
 
     def bias(self, first: int, last: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What is added to scores, by lag: (D, n, D) for query platter, lag = j - i from `first` to `last`, key platter.

@@ -7,7 +7,8 @@ the table from r lags further on. Queries run backwards in a chunk because torch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,57 +47,81 @@ def attend_tiles(
     A tile whose bias had to be written out (a mask that differs by example, a window over the seam, a device that wants
     aligned rows) is recomputed in backward, as `recompute` asks for all: nothing of size T x T outlives its tile.
     """
-    offset, Tk = k.shape[2] - q.shape[2], k.shape[2]
-    chunk = min(max(q.shape[2] // 8, SHORTEST), LONGEST) if chunk is None else chunk
+    Tq, Tk = q.shape[2], k.shape[2]
+    offset = Tk - Tq
+    chunk = min(max(Tq // 8, SHORTEST), LONGEST) if chunk is None else chunk
     backward = q.flip(2)
-    read_k, read_v = (_reader(x, torus, chunk) for x in (k, v))
+    # Flat once, so that what a tile reads is a view: flattening a slice of a strided tensor would copy it in every tile.
+    read_k, read_v = (_reader(x.flatten(2, 3), torus, chunk) for x in (k, v))
+    hidden = (padding, mask)
+    stops = range(Tk, offset, -chunk)
+    starts = [max(offset, stop - chunk) for stop in stops]
+    seen = [torus.key_ranges(start, stop - 1, Tk) for start, stop in zip(starts, stops, strict=True)]
+    table = LagTable.of(torus, starts, stops, seen, q)
     outputs = []
-    for stop in range(Tk, offset, -chunk):
-        start = max(offset, stop - chunk)
-        ranges = torus.key_ranges(start, stop - 1, Tk)
+    for start, stop, ranges in zip(starts, stops, seen, strict=True):
         view = len(ranges) == 1 and padding is None and mask is None and q.device.type == "cpu"
-        allowed = None
-        if padding is not None or mask is not None:
-            allowed = _allowed(padding, mask, start, stop, offset, ranges, torus.depth, q.device)
         queries = backward[:, :, Tk - stop : Tk - start]
-        keys, values = read_k(ranges), read_v(ranges)
-        arguments = (queries, keys, values, torus, start, stop, ranges, allowed, dropout)
-        chunks = Tk - offset > chunk
-        if torch.is_grad_enabled() and (recompute or (chunks and (not view or dropout > 0))):
+        arguments = (queries, read_k(ranges), read_v(ranges), table, start, stop, offset, ranges, hidden, dropout)
+        if torch.is_grad_enabled() and (recompute or (Tq > chunk and (not view or dropout > 0))):
             outputs.append(checkpoint(_tile, *arguments, use_reentrant=False))
         else:
             outputs.append(_tile(*arguments))
     return torch.cat(outputs, dim=2).flip(2)
 
 
-def tile_bias(torus: Torus, start: int, stop: int, first: int, last: int, like: Tensor) -> Tensor:
-    """Bias (D, stop - start, (last - first) D) of keys `first` to `last` for queries `stop - 1` down to `start`.
+class LagTable(NamedTuple):
+    """The bias by lag, (D, lags, D) from `lowest` on: one for all tiles."""
 
-    A view: memory O((queries + keys) D^2). Device and dtype of `like`.
-    """
-    table = torus.bias(first - (stop - 1), last - 1 - start, like.device, like.dtype)
-    return table.flatten(1).unfold(1, (last - first) * torus.depth, torus.depth)
+    values: Tensor
+    lowest: int
+
+    @classmethod
+    def of(
+        cls,
+        torus: Torus,
+        starts: Sequence[int],
+        stops: Sequence[int],
+        seen: Sequence[list[tuple[int, int]]],
+        like: Tensor,
+    ) -> LagTable:
+        """As far as chunks of queries from `starts` to before `stops` need it, whose keys lie in the ranges `seen`.
+
+        Device of `like`; its dtype on a GPU, whose kernels want that, else float32 or wider.
+        """
+        lowest = min(ranges[0][0] - stop + 1 for stop, ranges in zip(stops, seen, strict=True))
+        highest = max(ranges[-1][1] - 1 - start for start, ranges in zip(starts, seen, strict=True))
+        dtype = torch.promote_types(like.dtype, torch.float32) if like.device.type == "cpu" else like.dtype
+        return cls(torus.bias(lowest, highest, like.device, dtype), lowest)
+
+    def bias(self, start: int, stop: int, first: int, last: int) -> Tensor:
+        """Bias (D, stop - start, (last - first) D) of keys `first` to `last` for queries `stop - 1` down to `start`: a view."""
+        D = self.values.shape[-1]
+        part = self.values[:, first - stop + 1 - self.lowest : last - start - self.lowest]
+        return part.flatten(1).unfold(1, (last - first) * D, D)
 
 
 def _tile(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    torus: Torus,
+    table: LagTable,
     start: int,
     stop: int,
+    offset: int,
     ranges: list[tuple[int, int]],
-    allowed: Tensor | None,
+    hidden: tuple[Tensor | None, Tensor | None],
     dropout: float,
 ) -> Tensor:
-    """Attention of one chunk: q (B, H, c, D, p) backwards, k and v (B, H, K, D, p)."""
-    k, v = k.flatten(2, 3), v.flatten(2, 3)
-    parts = [tile_bias(torus, start, stop, first, last, q) for first, last in ranges]
+    """Attention of one chunk: q (B, H, c, D, p) backwards, k and v (B, H, K D, p); hidden: padding and mask of the batch."""
+    D = q.shape[3]
+    parts = [table.bias(start, stop, first, last) for first, last in ranges]
     bias = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)  # (D, c, K D)
     if q.device.type != "cpu":
         bias = bias.contiguous()
+    allowed = _allowed(*hidden, start, stop, offset, ranges, D, q.device)
     outputs = []
-    for platter in range(torus.depth):
+    for platter in range(D):
         rows = bias[platter]
         if allowed is not None:
             rows = torch.where(allowed, rows, -math.inf)  # (B, 1, c, K D)
@@ -105,21 +130,22 @@ def _tile(
 
 
 def _reader(x: Tensor, torus: Torus, chunk: int) -> Callable[[list[tuple[int, int]]], Tensor]:
-    """What gives the positions of x (B, H, T, D, p) in a list of ranges.
+    """What gives the tokens of x (B, H, T D, p) in a list of ranges of positions.
 
     Without a window a slice is a view, and so costs no memory. Each slice's gradient is as large as x, though: with a window,
     where slices are short and many, they are put together from blocks whose gradients are short as well.
     """
+    D = torus.depth
     if torus.window is None:
-        return lambda ranges: x[:, :, ranges[0][0] : ranges[0][1]]
-    blocks = torch.split(x, chunk, dim=2)
+        return lambda ranges: x[:, :, ranges[0][0] * D : ranges[0][1] * D]
+    blocks = torch.split(x, chunk * D, dim=2)
 
     def read(ranges: list[tuple[int, int]]) -> Tensor:
         parts = []
         for first, last in ranges:
             for index in range(first // chunk, -(-last // chunk)):
                 start = index * chunk
-                parts.append(blocks[index][:, :, max(first - start, 0) : last - start])
+                parts.append(blocks[index][:, :, max(first - start, 0) * D : (last - start) * D])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     return read
@@ -134,8 +160,13 @@ def _allowed(
     ranges: list[tuple[int, int]],
     depth: int,
     device: torch.device,
-) -> Tensor:
-    """What `padding` (B, Tk) and `mask` (B, Tq, Tk) leave to the queries of a chunk, backwards: bool (B, 1, c, K D)."""
+) -> Tensor | None:
+    """What `padding` (B, Tk) and `mask` (B, Tq, Tk) leave to the queries of a chunk, backwards: bool (B, 1, c, K D).
+
+    None where there is neither.
+    """
+    if padding is None and mask is None:
+        return None
     rows = torch.arange(stop - 1, start - 1, -1, device=device)
     columns = torch.cat([torch.arange(first, last, device=device) for first, last in ranges])
     allowed = torch.ones(1, len(rows), len(columns), dtype=torch.bool, device=device)
