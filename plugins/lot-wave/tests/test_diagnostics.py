@@ -171,7 +171,7 @@ def test_flat_weights_have_no_fringes(make):
 
 def test_a_layer_that_is_not_there_is_refused():
     assert [fits_layer(-1, 4), fits_layer(2, 4)] == [3, 2]
-    with pytest.raises(BadInput, match="layer: expected a layer from -4 to 3, got 4"):
+    with pytest.raises(BadInput, match=r"diagnostics\.interference_map\.layer: expected a layer from -4 to 3, got 4"):
         fits_layer(4, 4)
 
 

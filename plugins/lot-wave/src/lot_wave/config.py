@@ -160,5 +160,7 @@ class WaveInferenceConfig:
 def fits_layer(layer: int, layers: int) -> int:
     """`layer`, counted from 0 or, if negative, from the end. Raises BadInput where the model has no such layer."""
     if not -layers <= layer < layers:
-        raise BadInput(where="layer", expected=f"a layer from {-layers} to {layers - 1}", got=layer)
+        raise BadInput(
+            where="diagnostics.interference_map.layer", expected=f"a layer from {-layers} to {layers - 1}", got=layer
+        )
     return layer % layers

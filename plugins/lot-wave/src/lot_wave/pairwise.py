@@ -6,13 +6,13 @@ For queries q and keys k, waves w, amplitudes A, frequencies f, phases p and lag
     I = sum_w A_qw^2 + A_kw^2 + 2 A_qw A_kw cos angle_w
     E = sum_w (A_qw + A_kw)^2
 
-A tile is a block of queries against a block of keys. With times counted from the middle of each block and D the
-distance of the middles, t = D + s_q - s_k, and the angle is a product of two rank-4 factors,
+A tile is a block of queries against a block of keys. With m the time of the middle of each block and s = t - m, the angle
+is a product of two rank-4 factors,
 
-    angle_w = [f_q (D + s_q) + p_q] - [f_k (D - s_k) + p_k] - f_q s_k - f_k s_q
+    angle_w = [f_q (t_q - m_k) + p_q] - [f_k (m_q - t_k) + p_k] - f_q s_k - f_k s_q
 
-whose two brackets belong to one token each: they are formed and wrapped in float64, which costs next to nothing and
-makes tiles more accurate than the formula evaluated in float32.
+whose two brackets belong to one token each: they are formed and wrapped in float64, for all tiles of a block of queries
+at once, which costs next to nothing and makes tiles more accurate than the formula evaluated in float32.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from lot_wave.kernels import EPSILON
-from lot_wave.waves import Waves, turn, widest
+from lot_wave.waves import Waves, positions, turn
 
-TILE = 128
+TILE = 64
 """Queries, and keys, of a tile."""
 ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
 """Angles evaluated at once: about the second-level cache of a core, or enough work to fill a GPU (128 MB a buffer)."""
@@ -60,55 +60,83 @@ def pairwise_attention(
 
 
 class _Tile(NamedTuple):
-    """Rows n of the batch, query columns q and key columns k; `number` counts tiles."""
+    """Rows n of the batch, query columns q and key columns k; `number` counts tiles, `column` those of a block."""
 
     number: int
+    column: int
     n: slice
     q: slice
     k: slice
 
 
-class _Side(NamedTuple):
-    """One side of a tile: amplitude A, frequency f and phase p (n, W, c); s (c,) times from the middle of the block."""
+class _Row(NamedTuple):
+    """What the K tiles of one block of c queries share; `end` keys are in reach."""
 
-    A: Tensor
-    f: Tensor
-    p: Tensor
-    s: Tensor
-    middle: float
+    q: Tensor
+    """Waves (n, 3, W, c) of the queries."""
+    k: Tensor
+    """Waves (n, 3, W, end) of the keys."""
+    left: Tensor
+    """Factors (K, n, W, c, 4) of the angles."""
+    right: Tensor
+    """Factors (n, W, 4, end) of the angles."""
+    pull: Tensor
+    """2 A_q, (n, W, c, 1)."""
+    energy_q: Tensor
+    """Sum over waves of A^2, (n, c, 1)."""
+    energy_k: Tensor
+    """Likewise, (n, 1, end)."""
+    s_q: Tensor
+    """Times (c,) from the middle of the block."""
+    s_k: Tensor
+    """Times (end,) from the middle of each key's block."""
+    since_k: Tensor
+    """Times (K, c) from the middle of a block of keys to a query."""
+    until_q: Tensor
+    """Times (end,) from a key to the middle of the queries."""
+
+    def angles(self, tile: _Tile) -> Tensor:
+        """(n, W, c, ck)."""
+        return self.left[tile.column] @ self.right[..., tile.k]
+
+    def intensity(self, tile: _Tile, pulled: Tensor) -> Tensor:
+        """I (n, c, ck) from 2 A_q cos angle (n, W, c, ck), which is used up."""
+        both = pulled.mul_(self.k[:, 0, :, None, tile.k]).sum(1)
+        return both.add_(self.energy_q).add_(self.energy_k[..., tile.k])
+
+    def energy(self, tile: _Tile) -> Tensor:
+        """E (n, c, ck): the largest intensity that these amplitudes can give."""
+        total = self.energy_q + self.energy_k[..., tile.k]
+        return total.baddbmm_(self.q[:, 0].mT, self.k[:, 0, :, tile.k], alpha=2.0)
 
 
-def _side(waves: Tensor, rows: slice, columns: slice, offset: int) -> _Side:
-    A, f, p = waves[rows, ..., columns].unbind(1)
-    length = A.shape[-1]
-    s = torch.arange(length, device=A.device, dtype=A.dtype) - (length - 1) / 2
-    return _Side(A, f, p, s, offset + columns.start + (length - 1) / 2)
-
-
-def _angles(q: _Side, k: _Side) -> Tensor:
-    """The angles (n, W, cq, ck) of a tile."""
-    wide = widest(q.A.device)
-    distance = q.middle - k.middle
-    zero = q.p.new_zeros(())
-    left = turn(q.p, q.f, distance + q.s.to(wide))  # f_q (D + s_q) + p_q
-    right = turn(k.p, k.f, distance - k.s.to(wide))
-    one = (zero + 1).expand_as(left)
-    rows = torch.stack((left, one, q.f, q.s.expand_as(left)), dim=-1)  # (n, W, cq, 4)
-    one = (zero + 1).expand_as(right)
-    columns = torch.stack((one, -right, -k.s.expand_as(right), -k.f), dim=-2)  # (n, W, 4, ck)
-    return rows @ columns
-
-
-def _intensity(q: _Side, k: _Side, cosine: Tensor) -> Tensor:
-    """I (n, cq, ck) from cos angle (n, W, cq, ck)."""
-    both = (cosine * (2 * q.A)[..., :, None]).mul_(k.A[..., None, :]).sum(1)
-    return both.add_(q.A.square().sum(1)[:, :, None]).add_(k.A.square().sum(1)[:, None, :])
-
-
-def _energy(q: _Side, k: _Side) -> Tensor:
-    """E (n, cq, ck): the largest intensity that these amplitudes can give."""
-    total = q.A.square().sum(1)[:, :, None] + k.A.square().sum(1)[:, None, :]
-    return total.baddbmm_(q.A.transpose(1, 2), k.A, alpha=2.0)
+def _row(q_waves: Tensor, k_waves: Tensor, block: list[_Tile]) -> _Row:
+    rows, columns, end = block[0].n, block[0].q, block[-1].k.stop
+    q, k = q_waves[rows, ..., columns], k_waves[rows, ..., :end]
+    time = positions(k_waves.shape[-1], 0, q.device)
+    t_q, t_k = time[k_waves.shape[-1] - q_waves.shape[-1] :][columns], time[:end]
+    middle_q = t_q.mean()
+    middles = torch.tensor([(tile.k.start + tile.k.stop - 1) / 2 for tile in block], device=q.device, dtype=time.dtype)
+    s_q, since_k, until_q = t_q - middle_q, t_q - middles[:, None], middle_q - t_k
+    s_k = t_k - middles[torch.arange(end, device=q.device) // (block[0].k.stop - block[0].k.start)]
+    A_q, f_q, p_q = q.unbind(1)
+    A_k, f_k, p_k = k.unbind(1)
+    left = turn(p_q, f_q, since_k[:, None, None])  # (K, n, W, c)
+    right = turn(p_k, f_k, until_q)
+    s_q, s_k, since_k, until_q = (part.to(q.dtype) for part in (s_q, s_k, since_k, until_q))
+    return _Row(
+        q=q,
+        k=k,
+        left=torch.stack(torch.broadcast_tensors(left, left.new_ones(()), f_q, s_q), dim=-1),
+        right=torch.stack(torch.broadcast_tensors(right.new_ones(()), -right, -s_k, -f_k), dim=-2),
+        pull=2 * A_q[..., None],
+        energy_q=A_q.square().sum(1)[:, :, None],
+        energy_k=A_k.square().sum(1)[:, None, :],
+        s_q=s_q,
+        s_k=s_k,
+        since_k=since_k,
+        until_q=until_q,
+    )
 
 
 def _allowed(tile: _Tile, offset: int, hidden: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
@@ -145,8 +173,9 @@ def _tiles(q_waves: Tensor, k_waves: Tensor, causal: bool) -> Iterator[list[_Til
             q_stop = min(q + c, q_len)
             end = k_len - q_len + q_stop if causal else k_len
             block = []
-            for k in range(0, end, d):
-                block.append(_Tile(number, slice(n, min(n + at_once, N)), slice(q, q_stop), slice(k, min(k + d, end))))
+            for column, k in enumerate(range(0, end, d)):
+                rows = slice(n, min(n + at_once, N))
+                block.append(_Tile(number, column, rows, slice(q, q_stop), slice(k, min(k + d, end))))
                 number += 1
             yield block
 
@@ -169,13 +198,12 @@ def _forward(
     statistic = v.new_zeros(N, q_len)
     for block in _tiles(q_waves, k_waves, causal):
         n, columns = block[0].n, block[0].q
-        q = _side(q_waves, n, columns, offset)
+        row = _row(q_waves, k_waves, block)
         total = v.new_zeros(n.stop - n.start, columns.stop - columns.start)
         out = v.new_zeros(*total.shape, v.shape[-1])
         top = torch.full_like(total, float("-inf"))
         for tile in block:
-            k = _side(k_waves, n, tile.k, 0)
-            weight = _intensity(q, k, _angles(q, k).cos_())
+            weight = row.intensity(tile, row.angles(tile).cos_().mul_(row.pull))
             allowed = _allowed(tile, offset, hidden, causal, v.device)
             if normalise == "softmax":
                 weight /= math.sqrt(W)
@@ -188,7 +216,7 @@ def _forward(
                 total, out, top = total * fade, out * fade[..., None], new_top
             else:
                 if normalise == "energy":
-                    weight /= _energy(q, k).add_(EPSILON)
+                    weight /= row.energy(tile).add_(EPSILON)
                 if allowed is not None:
                     weight.masked_fill_(~allowed, 0.0)
             total += weight.sum(-1)
@@ -229,12 +257,11 @@ def _backward(
     mean = (dy * y).sum(-1)  # (N, Tq): sum over keys of weight times its gradient
     for block in _tiles(q_waves, k_waves, causal):
         n, columns = block[0].n, block[0].q
-        q = _side(q_waves, n, columns, offset)
+        row = _row(q_waves, k_waves, block)
         dy_block, mean_block, stat = dy[n, columns], mean[n, columns, None], statistic[n, columns, None]
         for tile in block:
-            k = _side(k_waves, n, tile.k, 0)
             allowed = _allowed(tile, offset, hidden, causal, v.device)
-            angle = _angles(q, k)
+            angle = row.angles(tile)
             cosine = angle.cos()
             dI = dy_block @ v[n, tile.k].transpose(1, 2)  # so far: gradient of the weight that multiplied v
             kept = _kept(tile, dI, seed, dropout)
@@ -242,14 +269,14 @@ def _backward(
                 dI *= kept
             dE = None
             if normalise == "row":
-                weight = _intensity(q, k, cosine).div_(stat + EPSILON)
+                weight = row.intensity(tile, cosine * row.pull).div_(stat + EPSILON)
                 dI.sub_(mean_block).div_(stat + EPSILON)
             elif normalise == "softmax":
-                weight = _intensity(q, k, cosine).div_(math.sqrt(W)).sub_(stat).exp_()
+                weight = row.intensity(tile, cosine * row.pull).div_(math.sqrt(W)).sub_(stat).exp_()
                 dI.sub_(mean_block).mul_(weight).div_(math.sqrt(W))
             else:
-                total = _energy(q, k).add_(EPSILON)
-                weight = _intensity(q, k, cosine).div_(total)
+                total = row.energy(tile).add_(EPSILON)
+                weight = row.intensity(tile, cosine * row.pull).div_(total)
                 dI.div_(total)
                 dE = -dI * weight
             if allowed is not None:
@@ -257,32 +284,32 @@ def _backward(
                 for part in (dI, weight) if dE is None else (dI, weight, dE):
                     part.masked_fill_(~allowed, 0.0)
             dv[n, tile.k].baddbmm_((weight if kept is None else weight.mul_(kept)).transpose(1, 2), dy_block)
-            _accumulate(dq_waves[n, ..., columns], dk_waves[n, ..., tile.k], q, k, dI, dE, cosine, angle.sin_())
+            _accumulate(dq_waves[n, ..., columns], dk_waves[n, ..., tile.k], row, tile, dI, dE, cosine, angle.sin_())
     return dq_waves, dk_waves, dv
 
 
 def _accumulate(
-    dq: Tensor, dk: Tensor, q: _Side, k: _Side, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
+    dq: Tensor, dk: Tensor, row: _Row, tile: _Tile, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
 ) -> None:
-    """Add a tile's part to the gradients dq (n, 3, W, cq) and dk (n, 3, W, ck); `cosine` and `sine` are used up."""
-    distance = q.middle - k.middle
+    """Add a tile's part to the gradients dq (n, 3, W, c) and dk (n, 3, W, ck); `cosine` and `sine` are used up."""
+    A_q, A_k = row.q[:, 0], row.k[:, 0, :, tile.k]
+    s_k, since_k, until_q = row.s_k[tile.k], row.since_k[tile.column], row.until_q[tile.k]
     plain = dI if dE is None else dI + dE  # what multiplies A_q^2 and A_k^2
-    Ak = k.A[..., None, :]  # (n, W, 1, ck)
     cosine.mul_(dI[:, None])
-    dk[:, 0] += 2 * (k.A * plain.sum(-2)[:, None] + (q.A[..., None, :] @ cosine).squeeze(-2))
-    dq[:, 0] += 2 * (q.A * plain.sum(-1)[:, None] + cosine.mul_(Ak).sum(-1))
+    dk[:, 0] += 2 * (A_k * plain.sum(-2)[:, None] + (A_q[..., None, :] @ cosine).squeeze(-2))
+    dq[:, 0] += 2 * (A_q * plain.sum(-1)[:, None] + cosine.mul_(A_k[..., None, :]).sum(-1))
     if dE is not None:
-        dq[:, 0] += 2 * k.A @ dE.transpose(1, 2)
-        dk[:, 0] += 2 * q.A @ dE
+        dq[:, 0] += 2 * A_k @ dE.mT
+        dk[:, 0] += 2 * A_q @ dE
     # -dL/d angle = 2 A_q A_k sin(angle) dI, here without A_q; its moments in time give the frequencies' part.
-    force = sine.mul_(dI[:, None]).mul_(Ak)
-    pull = 2 * q.A
+    force = sine.mul_(dI[:, None]).mul_(A_k[..., None, :])
+    pull = row.pull[..., 0]
     on_q = pull * force.sum(-1)
     dq[:, 2] -= on_q
-    dq[:, 1] -= (distance + q.s) * on_q - pull * (force @ k.s)
-    on_k, moment = (torch.stack((pull, pull * q.s), dim=-2) @ force).unbind(-2)
+    dq[:, 1] -= since_k * on_q - pull * (force @ s_k)
+    on_k, moment = (torch.stack((pull, pull * row.s_q), dim=-2) @ force).unbind(-2)
     dk[:, 2] += on_k
-    dk[:, 1] += (distance - k.s) * on_k + moment
+    dk[:, 1] += until_q * on_k + moment
 
 
 @_backward.register_fake
