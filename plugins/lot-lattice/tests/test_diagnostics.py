@@ -56,6 +56,15 @@ def test_delimiter_wave_without_a_delimiter_draws_nothing():
     assert diagnostic.draw([Record(0, values)]) is None
 
 
+def test_delimiter_wave_shows_no_more_positions_than_the_sequences_have():
+    diagnostic = DelimiterWave(DelimiterWaveConfig(token=0, window=12))
+    values = diagnostic.measure(probe(torch.tensor([[3, 3, 0, 3, 3]]), phase={0: torch.rand(1, 4, 5)}))
+    figure = diagnostic.draw([Record(0, values)])
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    assert [image.get_array().shape for image in images] == [(4, 5), (4, 5)]
+    assert images[0].get_extent()[:2] == [-2.5, 2.5]
+
+
 def test_coupling_measures_force_and_agreement_of_neighbours(make):
     theta, force = make.normal(2, 3, 4), make.normal(2, 3, 4)
     weights = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).double()

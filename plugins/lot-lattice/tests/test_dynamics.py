@@ -60,16 +60,6 @@ def test_attracting_neighbours_bring_phases_together(make):
     assert spread[0] < 1e-6 < spread[1]
 
 
-def test_scan_in_float32_stays_close_to_float64(make):
-    inputs = scan_inputs(make, B=4, H=8, T=64)
-    narrow = [tensor.detach().float() for tensor in inputs]
-    wide = [tensor.double() for tensor in narrow]
-    wide[3] = wide[3] / 8
-    narrow[3] = narrow[3] / 8
-    error = dynamics.lattice_scan(*narrow, 0.1).double() - dynamics.lattice_scan_reference(*wide, 0.1)
-    assert error.abs().max() < 2e-5
-
-
 def test_coupling_force_is_the_sum_over_pairs(make):
     theta, coupling, weights = make.normal(2, 4, 3), make.normal(4), make.normal(4, 4)
     force = dynamics.coupling_force(theta, coupling, weights)

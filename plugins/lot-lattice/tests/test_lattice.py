@@ -173,6 +173,17 @@ def test_signals_are_those_asked_for(make):
     torch.testing.assert_close(signals["coupling_force"], force)
 
 
+def test_a_tiny_lattice_constant_leaves_the_mean_of_the_nearest_neighbours(make):
+    module = make.lattice(score="neighbours").float()
+    with torch.no_grad():
+        module.log_spacing.fill_(math.log(1e-3))
+    assert (module.neighbour_weights() == 0).all()
+    share = module.neighbour_shares()
+    assert share[0].tolist() == [0.0, 0.5, 0.5, 0.0]  # on a lattice of 2 x 2: left and below, not across
+    y, _ = module(make.normal(2, 5, 16, dtype=torch.float32), Context())
+    assert y.isfinite().all()
+
+
 def test_the_attention_signal_is_what_the_output_is_made_of(make):
     module = make.lattice()
     module.want = frozenset({"attention"})

@@ -100,10 +100,16 @@ class LatticeAttention(Attention):
 
     def neighbour_weights(self) -> Tensor:
         """W (H, H) >= 0: W_ij = exp(-distance_ij / l_i) for neighbours j of head i, else 0. float32 or wider."""
+        return torch.where(self.neighbour, self._closeness().exp(), 0.0)  # type: ignore[arg-type]
+
+    def neighbour_shares(self) -> Tensor:
+        """W_ij / sum_j W_ij (H, H), also where the lattice constant is so small that all W_ij of a head round to 0."""
+        return self._closeness().masked_fill(~self.neighbour, -math.inf).softmax(-1)  # type: ignore[operator]
+
+    def _closeness(self) -> Tensor:
+        """-distance_ij / l_i (H, H), float32 or wider."""
         constant = wide(self.log_spacing).exp()
-        distance = self.squared_distance.to(constant.dtype).sqrt()  # type: ignore[operator]
-        weights = torch.exp(-distance / constant[:, None])
-        return torch.where(self.neighbour, weights, 0.0)  # type: ignore[arg-type]
+        return -self.squared_distance.to(constant.dtype).sqrt() / constant[:, None]  # type: ignore[operator]
 
     def phases(self, x: Tensor, padding: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """theta (B, H, T) in radians, float32 or wider: the phase of each head after each token of x (B, T, D).
@@ -137,8 +143,7 @@ class LatticeAttention(Attention):
             return on_query, torch.ones_like(on_query)
         circle = torch.stack((theta.cos(), theta.sin()), dim=-1)  # (B, H, T, 2)
         if self.config.score == "neighbours":
-            weights = self.neighbour_weights().to(theta.dtype)
-            share = weights / weights.sum(-1, keepdim=True)
+            share = self.neighbour_shares().to(theta.dtype)
             return alpha * circle, torch.einsum("hj,bjtc->bhtc", share, circle)
         return alpha * circle, circle
 

@@ -98,7 +98,7 @@ class AttentionEntropy(Diagnostic):
                 training.fill_between(
                     steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=colour, alpha=0.13, lw=0
                 )
-        training.set(ylabel="entropy, share of an even spread", ylim=(0, 1))
+        training.set(ylabel="mean entropy", ylim=(0, 1.02))
         title(training, "Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
         training.legend(frameon=False, fontsize=8, ncols=max(1, n // 4))
         return figure

@@ -88,8 +88,8 @@ class Coupling(Diagnostic):
             index = everything.index(layer)
             dots = over_training(training, steps)
             for name, label, colour in (
-                ("force_rms_layers", "force (rms)", PALETTE[0]),
-                ("agreement_layers", "agreement", PALETTE[1]),
+                ("force_rms_layers", "force, rms (radians per unit of time)", PALETTE[0]),
+                ("agreement_layers", "agreement (0: random phases)", PALETTE[1]),
             ):
                 curve = [float(record.values[name][index]) for record in records]
                 training.plot(steps, curve, color=colour, label=label, **dots)

@@ -72,8 +72,14 @@ class DelimiterWave(Diagnostic):
             return None
         step, values = records[-1]
         layers = spaced(layers_of(values, "phase"), MOST_LAYERS)
+        # The window may reach beyond all sequences.
+        seen = ((values["inside"] > 0) | (values["count"] > 0)).nonzero().flatten()
+        values = {
+            name: value[..., seen[0] : seen[-1] + 1] if value.shape[-1:] == values["offset"].shape else value
+            for name, value in values.items()
+        }
         ends = (float(values["offset"][0]), float(values["offset"][-1]))
-        figure, panels = new_figure(len(layers), 2, size=(10.0, 2.1 * len(layers) + 0.9), sharex=True)
+        figure, panels = new_figure(len(layers), 2, size=(10.0, 2.1 * len(layers) + 1.2), sharex=True)
         left, right = panels[::2], panels[1::2]
         departures = []
         for layer in layers:
@@ -87,7 +93,7 @@ class DelimiterWave(Diagnostic):
         for axes, departure in zip(right, departures, strict=True):
             image = head_map(axes, departure, x=ends, cmap=DIVERGING_MAP, vmin=-largest, vmax=largest)
             if axes is right[0]:
-                title(axes, "Speed of the phase, mean over sequences")
+                title(axes, "Speed less the head's median, mean over sequences")
         for axes in panels:
             axes.axvline(0, color="black", lw=0.9, ls=(0, (3, 3)))
         for axes in (left[-1], right[-1]):
@@ -95,6 +101,6 @@ class DelimiterWave(Diagnostic):
         apart(figure)
         phase_bar(figure, left)
         bar = figure.colorbar(image, ax=right, shrink=0.8, aspect=24, pad=0.02)
-        bar.set_label("radians a token, from the head's median")
+        bar.set_label("radians a token")
         bar.outline.set_visible(False)
         return figure

@@ -65,8 +65,22 @@ def head_map(axes: Axes, rows: Tensor, *, x: tuple[float, float], **style: Any) 
 
 
 def phase_map(axes: Axes, theta: Tensor, *, x: tuple[float, float]) -> Any:
-    """`head_map` of angles, in cyclic colours."""
-    return head_map(axes, torch.remainder(theta, TURN), x=x, cmap=PHASE_MAP, vmin=0, vmax=TURN)
+    """`head_map` of angles (H, T), in cyclic colours; of (H, T, O), heads one below the other, a row an oscillator."""
+    several = theta.dim() == 3
+    rows = theta.transpose(1, 2).flatten(0, 1) if several else theta
+    image = head_map(axes, torch.remainder(rows, TURN), x=x, cmap=PHASE_MAP, vmin=0, vmax=TURN)
+    if several:
+        H, _, N = theta.shape
+        named = range(0, H, -(-H // 8))
+        axes.set_yticks([(h + 0.5) * N - 0.5 for h in named], [str(h) for h in named])
+        for h in range(1, H):
+            axes.axhline(h * N - 0.5, color="white", lw=0.8)
+    return image
+
+
+def heads_named(theta: Tensor) -> str:
+    """What the rows of `phase_map` are."""
+    return "head" if theta.dim() == 2 else f"head, {theta.shape[-1]} oscillators each"
 
 
 def apart(figure: Figure, share: float = 0.06) -> None:

@@ -85,7 +85,8 @@ class OrderParameter(Diagnostic):
         names = [((low + high) / 2, "healthy", "#00694D"), ((over + 1) / 2, "over-\nsynchronised", "#A34700")]
         for level in sorted({chance_order(int(n)) for n in populations.tolist()}):
             axes.axhline(level, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
-            names.append((min(level, low - 0.07) if level < high else level, "random phases", "#4D4D4D"))
+            middle = (low + high) / 2
+            names.append((middle - 0.06 if abs(level - middle) < 0.06 else level, "random phases", "#4D4D4D"))
         for height, name, colour in names if named else ():
             axes.annotate(
                 name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -45,23 +45,30 @@ class PhaseSnapshots(Diagnostic):
     def draw(self, records: list[Record]) -> Figure | None:
         """Oscillators x positions in the colour of their phase: a row a layer, a column a record."""
         from lot.figure import new_figure
-        from lot_lattice.diagnostics.drawing import MOST_LAYERS, layers_of, phase_bar, phase_map, spaced, title
+        from lot_lattice.diagnostics.drawing import (
+            MOST_LAYERS,
+            heads_named,
+            layers_of,
+            phase_bar,
+            phase_map,
+            spaced,
+            title,
+        )
 
         if not records:
             return None
         shown = spaced(records, MOST_RECORDS)
         layers = spaced(layers_of(records[-1].values, "phase"), MOST_LAYERS)
-        size = (2.6 * len(shown) + 1.6, 2.1 * len(layers) + 0.6)
+        size = (2.6 * len(shown) + 1.6, 2.4 * len(layers) + 0.6)
         figure, panels = new_figure(len(layers), len(shown), size=size, sharex=True)
         for index, axes in enumerate(panels):
             layer, record = layers[index // len(shown)], shown[index % len(shown)]
             theta = record.values[f"phase_{layer}"]
-            rows = theta if theta.dim() == 2 else theta.transpose(1, 2).flatten(0, 1)  # (H O, T)
-            phase_map(axes, rows, x=(0, rows.shape[1] - 1))
+            phase_map(axes, theta, x=(0, theta.shape[1] - 1))
             if index < len(shown):
                 title(axes, f"step {record.step}")
             if index % len(shown) == 0:
-                axes.set_ylabel(f"layer {layer}: " + ("head" if theta.dim() == 2 else "head x oscillator"))
+                axes.set_ylabel(f"layer {layer}\n{heads_named(theta)}")
             else:
                 axes.set_yticklabels([])
             if index >= len(panels) - len(shown):
@@ -74,14 +81,15 @@ class PhaseSnapshots(Diagnostic):
         from matplotlib.animation import FuncAnimation, PillowWriter
 
         from lot.figure import new_figure
-        from lot_lattice.diagnostics.drawing import layers_of, phase_map, spaced, title
+        from lot_lattice.diagnostics.drawing import layers_of, phase_bar, phase_map, spaced, title
 
         if not records:
             raise BadInput("no phase snapshot was recorded", fix="set diagnostics.phase_snapshots.every")
         step, values = records[-1]
         layers = spaced(layers_of(values, "phase"), 3)
         T = len(values["tokens"])
-        figure, panels = new_figure(3, len(layers), size=(4.2 * len(layers), 6.0), height_ratios=(1.5, 1.0, 0.7))
+        size = (4.2 * len(layers) + 0.8, 6.0)
+        figure, panels = new_figure(3, len(layers), size=size, height_ratios=(1.5, 1.0, 0.7))
         columns = len(layers)
         turn: list[Callable[[int], None]] = []
         for column, layer in enumerate(layers):
@@ -90,15 +98,20 @@ class PhaseSnapshots(Diagnostic):
             shape = values.get(f"shape_{layer}")
             turn.append(_circle(above, theta) if shape is None else _lattice(above, theta, tuple(shape.tolist())))
             title(above, f"Layer {layer}, step {step}")
-            rows = theta if theta.dim() == 2 else theta.transpose(1, 2).flatten(0, 1)
-            phase_map(wave, rows, x=(0, T - 1))
-            wave.set_ylabel("head" if theta.dim() == 2 else "head x oscillator")
+            phase_map(wave, theta, x=(0, T - 1))
+            wave.set_ylabel("head" if column == 0 else "")
             wave.set_xticklabels([])
             R = order(theta[None]).reshape(-1, T).mean(0)
             curve.plot(range(T), R, color="#0072B2")
-            curve.axhline(chance_order(population(theta[None])), color="#4D4D4D", lw=1, ls=(0, (4, 3)))
+            chance = chance_order(population(theta[None]))
+            curve.axhline(chance, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
+            place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 8}
+            curve.annotate(
+                "random phases", (1, chance), xytext=(-2, -2), ha="right", va="top", color="#4D4D4D", **place
+            )
             curve.set(xlim=(-0.5, T - 0.5), ylim=(0, 1), xlabel="position (tokens)", ylabel="$R$")
             turn += [_cursor(wave), _cursor(curve)]
+        phase_bar(figure, panels[columns : 2 * columns])
         heading = figure.suptitle("", fontsize=10)
 
         def frame(t: int) -> list[Artist]:
