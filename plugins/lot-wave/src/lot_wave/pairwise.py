@@ -27,8 +27,8 @@ from torch import Tensor
 from lot_wave.kernels import EPSILON
 from lot_wave.waves import Waves, positions, turn
 
-TILE = 64
-"""Queries, and keys, of a tile."""
+TILE = {"cpu": 64, "cuda": 128}
+"""Queries, and keys, of a tile: the smaller, the less of it lies in the future; the larger, the fewer calls."""
 ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
 """Angles evaluated at once: about the second-level cache of a core, or enough work to fill a GPU (128 MB a buffer)."""
 
@@ -165,8 +165,9 @@ def _tiles(q_waves: Tensor, k_waves: Tensor, causal: bool) -> Iterator[list[_Til
     """The tiles, a list for each block of queries, from the first key on; tiles that causality empties are left out."""
     N, _, W, q_len = q_waves.shape
     k_len = k_waves.shape[-1]
-    c, d = min(TILE, q_len), min(TILE, k_len)
-    at_once = max(1, ELEMENTS.get(q_waves.device.type, ELEMENTS["cuda"]) // (W * c * d))
+    device = "cpu" if q_waves.device.type == "cpu" else "cuda"
+    c, d = min(TILE[device], q_len), min(TILE[device], k_len)
+    at_once = max(1, ELEMENTS[device] // (W * c * d))
     number = 0
     for n in range(0, N, at_once):
         for q in range(0, q_len, c):
