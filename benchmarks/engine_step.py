@@ -19,8 +19,9 @@ from lot.config import Config
 from lot.contracts import Context
 from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
+from lot.stopping import StopSignal
 from lot.team import Team
-from lot.train import Trainer, _StopSignal
+from lot.train import Trainer
 from lot_cli.benchmark import Case
 
 
@@ -66,7 +67,7 @@ def cases() -> Iterator[Case]:
     for width, layers in ((128, 2), (384, 6)):
         config = setting(width, layers)
         team = Team(0, 1, torch.device("cpu"))
-        trainer = Trainer(compose(config), RunDir(folder), team, lambda event, facts: None, _StopSignal())
+        trainer = Trainer(compose(config), RunDir(folder), team, lambda event, facts: None, StopSignal())
         trainer.model.train()
         yield Case(
             name=f"training step, {layers} layers x {width}",

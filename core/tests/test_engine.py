@@ -12,6 +12,7 @@ import torch
 from toy import toy_config
 
 from lot import checkpoint
+from lot.best import Best
 from lot.compose import compose
 from lot.config import Config
 from lot.contracts import Context
@@ -19,7 +20,7 @@ from lot.errors import RunFailed
 from lot.evaluate import measure_split
 from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
-from lot.train import Best, train
+from lot.train import train
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:

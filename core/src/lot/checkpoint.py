@@ -2,20 +2,26 @@
 
 checkpoints/step_00000500/
   model.safetensors      parameters and buffers by name
-  optimizer.safetensors  every other tensor
+  optimizer.safetensors  every other tensor, by number
   state.json             the rest: where each tensor belongs, step, log offset, best metric, configuration, fingerprint
   MANIFEST.json          size and sha256 of each file
+
+Where the processes of a run hold shards of the tensors, each writes its own (`shards.py`), in files of the same tensors:
+  shard-00001-model-00001-of-00002.safetensors   of the first process: its shards of parameters and buffers
+  shard-00001-model-00002-of-00002.safetensors   and of every other tensor
+`load` reads both, to equal values.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +30,13 @@ from torch import Tensor
 
 from lot.errors import BadInput
 from lot.files import fsync_file, fsync_folder, write_atomic
+from lot.skeleton import give_tensors, identity, numbers, take_tensors
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 _FOLDER = re.compile(r"step_(\d{8,})\Z")
-_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+_TENSORS = ("model.safetensors", "optimizer.safetensors")
+_STATE = "state.json"
 
 
 class Checkpoint(NamedTuple):
@@ -44,65 +52,133 @@ def folder_of(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"step_{step:08d}"
 
 
-def save(checkpoints: Path, step: int, model: dict[str, Tensor], state: dict[str, Any]) -> Path:
+def save(checkpoints: Path, step: int, model: Mapping[str, Tensor], state: dict[str, Any]) -> Path:
     """Write the checkpoint of `step`, whole or not at all; one that exists is kept. Raises OSError."""
-    from safetensors.torch import save_file
-
     final = folder_of(checkpoints, step)
-    if final.exists() and not problem_of(final):
+    if is_sound(final):
         return final
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=checkpoints))
-    try:
-        model_tensors, aliases = _without_aliases(model)
+    temporary = temporary_folder(final)
+    with removed_on_failure(temporary):
+        kept, aliases = _without_aliases(model)
         tensors: dict[str, Tensor] = {}
-        skeleton = _take_tensors(state, tensors, {})
-        document = {"format": FORMAT, "step": step, "aliases": aliases, "state": skeleton}
-        save_file(model_tensors, temporary / _FILES[0])
-        save_file(tensors, temporary / _FILES[1])
-        (temporary / _FILES[2]).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
-        manifest = {name: _digest(temporary / name) for name in _FILES}
-        for name in _FILES:
-            fsync_file(temporary / name)
-        write_atomic(temporary / MANIFEST, json.dumps({"format": FORMAT, "files": manifest}, indent=1))
-        os.chmod(temporary, 0o755)
-        if final.exists():
-            set_aside(final)
-        os.rename(temporary, final)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise
-        raise OSError(str(error)) from error
-    except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if type(error).__name__ == "SafetensorError":  # what its writer raises for a full disk
-            raise OSError(str(error)) from error
-        raise
-    fsync_folder(checkpoints)
+        skeleton = take_tensors(state, tensors)
+        for name, content in zip(_TENSORS, (kept, tensors), strict=True):
+            _write(content, temporary / name)
+        document = {"step": step, "aliases": aliases, "state": skeleton}
+        publish(temporary, final, document, {name: sealed(temporary / name) for name in _TENSORS})
     return final
 
 
-def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """The checkpoint in `folder`, which `problem_of` has found sound. Raises BadInput for what was never one of ours."""
+def temporary_folder(final: Path) -> Path:
+    """A fresh folder beside `final`, in which it is written before it is published."""
+    return Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+
+
+@contextlib.contextmanager
+def removed_on_failure(temporary: Path) -> Iterator[None]:
+    """Remove `temporary` when the block fails."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sealed(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, all of which is on the disk when this returns."""
+    fsync_file(path)
+    return _digest(path)
+
+
+def publish(temporary: Path, final: Path, document: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
+    """Add state.json and the manifest to `temporary`, which holds exactly the sealed `files`, and rename it to `final`."""
+    (temporary / _STATE).write_text(json.dumps({"format": FORMAT, **document}, indent=1, allow_nan=False), "utf-8")
+    manifest = {**files, _STATE: sealed(temporary / _STATE)}
+    write_atomic(temporary / MANIFEST, json.dumps({"format": FORMAT, "files": manifest}, indent=1))
+    os.chmod(temporary, 0o755)
+    if final.exists():
+        set_aside(final)
+    os.rename(temporary, final)
+    fsync_folder(final.parent)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """The state in a checkpoint without its tensors (None in their places). Raises BadInput as `load` does."""
+    with _only_ours(folder):
+        document = _document(folder)
+        return give_tensors(document["state"], dict.fromkeys(numbers(document["state"])))  # type: ignore[no-any-return]
+
+
+def load(
+    folder: Path, device: torch.device | str = "cpu", *, like: Checkpoint | None = None, state: bool = True
+) -> Checkpoint:
+    """The checkpoint in `folder`, which `problem_of` has found sound: the model on `device`, other tensors on the CPU.
+
+    like: tensors of the same names and places as those of the checkpoint; what is loaded is sharded (DTensor) and placed
+    as they are, and this process reads no more than its shards. state: whether to read more than the model (else {}).
+    Raises BadInput for what was never one of ours.
+    """
+    with _only_ours(folder):
+        read = _read if like is None and (folder / _TENSORS[0]).exists() else _read_shards
+        return read(folder, _document(folder), device, like, state)
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    document = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    if document.get("format") != FORMAT:
+        raise BadInput(where=str(folder), expected=f"a checkpoint of format {FORMAT}", got=document.get("format"))
+    return document  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _only_ours(folder: Path) -> Iterator[None]:
+    """What reading something else raises, as BadInput."""
     from safetensors import SafetensorError
 
     try:
-        return _load(folder, device)
+        yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder}: not a checkpoint of LOT ({type(error).__name__}: {error})") from error
 
 
-def _load(folder: Path, device: torch.device | str) -> Checkpoint:
+def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: _stored(tensor) for name, tensor in tensors.items()}, path)
+    except (SafetensorError, RuntimeError) as error:  # what its writer raises for a full disk
+        raise OSError(str(error)) from error
+
+
+def _read(
+    folder: Path, document: dict[str, Any], device: torch.device | str, _like: Checkpoint | None, state: bool
+) -> Checkpoint:
     from safetensors.torch import load_file
 
-    document = json.loads((folder / _FILES[2]).read_text(encoding="utf-8"))
-    if document.get("format") != FORMAT:
-        raise BadInput(where=str(folder), expected=f"a checkpoint of format {FORMAT}", got=document.get("format"))
-    model = load_file(folder / _FILES[0], device=str(device))
+    model = load_file(folder / _TENSORS[0], device=str(device))
     for name, source in document["aliases"].items():
         model[name] = model[source]
-    tensors = load_file(folder / _FILES[1], device="cpu")
-    return Checkpoint(document["step"], model, _give_tensors(document["state"], tensors))
+    if not state:
+        return Checkpoint(document["step"], model, {})
+    return Checkpoint(document["step"], model, give_tensors(document["state"], load_file(folder / _TENSORS[1])))
+
+
+def _read_shards(
+    folder: Path, document: dict[str, Any], device: torch.device | str, like: Checkpoint | None, state: bool
+) -> Checkpoint:
+    from lot import shards
+
+    shapes = shards.shapes(folder)
+    numbered = numbers(document["state"], None if like is None else like.state)
+    wanted: dict[str, Tensor | None] = {} if like is None else {**like.model, **numbered}
+    layout = {name: t for name, t in wanted.items() if t is not None and shapes.get(name) == t.shape}
+    names = shapes.keys() - numbered.keys()
+    found = shards.read(folder, shapes.keys() if state else names, layout)
+    model = {name: found[name] if name in layout else found[name].to(device) for name in names}
+    for name, source in document["aliases"].items():
+        model[name] = model[source]
+    return Checkpoint(document["step"], model, give_tensors(document["state"], found) if state else {})
 
 
 def problem_of(folder: Path) -> str | None:
@@ -124,6 +200,11 @@ def problem_of(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST} cannot be read ({type(error).__name__})"
     return None
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether a checkpoint is there and nothing is wrong with it."""
+    return folder.exists() and problem_of(folder) is None
 
 
 def steps(checkpoints: Path) -> list[int]:
@@ -187,65 +268,21 @@ def _digest(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _identity(tensor: Tensor) -> tuple[Any, ...]:
-    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
-
-
 def _stored(tensor: Tensor) -> Tensor:
     """A copy that owns its memory, densely laid out, on the CPU."""
     tensor = tensor.detach()
     return tensor.cpu().contiguous().clone() if tensor.device.type == "cpu" else tensor.cpu().contiguous()
 
 
-def _without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _without_aliases(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Each tensor once, and for the other names of a tied tensor the name that holds it."""
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     owner: dict[tuple[Any, ...], str] = {}
     for name, tensor in tensors.items():
-        first = owner.setdefault(_identity(tensor), name) if tensor.numel() else name
+        first = owner.setdefault(identity(tensor), name) if tensor.numel() else name
         if first == name:
-            kept[name] = _stored(tensor)
+            kept[name] = tensor
         else:
             aliases[name] = first
     return kept, aliases
-
-
-def _take_tensors(tree: Any, tensors: dict[str, Tensor], seen: dict[tuple[Any, ...], str]) -> Any:
-    """JSON that stands for `tree`; its tensors move to `tensors`, each once."""
-    if isinstance(tree, Tensor):
-        key = seen.setdefault(_identity(tree), str(len(tensors))) if tree.numel() else str(len(tensors))
-        if key not in tensors:
-            tensors[key] = _stored(tree)
-        return {"$tensor": key}
-    if isinstance(tree, dict):
-        return {"$dict": [[_key(key), _take_tensors(value, tensors, seen)] for key, value in tree.items()]}
-    if isinstance(tree, (list, tuple)):
-        items = [_take_tensors(item, tensors, seen) for item in tree]
-        return {"$tuple": items} if isinstance(tree, tuple) else items
-    if isinstance(tree, float) and (tree != tree or tree in (float("inf"), float("-inf"))):
-        return {"$float": repr(tree)}
-    if tree is None or isinstance(tree, (bool, int, float, str)):
-        return tree
-    raise TypeError(f"a checkpoint holds tensors, numbers, texts, lists and dicts; got {type(tree).__name__}")
-
-
-def _key(key: Any) -> int | str:
-    if isinstance(key, (int, str)) and not isinstance(key, bool):
-        return key
-    raise TypeError(f"a key in a checkpoint is a text or an int; got {type(key).__name__}")
-
-
-def _give_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(tree, list):
-        return [_give_tensors(item, tensors) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    ((kind, value),) = tree.items()
-    if kind == "$tensor":
-        return tensors[value]
-    if kind == "$dict":
-        return {key: _give_tensors(item, tensors) for key, item in value}
-    if kind == "$tuple":
-        return tuple(_give_tensors(item, tensors) for item in value)
-    return float(value)

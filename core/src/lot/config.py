@@ -54,6 +54,9 @@ class TrainConfig:
     min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end over its peak")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", help="auto: bf16 autocast on GPUs that have it")
     compile: Literal["auto", "on", "off"] = option("auto", help="torch.compile; auto: on a GPU")
+    parallel: Literal["ddp", "fsdp"] = option(
+        "ddp", help="where torchrun starts several processes: ddp copies the model to each, fsdp shards it over them"
+    )
     deterministic: bool = option(True, help="the same bits in every run on the same hardware; costs speed on a GPU")
     log_every: int = option(10, ge=1, help="steps a row of the log")
     eval_every: int = option(50, ge=1, help="steps between evaluations on the validation split")

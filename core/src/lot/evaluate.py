@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,27 +48,38 @@ def measure_split(
     limit: int | None = None,
     forward: Forward | None = None,
     team: Team | None = None,
+    together: bool = False,
 ) -> dict[str, float]:
     """The task's metrics on the first `limit` examples of a split (None: all).
 
-    forward: a compiled form of `model`, used for full batches. team: processes that all call this and share the batches;
-    torchmetrics brings their counts together.
+    forward: a compiled form of `model`, used for full batches. team: processes that all call this and take turns with the
+    batches; torchmetrics brings their counts together. together: whether all must pass through the model equally often:
+    whoever has no batch left then passes one that is not counted.
     """
     length = task.length(split)
     assert length is not None, f"the {split} split of a task is finite"
     count = length if limit is None else min(length, limit)
+    batches = -(-count // batch_size)
+    rank, world = (team.rank, team.world) if team else (0, 1)
     metrics = task.metrics().to(device)
     ctx = Context(step=torch.tensor(step, device=device))
     with torch.no_grad(), evaluating(model):
-        for index in range(team.rank if team else 0, -(-count // batch_size), team.world if team else 1):
-            batch = task.batch(split, index, batch_size, device)
+        for first in range(0, batches, world):
+            index = first + rank
+            counted = index < batches
+            if not counted and not together:
+                break
+            batch = task.batch(split, index if counted else 0, batch_size, device)
             full = batch.inputs.shape[0] == batch_size
             run: Forward = forward if forward is not None and full else model
             with autocast(device, precision):
                 output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
-            rows = count - index * batch_size  # the last batch of a limited count is cut
-            metrics.update(output.logits[:rows].float(), batch.targets[:rows])
-    return {name: float(value) for name, value in metrics.compute().items()}
+            if counted:
+                rows = count - index * batch_size  # the last batch of a limited count is cut
+                metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+    with warnings.catch_warnings():  # that a process had no batch to count
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return {name: float(value) for name, value in metrics.compute().items()}
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -95,7 +107,7 @@ def evaluate(
     chosen = choose_device(device)
     folder = best_checkpoint(path, warn)
     composition = compose(config)
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.load(folder, state=False)
     load_weights(composition.model, loaded.model, folder)
     composition.model.to(chosen)
     metrics = measure_split(
@@ -127,7 +139,7 @@ def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
     ]
     if not sound:
         raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
-    best = checkpoint.load(sound[0]).state["best"]["step"]
+    best = checkpoint.facts(sound[0])["best"]["step"]
     if best is None:
         return sound[0]
     folder = checkpoint.folder_of(checkpoints, best)

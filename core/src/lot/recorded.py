@@ -46,7 +46,7 @@ def load_run(
     chosen = choose_device(str(device))
     folder = best_checkpoint(path, warn)
     composition = compose(load_config(path / "config.yaml"))
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.load(folder, state=False)
     load_weights(composition.model, loaded.model, folder)
     model = composition.model.to(chosen).eval()
     model.set_want(frozenset())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lot.contracts import Batch
+from lot.contracts import IGNORED, Batch
 from lot.environment import choose_device
-from lot.errors import BadInput
+from lot.errors import BadInput, LotError, RunFailed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,40 +28,71 @@ class Team:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the process that leads: it writes the run directory."""
         return self.rank == 0
 
-    def share(self, batch: Batch) -> Batch:
-        """This process's rows of a batch of the whole team."""
+    def share(self, batch: Batch) -> tuple[Batch, Tensor | float]:
+        """This process's rows of a batch of the whole team, and the weight () of its loss in the team's mean.
+
+        The weight is this process's share of the scored targets times `world`, so that the mean over the team of losses
+        that are means over targets is the mean over all targets, as one process would compute it.
+        """
         if self.world == 1:
-            return batch
+            return batch, 1.0
         size = batch.inputs.shape[0] // self.world
         rows = slice(self.rank * size, (self.rank + 1) * size)
         padding = None if batch.padding is None else batch.padding[rows]
-        return Batch(batch.inputs[rows], batch.targets[rows], padding)
+        scored = batch.targets != IGNORED
+        weight = scored[rows].sum() * self.world / scored.sum().clamp(min=1)
+        return Batch(batch.inputs[rows], batch.targets[rows], padding), weight
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of `value` over the team."""
         if self.world > 1:
+            value = value.clone()
             dist.all_reduce(value, op=dist.ReduceOp.SUM)
             value = value / self.world
         return value
 
     def largest(self, value: int) -> int:
-        """The largest `value` of the team: how all agree that one of them was told to stop."""
+        """The largest `value` of the team: how all agree that one of them was told to stop. Waits for no GPU."""
         if self.world == 1:
             return value
-        tensor = torch.tensor(value, device=self.device)
+        tensor = torch.tensor(value)
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
-    def text(self, value: str) -> str:
-        """The main process's `value`, given to all."""
+    def gather(self, value: T) -> list[T]:
+        """Everybody's `value`, by rank, given to all. Tensors in it lie on the CPU."""
         if self.world == 1:
-            return value
-        box = [value]
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def lead(self, action: Callable[[], T]) -> T:
+        """What `action` returned in the main process, given to all; an error that it raised there is raised in all.
+
+        What only the main process does can fail there only (a full disk). Were the others not told, they would wait for it.
+        """
+        if self.world == 1:
+            return action()
+        error: Exception | None = None
+        box: list[Any] = [None]
+        if self.main:
+            try:
+                box = [(action(), None)]
+            except Exception as caught:
+                error = caught
+                box = [(None, (_kind(caught), str(caught)))]
         dist.broadcast_object_list(box, src=0)
-        return box[0]
+        if error is not None:
+            raise error
+        value, told = box[0]
+        if told is not None:
+            kind, text = told
+            raise _KINDS[kind](text)
+        return cast(T, value)
 
     def wait(self) -> None:
         """Until all are here."""
@@ -65,10 +100,30 @@ class Team:
             dist.barrier()
 
 
+_KINDS: dict[str, type[Exception]] = {"input": BadInput, "failed": RunFailed, "storage": OSError, "other": RuntimeError}
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, BadInput):
+        return "input"
+    if isinstance(error, LotError):
+        return "failed"
+    return "storage" if isinstance(error, OSError) else "other"
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether `error` is what a collective raises when another process has gone."""
+    if not dist.is_available() or not dist.is_initialized():
+        return False
+    return isinstance(error, (dist.DistBackendError, dist.DistNetworkError)) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )
+
+
 def join_team(device: str, batch_size: int) -> Team:
     """The team that the environment describes (torchrun sets it), joined; a team of one without it.
 
-    Raises BadInput when the batch cannot be shared out evenly.
+    Raises BadInput when the batch cannot be shared out evenly, or when there are fewer GPUs than processes here.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -78,8 +133,16 @@ def join_team(device: str, batch_size: int) -> Team:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = choose_device(device)
     if chosen.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise BadInput(
+                where="torchrun --nproc-per-node",
+                expected=f"at most {torch.cuda.device_count()}, the number of GPUs here",
+                got=os.environ.get("LOCAL_WORLD_SIZE", world),
+                fix="start fewer processes, or add --device cpu",
+            )
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     return Team(dist.get_rank(), world, chosen)

@@ -1,0 +1,173 @@
+"""What the processes of a test do together: `torchrun together.py SCENARIO FOLDER`. One start serves many assertions.
+
+Each process leaves what it found in FOLDER/SCENARIO-RANK.json; `test_parallel.py` judges.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from support import TINY
+
+from lot import checkpoint
+from lot.compose import compose
+from lot.config import Config, load_config
+from lot.errors import LotError
+from lot.parallel import Parallel, spread
+from lot.team import Team, join_team
+from lot.train import Trainer, train
+
+MODEL = {**TINY["model"], "dropout": 0.0}
+TRAIN = {
+    **TINY["train"],
+    "accumulate": 2,
+    "clip": 0.5,
+    "eval_examples": 10,
+}  # 3 batches: not one for each of 2 processes
+ARM: dict[str, Any] = {
+    "attn": {"name": "lattice"},
+    "losses": {"diversity": {"weight": 0.1}},  # reads a signal that is a parameter itself
+    "diagnostics": {"order_parameter": {"every": 7}, "grad_norm": {"every": 7}},
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "lattice": ARM,
+    "muon": {**ARM, "optim": {"name": "muon"}, "model": {**MODEL, "recompute": True}},
+    "uneven": {"task": {"name": "fuzzy_recall_corrected", "seq_len": 32}},
+}
+"""uneven: rows with different numbers of scored targets."""
+STEPS = {"lattice": 24, "muon": 8, "uneven": 8}
+PARALLEL = ("ddp", "fsdp")
+
+
+def config(arm: str, parallel: str = "ddp", **settings: Any) -> Config:
+    """A run that takes a second."""
+    return load_config({**TINY, "model": MODEL, **ARMS[arm], "train": {**TRAIN, "parallel": parallel, **settings}})
+
+
+def tried(given: Config, folder: Path, **options: Any) -> dict[str, Any]:
+    """What became of a run: its metrics, or its error and exit code."""
+    try:
+        return {"metrics": train(given, folder, **options).metrics}
+    except LotError as error:
+        return {"error": str(error), "code": error.exit_code}
+
+
+def compare(folder: Path) -> dict[str, Any]:
+    """Every arm both ways, and what is refused."""
+    found: dict[str, Any] = {}
+    for arm, how in itertools.product(ARMS, PARALLEL):
+        found[f"{arm}-{how}"] = tried(config(arm, how, steps=STEPS[arm]), folder / f"{arm}-{how}")
+    wave = {**ARM, "optim": {"name": "wave_native", "rank": 4}}
+    given = load_config({**TINY, **wave, "train": {**TRAIN, "parallel": "fsdp"}})
+    found["wave"] = tried(given, folder / "wave")
+    found["batch"] = tried(config("lattice", batch_size=5), folder / "batch")
+    for how in PARALLEL:
+        found[f"held-{how}"] = tried(config("lattice", how), folder / "lattice-ddp")
+        for rank in (0, 1) if how == "fsdp" else (0,):
+            with _full_disk(rank):
+                found[f"full-{how}-{rank}"] = tried(config("lattice", how), folder / f"full-{how}-{rank}")
+    return found
+
+
+class _full_disk:
+    """In one process, fsync fails for tensors of the second checkpoint."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.original = rank, os.fsync
+
+    def __enter__(self) -> None:
+        if int(os.environ["RANK"]) == self.rank:
+            os.fsync = self._fail
+
+    def __exit__(self, *error: object) -> None:
+        os.fsync = self.original
+
+    def _fail(self, handle: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        if "step_00000008" in name and name.endswith(".safetensors"):
+            raise OSError(28, "No space left on device")
+        self.original(handle)
+
+
+def elsewhere(folder: Path) -> dict[str, Any]:
+    """Checkpoints of two processes, sharded and whole, in four: loaded, compared, written again; and resumed."""
+    found: dict[str, Any] = {}
+    for source in PARALLEL:
+        saved = checkpoint.folder_of(folder / f"lattice-{source}/checkpoints", 24)
+        expected = checkpoint.load(saved)
+        for how in PARALLEL:
+            parallel, team = _spread(config("lattice", how))
+            optimizer = parallel.optimizer(_create(config("lattice", how)))
+            loaded = parallel.load(saved, optimizer)
+            state = {**loaded.state, "optimizer": optimizer.state_dict()}
+            again = folder / f"again-{source}-{how}"
+            team.lead(again.mkdir)
+            copy = checkpoint.load(parallel.save(again, 24, state))
+            found[f"{source} to {how}"] = same(copy.model, expected.model) and same(copy.state, expected.state)
+    for how in PARALLEL:
+        target = folder / f"resumed-{how}"
+        if int(os.environ["RANK"]) == 0:
+            cut(folder / "lattice-fsdp", target, 18)
+        torch.distributed.barrier()
+        found[f"resumed {how}"] = tried(config("lattice", how), target, resume=True)
+    return found
+
+
+def killed(folder: Path) -> dict[str, Any]:
+    """The sharded run, in which one process dies before torchrun starts all anew."""
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        step = Trainer.train_step
+
+        def deadly(self: Trainer) -> None:
+            if self.step == 15 and self.team.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            step(self)
+
+        Trainer.train_step = deadly  # type: ignore[method-assign]
+    return {"restarts": os.environ["TORCHELASTIC_RESTART_COUNT"]} | tried(
+        config("lattice", "fsdp"), folder / "killed", resume=True
+    )
+
+
+def cut(run: Path, target: Path, step: int) -> None:
+    """A copy of a run as it was after the checkpoint of `step`."""
+    shutil.copytree(run, target, symlinks=True)
+    (target / "metrics.json").unlink()
+    for later in checkpoint.steps(target / "checkpoints"):
+        if later > step:
+            shutil.rmtree(checkpoint.folder_of(target / "checkpoints", later))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two trees are equal, to the bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def _spread(given: Config) -> tuple[Parallel, Team]:
+    team = join_team("cpu", given.train.batch_size)
+    return spread(compose(given).model, team, given.train.parallel, compiled=False, probed=False), team
+
+
+def _create(given: Config) -> Any:
+    return lambda model: given.optim.component.create(given.optim.options, model)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    scenario, root = sys.argv[1], Path(sys.argv[2])
+    result = {"compare": compare, "elsewhere": elsewhere, "killed": killed}[scenario](root)
+    (root / f"{scenario}-{os.environ['RANK']}.json").write_text(json.dumps(result))
