@@ -38,6 +38,24 @@ def test_pairwise_equals_the_formula(make, close, normalise, T):
 
 
 @pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("silence", [0.0, 1e-12])
+def test_pairwise_gradients_of_silent_waves_are_those_of_the_formula(make, close, normalise, silence):
+    """The fast form divides by amplitudes that it multiplied with before."""
+    T = 100
+    waves, v = make.waves(1, 2, T, 3), make.normal(1, 2, T, 5)
+    with torch.no_grad():
+        waves.amplitude[..., 0] = silence
+        waves.amplitude[:, 1, ::3] = silence
+    upstream = make.normal(1, 2, T, 5)
+    expected = interference_weights(waves, waves, causal(T), evolution="pairwise", normalise=normalise) @ v
+    found = pairwise_attention(waves, waves, v, normalise=normalise, causal=True)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, waves, upstream), torch.autograd.grad(expected, waves, upstream), strict=True
+    ):
+        close(ours, theirs, 1e-9)
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
 def test_pairwise_in_float32_is_within_the_promise(make, close, normalise):
     T = 300
     waves, v = make.waves(1, 2, T, 4), make.normal(1, 2, T, 5).requires_grad_()

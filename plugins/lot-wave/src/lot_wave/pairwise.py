@@ -29,6 +29,8 @@ from lot_wave.waves import Waves, positions, turn
 
 TILE = {"cpu": 64, "cuda": 128}
 """Queries, and keys, of a tile: the smaller, the less of it lies in the future; the larger, the fewer calls."""
+TINY = 1e-18
+"""Least amplitude in products, which are divided by it again: its square is far below what float32 adds to anything."""
 ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
 """Angles evaluated at once: about the second-level cache of a core, or enough work to fill a GPU (128 MB a buffer)."""
 
@@ -81,7 +83,9 @@ class _Row(NamedTuple):
     right: Tensor
     """Factors (n, W, 4, end) of the angles."""
     pull: Tensor
-    """2 A_q, (n, W, c, 1)."""
+    """2 A_q, (n, W, c, 1), no smaller than TINY."""
+    reach: Tensor
+    """A_k, (n, W, 1, end), no smaller than TINY."""
     energy_q: Tensor
     """Sum over waves of A^2, (n, c, 1)."""
     energy_k: Tensor
@@ -99,10 +103,13 @@ class _Row(NamedTuple):
         """(n, W, c, ck)."""
         return self.left[tile.column] @ self.right[..., tile.k]
 
-    def intensity(self, tile: _Tile, pulled: Tensor) -> Tensor:
-        """I (n, c, ck) from 2 A_q cos angle (n, W, c, ck), which is used up."""
-        both = pulled.mul_(self.k[:, 0, :, None, tile.k]).sum(1)
-        return both.add_(self.energy_q).add_(self.energy_k[..., tile.k])
+    def interfere(self, tile: _Tile, wave: Tensor) -> Tensor:
+        """2 A_q A_k times cos or sin of the angle, `wave` (n, W, c, ck), which becomes the product."""
+        return wave.mul_(self.pull).mul_(self.reach[..., tile.k])
+
+    def intensity(self, tile: _Tile, product: Tensor) -> Tensor:
+        """I (n, c, ck) from 2 A_q A_k cos angle (n, W, c, ck)."""
+        return product.sum(1).add_(self.energy_q).add_(self.energy_k[..., tile.k])
 
     def energy(self, tile: _Tile) -> Tensor:
         """E (n, c, ck): the largest intensity that these amplitudes can give."""
@@ -129,7 +136,8 @@ def _row(q_waves: Tensor, k_waves: Tensor, block: list[_Tile]) -> _Row:
         k=k,
         left=torch.stack(torch.broadcast_tensors(left, left.new_ones(()), f_q, s_q), dim=-1),
         right=torch.stack(torch.broadcast_tensors(right.new_ones(()), -right, -s_k, -f_k), dim=-2),
-        pull=2 * A_q[..., None],
+        pull=2 * A_q[..., None].clamp(min=TINY),
+        reach=A_k[..., None, :].clamp(min=TINY),
         energy_q=A_q.square().sum(1)[:, :, None],
         energy_k=A_k.square().sum(1)[:, None, :],
         s_q=s_q,
@@ -204,7 +212,7 @@ def _forward(
         out = v.new_zeros(*total.shape, v.shape[-1])
         top = torch.full_like(total, float("-inf"))
         for tile in block:
-            weight = row.intensity(tile, row.angles(tile).cos_().mul_(row.pull))
+            weight = row.intensity(tile, row.interfere(tile, row.angles(tile).cos_()))
             allowed = _allowed(tile, offset, hidden, causal, v.device)
             if normalise == "softmax":
                 weight /= math.sqrt(W)
@@ -263,21 +271,21 @@ def _backward(
         for tile in block:
             allowed = _allowed(tile, offset, hidden, causal, v.device)
             angle = row.angles(tile)
-            cosine = angle.cos()
+            cosine = row.interfere(tile, angle.cos())
             dI = dy_block @ v[n, tile.k].transpose(1, 2)  # so far: gradient of the weight that multiplied v
             kept = _kept(tile, dI, seed, dropout)
             if kept is not None:
                 dI *= kept
             dE = None
             if normalise == "row":
-                weight = row.intensity(tile, cosine * row.pull).div_(stat + EPSILON)
+                weight = row.intensity(tile, cosine).div_(stat + EPSILON)
                 dI.sub_(mean_block).div_(stat + EPSILON)
             elif normalise == "softmax":
-                weight = row.intensity(tile, cosine * row.pull).div_(math.sqrt(W)).sub_(stat).exp_()
+                weight = row.intensity(tile, cosine).div_(math.sqrt(W)).sub_(stat).exp_()
                 dI.sub_(mean_block).mul_(weight).div_(math.sqrt(W))
             else:
                 total = row.energy(tile).add_(EPSILON)
-                weight = row.intensity(tile, cosine * row.pull).div_(total)
+                weight = row.intensity(tile, cosine).div_(total)
                 dI.div_(total)
                 dE = -dI * weight
             if allowed is not None:
@@ -285,32 +293,41 @@ def _backward(
                 for part in (dI, weight) if dE is None else (dI, weight, dE):
                     part.masked_fill_(~allowed, 0.0)
             dv[n, tile.k].baddbmm_((weight if kept is None else weight.mul_(kept)).transpose(1, 2), dy_block)
-            _accumulate(dq_waves[n, ..., columns], dk_waves[n, ..., tile.k], row, tile, dI, dE, cosine, angle.sin_())
+            _accumulate(
+                dq_waves[n, ..., columns],
+                dk_waves[n, ..., tile.k],
+                row,
+                tile,
+                dI,
+                dE,
+                cosine,
+                row.interfere(tile, angle.sin_()),
+            )
     return dq_waves, dk_waves, dv
 
 
 def _accumulate(
     dq: Tensor, dk: Tensor, row: _Row, tile: _Tile, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
 ) -> None:
-    """Add a tile's part to the gradients dq (n, 3, W, c) and dk (n, 3, W, ck); `cosine` and `sine` are used up."""
+    """Add a tile's part to the gradients dq (n, 3, W, c) and dk (n, 3, W, ck).
+
+    cosine, sine: of the angle, times 2 A_q A_k, (n, W, c, ck); they are used up.
+    """
     A_q, A_k = row.q[:, 0], row.k[:, 0, :, tile.k]
-    s_k, since_k, until_q = row.s_k[tile.k], row.since_k[tile.column], row.until_q[tile.k]
     plain = dI if dE is None else dI + dE  # what multiplies A_q^2 and A_k^2
     cosine.mul_(dI[:, None])
-    dk[:, 0] += 2 * (A_k * plain.sum(-2)[:, None] + (A_q[..., None, :] @ cosine).squeeze(-2))
-    dq[:, 0] += 2 * (A_q * plain.sum(-1)[:, None] + cosine.mul_(A_k[..., None, :]).sum(-1))
+    dq[:, 0] += 2 * A_q * plain.sum(-1)[:, None] + cosine.sum(-1) / (0.5 * row.pull[..., 0])
+    dk[:, 0] += 2 * A_k * plain.sum(-2)[:, None] + cosine.sum(-2) / row.reach[..., 0, tile.k]
     if dE is not None:
         dq[:, 0] += 2 * A_k @ dE.mT
         dk[:, 0] += 2 * A_q @ dE
-    # -dL/d angle = 2 A_q A_k sin(angle) dI, here without A_q; its moments in time give the frequencies' part.
-    force = sine.mul_(dI[:, None]).mul_(A_k[..., None, :])
-    pull = row.pull[..., 0]
-    on_q = pull * force.sum(-1)
+    # -dL/d angle = 2 A_q A_k sin(angle) dI; its moments in time give the frequencies' part.
+    force = sine.mul_(dI[:, None])
+    on_q, on_k = force.sum(-1), force.sum(-2)
     dq[:, 2] -= on_q
-    dq[:, 1] -= since_k * on_q - pull * (force @ s_k)
-    on_k, moment = (torch.stack((pull, pull * row.s_q), dim=-2) @ force).unbind(-2)
+    dq[:, 1] -= row.since_k[tile.column] * on_q - force @ row.s_k[tile.k]
     dk[:, 2] += on_k
-    dk[:, 1] += until_q * on_k + moment
+    dk[:, 1] += row.until_q[tile.k] * on_k + row.s_q @ force
 
 
 @_backward.register_fake
