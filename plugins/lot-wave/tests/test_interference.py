@@ -9,7 +9,7 @@ from torch import Tensor
 from lot.contracts import Context
 from lot.errors import BadInput
 from lot.heads import attention_mask
-from lot_wave import pairwise
+from lot_wave import tiles
 from lot_wave.pairwise import pairwise_attention
 from lot_wave.reference import interference_weights
 from lot_wave.waves import Waves
@@ -93,8 +93,8 @@ def test_pairwise_with_padding_and_separate_keys(make, close, normalise, is_caus
 def test_tiles_of_any_size_agree(make, close, monkeypatch):
     waves, v = make.waves(3, 2, 37, 3), make.normal(3, 2, 37, 4)
     whole = pairwise_attention(waves, waves, v, normalise="softmax", causal=True)
-    monkeypatch.setattr(pairwise, "TILE", {"cpu": 8})
-    monkeypatch.setattr(pairwise, "ELEMENTS", {"cpu": 2 * 3 * 64})
+    monkeypatch.setattr(tiles, "TILE", {"cpu": 8})
+    monkeypatch.setattr(tiles, "ELEMENTS", {"cpu": 2 * 3 * 64})
     close(pairwise_attention(waves, waves, v, normalise="softmax", causal=True), whole, 1e-12)
 
 

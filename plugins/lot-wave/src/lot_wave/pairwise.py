@@ -5,34 +5,18 @@ For queries q and keys k, waves w, amplitudes A, frequencies f, phases p and lag
     angle_w = (f_qw - f_kw) t + p_qw - p_kw
     I = sum_w A_qw^2 + A_kw^2 + 2 A_qw A_kw cos angle_w
     E = sum_w (A_qw + A_kw)^2
-
-A tile is a block of queries against a block of keys. With m the time of the middle of each block and s = t - m, the angle
-is a product of two rank-4 factors,
-
-    angle_w = [f_q (t_q - m_k) + p_q] - [f_k (m_q - t_k) + p_k] - f_q s_k - f_k s_q
-
-whose two brackets belong to one token each: they are formed and wrapped in float64, for all tiles of a block of queries
-at once, which costs next to nothing and makes tiles more accurate than the formula evaluated in float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lot_wave.kernels import EPSILON
-from lot_wave.waves import Waves, positions, turn
-
-TILE = {"cpu": 64, "cuda": 128}
-"""Queries, and keys, of a tile: the smaller, the less of it lies in the future; the larger, the fewer calls."""
-TINY = 1e-18
-"""Least amplitude in products, which are divided by it again: its square is far below what float32 adds to anything."""
-ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
-"""Angles evaluated at once: about the second-level cache of a core, or enough work to fill a GPU (128 MB a buffer)."""
+from lot_wave.tiles import Row, Tile, allowed_in, row_of, tiles
+from lot_wave.waves import Waves
 
 
 def pairwise_attention(
@@ -61,132 +45,13 @@ def pairwise_attention(
     return y.unflatten(0, (B, H)).to(v.dtype)  # type: ignore[no-any-return]
 
 
-class _Tile(NamedTuple):
-    """Rows n of the batch, query columns q and key columns k; `number` counts tiles, `column` those of a block."""
-
-    number: int
-    column: int
-    n: slice
-    q: slice
-    k: slice
-
-
-class _Row(NamedTuple):
-    """What the K tiles of one block of c queries share; `end` keys are in reach."""
-
-    q: Tensor
-    """Waves (n, 3, W, c) of the queries."""
-    k: Tensor
-    """Waves (n, 3, W, end) of the keys."""
-    left: Tensor
-    """Factors (K, n, W, c, 4) of the angles."""
-    right: Tensor
-    """Factors (n, W, 4, end) of the angles."""
-    pull: Tensor
-    """2 A_q, (n, W, c, 1), no smaller than TINY."""
-    reach: Tensor
-    """A_k, (n, W, 1, end), no smaller than TINY."""
-    energy_q: Tensor
-    """Sum over waves of A^2, (n, c, 1)."""
-    energy_k: Tensor
-    """Likewise, (n, 1, end)."""
-    s_q: Tensor
-    """Times (c,) from the middle of the block."""
-    s_k: Tensor
-    """Times (end,) from the middle of each key's block."""
-    since_k: Tensor
-    """Times (K, c) from the middle of a block of keys to a query."""
-    until_q: Tensor
-    """Times (end,) from a key to the middle of the queries."""
-
-    def angles(self, tile: _Tile) -> Tensor:
-        """(n, W, c, ck)."""
-        return self.left[tile.column] @ self.right[..., tile.k]
-
-    def interfere(self, tile: _Tile, wave: Tensor) -> Tensor:
-        """2 A_q A_k times cos or sin of the angle, `wave` (n, W, c, ck), which becomes the product."""
-        return wave.mul_(self.pull).mul_(self.reach[..., tile.k])
-
-    def intensity(self, tile: _Tile, product: Tensor) -> Tensor:
-        """I (n, c, ck) from 2 A_q A_k cos angle (n, W, c, ck)."""
-        return product.sum(1).add_(self.energy_q).add_(self.energy_k[..., tile.k])
-
-    def energy(self, tile: _Tile) -> Tensor:
-        """E (n, c, ck): the largest intensity that these amplitudes can give."""
-        total = self.energy_q + self.energy_k[..., tile.k]
-        return total.baddbmm_(self.q[:, 0].mT, self.k[:, 0, :, tile.k], alpha=2.0)
-
-
-def _row(q_waves: Tensor, k_waves: Tensor, block: list[_Tile]) -> _Row:
-    rows, columns, end = block[0].n, block[0].q, block[-1].k.stop
-    q, k = q_waves[rows, ..., columns], k_waves[rows, ..., :end]
-    time = positions(k_waves.shape[-1], 0, q.device)
-    t_q, t_k = time[k_waves.shape[-1] - q_waves.shape[-1] :][columns], time[:end]
-    middle_q = t_q.mean()
-    middles = torch.tensor([(tile.k.start + tile.k.stop - 1) / 2 for tile in block], device=q.device, dtype=time.dtype)
-    s_q, since_k, until_q = t_q - middle_q, t_q - middles[:, None], middle_q - t_k
-    s_k = t_k - middles[torch.arange(end, device=q.device) // (block[0].k.stop - block[0].k.start)]
-    A_q, f_q, p_q = q.unbind(1)
-    A_k, f_k, p_k = k.unbind(1)
-    left = turn(p_q, f_q, since_k[:, None, None])  # (K, n, W, c)
-    right = turn(p_k, f_k, until_q)
-    s_q, s_k, since_k, until_q = (part.to(q.dtype) for part in (s_q, s_k, since_k, until_q))
-    return _Row(
-        q=q,
-        k=k,
-        left=torch.stack(torch.broadcast_tensors(left, left.new_ones(()), f_q, s_q), dim=-1),
-        right=torch.stack(torch.broadcast_tensors(right.new_ones(()), -right, -s_k, -f_k), dim=-2),
-        pull=2 * A_q[..., None].clamp(min=TINY),
-        reach=A_k[..., None, :].clamp(min=TINY),
-        energy_q=A_q.square().sum(1)[:, :, None],
-        energy_k=A_k.square().sum(1)[:, None, :],
-        s_q=s_q,
-        s_k=s_k,
-        since_k=since_k,
-        until_q=until_q,
-    )
-
-
-def _allowed(tile: _Tile, offset: int, hidden: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
-    """Where queries may look, (1 or n, cq, ck), or None for everywhere."""
-    first, last = offset + tile.q.start, tile.k.stop - 1
-    if hidden is None and (not causal or last <= first):
-        return None
-    rows = torch.arange(first, offset + tile.q.stop, device=device)[:, None]
-    columns = torch.arange(tile.k.start, tile.k.stop, device=device)[None, :]
-    allowed = (columns <= rows)[None] if causal else torch.ones_like(columns <= rows)[None]
-    if hidden is not None:
-        allowed = (allowed & ~hidden[tile.n, None, tile.k]) | (rows == columns)
-    return allowed
-
-
-def _kept(tile: _Tile, weight: Tensor, seed: Tensor | None, dropout: float) -> Tensor | None:
+def _kept(tile: Tile, weight: Tensor, seed: Tensor | None, dropout: float) -> Tensor | None:
     """What dropout leaves of the weights of a tile: 0 or 1 / (1 - dropout); the same whenever it is asked."""
     if seed is None:
         return None
     generator = torch.Generator(weight.device).manual_seed((int(seed) + 0x9E3779B97F4A7C15 * tile.number) % 2**63)
     draw = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=torch.float32)
     return (draw >= dropout).to(weight.dtype).div_(1.0 - dropout)
-
-
-def _tiles(q_waves: Tensor, k_waves: Tensor, causal: bool) -> Iterator[list[_Tile]]:
-    """The tiles, a list for each block of queries, from the first key on; tiles that causality empties are left out."""
-    N, _, W, q_len = q_waves.shape
-    k_len = k_waves.shape[-1]
-    device = "cpu" if q_waves.device.type == "cpu" else "cuda"
-    c, d = min(TILE[device], q_len), min(TILE[device], k_len)
-    at_once = max(1, ELEMENTS[device] // (W * c * d))
-    number = 0
-    for n in range(0, N, at_once):
-        for q in range(0, q_len, c):
-            q_stop = min(q + c, q_len)
-            end = k_len - q_len + q_stop if causal else k_len
-            block = []
-            for column, k in enumerate(range(0, end, d)):
-                rows = slice(n, min(n + at_once, N))
-                block.append(_Tile(number, column, rows, slice(q, q_stop), slice(k, min(k + d, end))))
-                number += 1
-            yield block
 
 
 @torch.library.custom_op("lot_wave::pairwise", mutates_args=())
@@ -205,15 +70,15 @@ def _forward(
     offset = k_waves.shape[-1] - q_len
     y = v.new_zeros(N, q_len, v.shape[-1])
     statistic = v.new_zeros(N, q_len)
-    for block in _tiles(q_waves, k_waves, causal):
+    for block in tiles(q_waves, k_waves, causal):
         n, columns = block[0].n, block[0].q
-        row = _row(q_waves, k_waves, block)
+        row = row_of(q_waves, k_waves, block)
         total = v.new_zeros(n.stop - n.start, columns.stop - columns.start)
         out = v.new_zeros(*total.shape, v.shape[-1])
         top = torch.full_like(total, float("-inf"))
         for tile in block:
             weight = row.intensity(tile, row.interfere(tile, row.angles(tile).cos_()))
-            allowed = _allowed(tile, offset, hidden, causal, v.device)
+            allowed = allowed_in(tile, offset, hidden, causal, v.device)
             if normalise == "softmax":
                 weight /= math.sqrt(W)
                 if allowed is not None:
@@ -264,12 +129,12 @@ def _backward(
     offset = k_waves.shape[-1] - q_len
     dq_waves, dk_waves, dv = torch.zeros_like(q_waves), torch.zeros_like(k_waves), torch.zeros_like(v)
     mean = (dy * y).sum(-1)  # (N, Tq): sum over keys of weight times its gradient
-    for block in _tiles(q_waves, k_waves, causal):
+    for block in tiles(q_waves, k_waves, causal):
         n, columns = block[0].n, block[0].q
-        row = _row(q_waves, k_waves, block)
+        row = row_of(q_waves, k_waves, block)
         dy_block, mean_block, stat = dy[n, columns], mean[n, columns, None], statistic[n, columns, None]
         for tile in block:
-            allowed = _allowed(tile, offset, hidden, causal, v.device)
+            allowed = allowed_in(tile, offset, hidden, causal, v.device)
             angle = row.angles(tile)
             cosine = row.interfere(tile, angle.cos())
             dI = dy_block @ v[n, tile.k].transpose(1, 2)  # so far: gradient of the weight that multiplied v
@@ -307,7 +172,7 @@ def _backward(
 
 
 def _accumulate(
-    dq: Tensor, dk: Tensor, row: _Row, tile: _Tile, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
+    dq: Tensor, dk: Tensor, row: Row, tile: Tile, dI: Tensor, dE: Tensor | None, cosine: Tensor, sine: Tensor
 ) -> None:
     """Add a tile's part to the gradients dq (n, 3, W, c) and dk (n, 3, W, ck).
 
