@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from lot.contracts import Context
 from lot.errors import BadInput
 from lot.random import initialise
 from lot_lattice.config import LatticeConfig
+from lot_lattice.kernels.native import say_once
 from lot_lattice.lattice import LatticeAttention
 from lot_lattice.reference import lattice_attention_reference
 
@@ -63,6 +65,24 @@ def test_published_score_has_no_effect(make):
     with module.ablate(make.generator):
         scrambled, _ = module(x, Context())
     assert (scrambled - y).abs().max() < 1e-14
+
+
+def test_the_published_score_is_warned_of_once(make, caplog):
+    say_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="lot_lattice"):
+        make.lattice()
+        assert caplog.messages == []
+        for _ in range(2):
+            make.lattice(score="head")
+    assert len(caplog.messages) == 1
+    assert "score=head, as published, has no effect" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("name", ["lattice", "phase"])
+def test_a_value_of_lot_kernels_that_means_nothing_is_refused_before_anything_runs(make, monkeypatch, name):
+    monkeypatch.setenv("LOT_KERNELS", "fast")
+    with pytest.raises(BadInput, match="LOT_KERNELS: expected auto, off or require, got fast"):
+        getattr(make, name)()
 
 
 @pytest.mark.parametrize("options", [{}, {"score": "neighbours"}, {"dynamics": "relax"}], ids=str)

@@ -18,6 +18,7 @@ from lot_lattice.config import LatticeConfig
 from lot_lattice.dynamics import coupling_force, lattice_scan
 from lot_lattice.geometry import neighbour_distances, resolve_shape
 from lot_lattice.kernels.checks import MOST_HEADS
+from lot_lattice.kernels.native import mode, say_once
 from lot_lattice.precision import full_precision, random_phases, wide
 
 
@@ -47,6 +48,9 @@ class LatticeAttention(Attention):
             raise BadInput(
                 where="model.heads", expected=f"at most {MOST_HEADS}, a head being an oscillator", got=dims.heads
             )
+        mode()  # a LOT_KERNELS that means nothing is told before a run starts
+        if config.score == "head":
+            say_once("lattice attention: score=head, as published, has no effect: softmax cancels it; score=phase acts")
         self.config, self.dims = config, dims
         self.causal = dims.causal if config.causal is None else config.causal
         self.heads = Projections(dims)

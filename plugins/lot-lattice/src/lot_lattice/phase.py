@@ -16,6 +16,7 @@ from lot.errors import BadInput
 from lot.heads import require_heads
 from lot_lattice.config import PhaseConfig
 from lot_lattice.dynamics import MeanFieldState, mean_field, mean_field_eager, mean_field_extend
+from lot_lattice.kernels.native import mode
 from lot_lattice.precision import full_precision, random_phases, wide
 
 
@@ -30,6 +31,7 @@ class PhaseAttention(Attention):
     def __init__(self, config: PhaseConfig, dims: Dims) -> None:
         super().__init__()
         require_heads(dims)
+        mode()  # a LOT_KERNELS that means nothing is told before a run starts
         self.config, self.dims = config, dims
         self.causal = dims.causal if config.causal is None else config.causal
         H, N = dims.heads, config.oscillators

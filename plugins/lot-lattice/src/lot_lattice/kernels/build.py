@@ -97,7 +97,9 @@ def _build(plan: Recipe, target: Path) -> None:
     ninja = shutil.which("ninja") or _packaged_ninja()
     if ninja is None:
         raise BuildError("no ninja found (pip install ninja)")
-    _logger.warning("lattice kernels: compiling for %s, once; they are kept in %s", plan.name, target.parent)
+    _logger.warning(
+        "lattice kernels: compiling for %s, once, for some seconds; they are kept in %s", plan.name, target.parent
+    )
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{plan.name}-"))
     try:
         (made / "build.ninja").write_text(ninja_file(plan))

@@ -29,7 +29,7 @@ def mode() -> Mode:
     """The value of LOT_KERNELS. Raises BadInput for one that means nothing."""
     value = os.environ.get("LOT_KERNELS", "auto")
     if value not in ("auto", "off", "require"):
-        raise BadInput(where="LOT_KERNELS", expected="auto, off or require", got=value)
+        raise BadInput("environment variable LOT_KERNELS", expected="auto, off or require", got=value)
     return cast(Mode, value)
 
 
@@ -46,9 +46,7 @@ def kernels(tensor: Tensor) -> Any | None:
     if loaded is None and wanted == "require":
         raise RunFailed(f"LOT_KERNELS=require, but there are no compiled kernels for {tensor.device.type}: {reason}")
     if loaded is None:
-        _say_once(
-            f"lattice kernels: {reason}; on {tensor.device.type} PyTorch does their work: the same result, slower"
-        )
+        say_once(f"lattice kernels: {reason}; on {tensor.device.type} PyTorch does their work: the same result, slower")
     return loaded
 
 
@@ -81,5 +79,6 @@ def _load_once(name: Name) -> tuple[Any | None, str]:
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def say_once(message: str) -> None:
+    """Warn of something, once in a process."""
     _logger.warning(message)
