@@ -51,7 +51,7 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_killed_anywhere_then_resumed_is_bit_equal(reference: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
     arm, expected = reference
     rng = random.Random(arm)
-    points = [("train_step", rng.randint(2, 24)), ("write_log", rng.randint(1, 4))]
+    points = [("train_step", rng.randint(2, 24)), ("write_log", rng.randint(1, 4)), ("replace", 1)]
     points += [(name, rng.randint(2, 12)) for name in ("fsync", "rename", "replace")]
     for number, point in enumerate(points):
         folder = tmp_path / str(number)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,32 @@ RUN = ["run", "--attn", "lattice", "--task", "copy_reverse", *sets(), "--set", "
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 
 
-def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`lot ARGUMENTS` in two processes over loopback."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lot_cli"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.run(
-        [*launcher, *arguments], capture_output=True, text=True, timeout=180, cwd=folder, env=environment
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "COLUMNS": "200"}
+    return subprocess.Popen(
+        [*launcher, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment,
     )
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    process = launch(folder, *arguments)
+    said = process.communicate(timeout=180)
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
 def test_two_processes_equal_one(lot: Lot, tmp_path: Path) -> None:
     done = torchrun(tmp_path, *RUN, "--run-dir", "two", "--json")
     assert done.returncode == 0, done.stderr
+    assert "2 processes, the model copied to each (DDP)" in done.stderr
+    assert json.loads(done.stdout)["step"] == 24, "one process speaks"
     assert lot(*RUN, "--run-dir", "one").returncode == 0
     one, two = (tmp_path / name / "metrics.jsonl" for name in ("one", "two"))
     rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in (one, two)]
@@ -49,3 +64,21 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     done = torchrun(tmp_path, *RUN, "--run-dir", "x", "--set", "train.batch_size=5")
     assert done.returncode != 0
     assert "train.batch_size: expected a multiple of the 2 processes, got 5" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_sigterm_saves_the_shards_of_all_first(tmp_path: Path) -> None:
+    """torchrun tells every process to stop; it reports 1 itself, so status.json has the word."""
+    process = launch(tmp_path, *RUN, "--run-dir", "x", "--set", "train.parallel=fsdp", "--set", "train.steps=100000")
+    log, status = tmp_path / "x/metrics.jsonl", tmp_path / "x/status.json"
+    for _ in range(600):
+        if log.exists() and len(log.read_bytes().splitlines()) > 3:
+            break
+        time.sleep(0.1)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert "2 processes, the model sharded over them (FSDP)" in stderr
+    found = json.loads(status.read_text())
+    assert (found["state"], found["exit_code"]) == ("interrupted", 143), stderr
+    assert found["message"].startswith(f"stopped by SIGTERM; saved at step {found['step']}; continue with: lot run")
+    assert checkpoint.problem_of(checkpoint.folder_of(tmp_path / "x/checkpoints", found["step"])) is None

@@ -15,6 +15,8 @@ from rich.text import Text
 PLAIN_SECONDS = 5.0
 """Without a terminal, a progress line at most this often."""
 
+PARALLEL = {"ddp": "the model copied to each (DDP)", "fsdp": "the model sharded over them (FSDP)"}
+
 
 def say(text: str) -> None:
     """A warning on stderr."""
@@ -100,7 +102,7 @@ class Display:
         )
         how = [header["precision"], "compiled" if header["compile"] else "eager"]
         if header["processes"] > 1:
-            how.append(f"{header['processes']} processes")
+            how.append(f"{header['processes']} processes, {PARALLEL[header['parallel']]}")
         table.add_row("device", f"{header['device']}, {', '.join(how)}")
         self.console.print(table)
         if header["leak"]:

@@ -101,9 +101,9 @@ class RunDir:
 
     def create(self, config_yaml: str, facts: dict[str, Any]) -> None:
         """Write config.yaml and run.json of a new run."""
+        write_atomic(self.path / "config.yaml", config_yaml)  # first: from here on there is something to resume
         self.checkpoints.mkdir(exist_ok=True)
         self.snapshots.mkdir(exist_ok=True)
-        write_atomic(self.path / "config.yaml", config_yaml)
         write_json(self.path / "run.json", facts)
 
     def is_empty(self) -> bool:

@@ -105,7 +105,7 @@ def train(
                 raise RunFailed(message) from error
             except BaseException as error:
                 if is_lost_peer(error):
-                    message = f"another process of this run stopped at step {trainer.step}; {trainer.last_good()}"
+                    message = f"another process of this run died at step {trainer.step}; {trainer.how_to_resume()}"
                     trainer.end("failed", RunFailed.exit_code, message)
                     raise RunFailed(message) from error
                 trainer.end("failed", 1, f"{type(error).__name__}: {error}")
@@ -183,7 +183,7 @@ class Trainer:
             if signal_number:
                 name = signal.Signals(signal_number).name
                 raise Interrupted(
-                    f"stopped by {name}; saved at step {self.step}; {self._how_to_resume()}", signal_number
+                    f"stopped by {name}; saved at step {self.step}; {self.how_to_resume()}", signal_number
                 )
 
     def train_step(self) -> None:
@@ -318,6 +318,10 @@ class Trainer:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is {checkpoint.folder_of(self.run.checkpoints, found[-1])}"
 
+    def how_to_resume(self) -> str:
+        """The command that goes on from the last checkpoint, for a message."""
+        return f"continue with: lot run --resume --run-dir {self.run.path}"
+
     # Parts of the above
 
     def _add(self, values: dict[str, Tensor]) -> None:
@@ -414,9 +418,6 @@ class Trainer:
                 f"loss or gradient is not finite at step {step}; nothing of it was saved; {self.last_good()}; "
                 f"a lower optim.lr or train.clip may help"
             )
-
-    def _how_to_resume(self) -> str:
-        return f"continue with: lot run --resume --run-dir {self.run.path}"
 
 
 @contextlib.contextmanager
