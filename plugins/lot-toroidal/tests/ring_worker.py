@@ -14,8 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lot import build_model, load_config
 from lot.contracts import Context, Dims
 from lot.hookspecs import HOOKS
+from lot.registry import registry
 from lot_toroidal import plugin
 from lot_toroidal.exchange import Members
 from lot_toroidal.geometry import Torus
@@ -74,6 +76,30 @@ def module_error(group: dist.ProcessGroup) -> float:
     return error
 
 
+def decoder_error(group: dist.ProcessGroup) -> float:
+    """Largest difference of the weights after two steps of a decoder whose sequences are spread out, under DDP, and alone."""
+    attn = {"name": "toroidal_ring", "depth": 2, "block": 5}
+    model = {"width": 16, "heads": 2, "layers": 2, "positions": "learned"}
+    config = load_config({"task": {"name": "periodic", "seq_len": LENGTH, "period": 8}, "model": model, "attn": attn})
+    alone, joined = (build_model(config).double() for _ in range(2))
+    assert join(joined, group) == 2
+    parallel = torch.nn.parallel.DistributedDataParallel(joined, process_group=group)
+    for step in range(2):
+        ids = torch.randint(16, (2, LENGTH + 1), generator=torch.Generator().manual_seed(step))
+        (part, start), (targets, _) = shard(ids[:, :-1], group), shard(ids[:, 1:], group)
+        for form, x, y, ctx in (
+            (alone, ids[:, :-1], ids[:, 1:], Context()),
+            (parallel, part, targets, Context(start=start)),
+        ):
+            torch.nn.functional.cross_entropy(form(x, ctx).logits.flatten(0, 1), y.flatten()).backward()
+            with torch.no_grad():
+                for parameter in form.parameters():
+                    parameter -= parameter.grad
+            form.zero_grad()
+    pairs = zip(alone.parameters(), joined.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
 def main() -> None:
     """Run all cases in every group and print the worst error over the processes."""
     torch.set_num_threads(1)
@@ -90,6 +116,8 @@ def main() -> None:
             errors[name] = operator_error(group, causal, window, balance, padded, torch.float32)
         errors[f"{size}: float64"] = operator_error(group, True, None, True, True, torch.float64)
         errors[f"{size}: module"] = module_error(group)
+        if "periodic" in registry().names("task"):
+            errors[f"{size}: decoder"] = decoder_error(group)
     worst = torch.tensor(list(errors.values()), dtype=torch.float64)
     dist.all_reduce(worst, op=dist.ReduceOp.MAX)
     if rank == 0:

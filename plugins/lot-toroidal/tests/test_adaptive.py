@@ -12,7 +12,7 @@ from torch import Tensor
 from lot.component import Component
 from lot.contracts import Context, Dims
 from lot.errors import BadInput
-from lot_toroidal.adaptive import AdaptiveAttention
+from lot_toroidal.adaptive import PACE, AdaptiveAttention
 
 Get = Callable[[str], Component]
 Draw = Callable[..., Tensor]
@@ -87,7 +87,7 @@ def test_depth_weights_are_probabilities_without_noise(attention: Get, draw: Dra
         module.logits.copy_(draw(3))
     module.want = frozenset({"depth_weights"})
     _, signals = module(draw(2, 5, 32), Context())
-    torch.testing.assert_close(signals["depth_weights"], module.logits.softmax(-1))
+    torch.testing.assert_close(signals["depth_weights"], (PACE * module.logits).softmax(-1))
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_block_tables_lie_in_memory_as_the_kernel_reads_them() -> None:
 def test_flex_refuses_to_train_on_a_cpu(draw: Callable[..., Tensor]) -> None:
     inputs = [draw(1, 1, 4, 1, 4, grad=True) for _ in range(3)]
     with pytest.raises(BadInput, match=r"attn.backend: expected auto or sdpa to train on a CPU") as caught:
-        attend(*inputs, Torus(4, 1, 0.5), backend="flex")
+        flex.attend_flex(*inputs, Torus(4, 1, 0.5))
     assert "\n" not in str(caught.value)
 
 
@@ -262,6 +262,8 @@ def test_the_choice_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lambda = 0.1" in reason
     assert choose("auto", biased, "cuda", 4096, dropout=0.1)[0] == "tiles"
     assert choose("auto", biased, "cuda", 16)[0] == "tiles"
+    assert choose("flex", biased, "cuda", 16) == ("flex", "asked for")
+    assert choose("flex", plain, "cpu", 16)[0] == "tiles"
     monkeypatch.setattr(flex, "AVAILABLE", False)
     assert choose("auto", biased, "cuda", 4096)[0] == "tiles"
     assert "causal mask over 4 platters" in choose("auto", Torus(64, 4), "cpu", 64)[1]

@@ -52,6 +52,13 @@ def test_a_joined_module_gives_the_outputs_and_gradients_of_one_alone(processes:
     assert errors[f"{processes}: module"] < 1e-12
 
 
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_a_decoder_trains_on_spread_sequences_as_on_whole_ones(processes: int, errors: dict[str, float]) -> None:
+    if (error := errors.get(f"{processes}: decoder")) is None:
+        pytest.skip("needs lot-tasks")
+    assert error < 1e-12
+
+
 @pytest.mark.parametrize("block", [1, 5, 64])
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("causal", [True, False])

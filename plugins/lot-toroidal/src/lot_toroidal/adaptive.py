@@ -17,6 +17,10 @@ from lot_toroidal.fusion import fusion
 from lot_toroidal.geometry import Torus
 from lot_toroidal.signals import attention_signals
 
+PACE = 10.0
+"""How much faster than other parameters a layer's logits move: Adam moves each by about its learning rate a step, and a choice
+needs whole units."""
+
 
 class Candidate(nn.Module):
     """Toroidal attention at one depth, between projections that all depths share."""
@@ -92,8 +96,8 @@ class AdaptiveAttention(Attention):
 
     def _logits(self, x: Tensor) -> Tensor:
         """(C,), or (B, T, C) with a router; float32 or wider."""
-        logits = self.logits if self.router is None else self.router(x)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))  # type: ignore[union-attr]
+        logits = PACE * self.logits if self.logits is not None else self.router(x)  # type: ignore[misc]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _mixture(self, logits: Tensor, ctx: Context) -> Tensor:
         """Weights of the candidates, of the shape of `logits`, summing to 1 over the last dimension."""

@@ -108,7 +108,9 @@ class TorusAttention(Attention):
 
     def describe_torus(self) -> str:
         """Ring, platters and encoding in words."""
-        bases = "orthogonal" if self.heads.encoding.orthogonal and self.torus.depth > 1 else "plain"
+        bases = "orthogonal" if self.heads.encoding.orthogonal else "plain"
+        if self.heads.width == 2 and self.torus.depth > 1:
+            bases = "parallel (platters of 2 channels cannot be orthogonal)"
         return (
             f"ring of {self.torus.period}, depth {self.torus.depth}, {self.options.frequencies} frequencies, "
             f"{bases} bases, fusion {self.options.fusion}"

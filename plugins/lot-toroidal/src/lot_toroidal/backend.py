@@ -49,16 +49,13 @@ def choose(
     """
     if torus.plain and not masked and backend != "flex":
         return ("flash" if backend == "flash" else "plain"), "lambda = 0 and no window: nothing to add to a score"
-    if backend == "flex":
+    possible = device == "cuda" and flex.AVAILABLE
+    if backend == "flex" and possible:
         return "flex", "asked for"
     needed = "a mask of the batch" if torus.plain else _obstacle(torus)
-    if (
-        backend == "auto"
-        and device == "cuda"
-        and flex.AVAILABLE
-        and dropout == 0
-        and positions * torus.depth >= FLEX_FROM
-    ):
+    if backend == "flex":
+        needed = "FlexAttention trains on GPUs only"
+    elif backend == "auto" and possible and dropout == 0 and positions * torus.depth >= FLEX_FROM:
         return "flex", f"{needed}: inside the kernel"
     return "tiles", f"{needed}: chunk by chunk, from a table of lags"
 

@@ -55,8 +55,8 @@ class ToroidalConfig(TorusOptions):
     causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
     backend: Literal["auto", "sdpa", "flex", "flash"] = option(
         "auto",
-        help="sdpa: torch's fused attention, in tiles where it takes a bias; flex: FlexAttention; flash: "
-        "FlashAttention, for lambda_distance = 0 without a window; auto: by device, shape and mask",
+        help="sdpa: torch's fused attention, in tiles where it takes a bias; flex: FlexAttention on a GPU, tiles elsewhere; "
+        "flash: FlashAttention, for lambda_distance = 0 without a window; auto: by device, shape and mask",
     )
     chunk: int | None = option(
         None, ge=1, help="sdpa: queries of a tile, in positions; changes no value. null: an eighth of them, 32 to 256"
@@ -116,7 +116,7 @@ class AdaptiveConfig(EncodingOptions):
     route: bool = option(False, help="choose a depth for every token by its input; false: one depth for the layer")
     temperature: float = option(2.0, gt=0, help="temperature of the Gumbel-softmax at step 0")
     min_temperature: float = option(0.2, gt=0, help="temperature that it falls to, exponentially")
-    anneal_steps: int = option(1000, ge=1, help="optimizer steps that the fall takes")
+    anneal_steps: int = option(300, ge=1, help="optimizer steps that the fall takes")
     lambda_distance: float = option(0.1, ge=0, help="how much a score falls with toroidal distance; 0: not at all")
     fusion: Literal["low_rank", "attention", "mean"] = option("low_rank", help="how platters are mixed afterwards")
     rank: int | None = option(

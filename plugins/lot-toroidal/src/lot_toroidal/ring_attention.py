@@ -49,8 +49,9 @@ class RingAttention(TorusAttention):
 
     def describe(self) -> str:
         """How many processes share a sequence."""
-        who = "one process" if self.members.world == 1 else f"{self.members.world} processes"
-        return f"blocks of {self.options.block} positions in {who}; {self.describe_torus()}"
+        world = self.members.world
+        who = "every process holds whole sequences" if world == 1 else f"a sequence is spread over {world} processes"
+        return f"blocks of {self.options.block} positions, {who}; {self.describe_torus()}"
 
 
 def join(model: nn.Module, group: dist.ProcessGroup | None = None) -> int:

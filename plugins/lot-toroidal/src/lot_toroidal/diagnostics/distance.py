@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ToroidalDistance(Diagnostic):
     """Attention by circular distance, beside what looking everywhere equally would give.
 
-    The ring is that of the first toroidal layer; a model without one is measured on a ring as long as its sequences.
+    The ring is that of the deepest stack in the model; a model without one is measured on a ring as long as its sequences.
     """
 
     needs = frozenset({"attention"})
@@ -96,11 +96,8 @@ class ToroidalDistance(Diagnostic):
 
 
 def _torus(probe: Probe, T: int) -> Torus:
-    for module in probe.model.modules():
-        torus = getattr(module, "torus", None)
-        if isinstance(torus, Torus):
-            return torus
-    return Torus(T, 1, causal=probe.task.causal)
+    found = [torus for module in probe.model.modules() if isinstance(torus := getattr(module, "torus", None), Torus)]
+    return max(found, key=lambda torus: torus.depth, default=Torus(T, 1, causal=probe.task.causal))
 
 
 def _by_distance(weights: Tensor, distance: Tensor, period: int) -> Tensor:
@@ -121,10 +118,14 @@ def _draw_map(axes: Axes, period: int, depth: int) -> None:
     for border in range(1, depth):
         axes.axhline(border, color="white", lw=0.8)
         axes.axvline(border, color="white", lw=0.8)
-    middles = [platter + 0.5 for platter in range(depth)]
-    axes.set(xticks=middles, yticks=middles, xticklabels=range(depth), yticklabels=range(depth))
-    axes.set(title=f"Distance on a ring of {period}", xlabel="platter and position of the key")
-    axes.set_ylabel("platter and position of the query")
+    what = "platter and position"
+    if depth == 1:
+        image.set_extent((-0.5, period - 0.5, period - 0.5, -0.5))
+        what = "position"
+    else:
+        middles = [platter + 0.5 for platter in range(depth)]
+        axes.set(xticks=middles, yticks=middles, xticklabels=range(depth), yticklabels=range(depth))
+    axes.set(title=f"Distance on a ring of {period}", xlabel=f"{what} of the key", ylabel=f"{what} of the query")
     assert axes.figure is not None
     axes.figure.colorbar(image, ax=axes, label=r"$\delta$", shrink=0.9)
 
@@ -138,5 +139,5 @@ def _draw_profile(axes: Axes, period: int, depth: int) -> None:
         delta = toroidal_distance(lag, zero, zero, zero + apart, period, depth)
         axes.plot(lag, delta, color=PALETTE[apart], label=f"{apart} apart")
     axes.set(title="Profile over lags", xlabel="lag (positions)", ylabel=r"$\delta$", xlim=(0, period))
-    axes.set_ylim(0, 1.75)
+    axes.set_ylim(0, 1.4 * (0.5 + (min(depth, len(PALETTE)) - 1) / depth))  # room for the legend
     axes.legend(title="platters", fontsize=8, title_fontsize=8, ncols=2, loc="upper center")

@@ -62,7 +62,16 @@ class FusionRank(Diagnostic):
         steps = [record.step for record in records]
         for row, layer in enumerate(layers):
             ranks = [float(record.values["rank_layer"][row]) for record in records]
-            axes.plot(steps, ranks, color=PALETTE[row % len(PALETTE)], marker="o", ms=3.5, label=f"layer {layer}")
+            size = 3.5 + 5.5 * (1 - (row + 1) / len(layers))  # layers of equal rank lie on each other: rings about dots
+            axes.plot(
+                steps,
+                ranks,
+                color=PALETTE[row % len(PALETTE)],
+                marker="o",
+                ms=size,
+                lw=size / 2.2,
+                label=f"layer {layer}",
+            )
         depth = int(last["depth"].max())
         axes.axhline(depth, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
         axes.annotate("all platters", (1, depth), xycoords=("axes fraction", "data"), xytext=(-3, -11),

@@ -70,12 +70,14 @@ class TorusPicture(Diagnostic):
         mean = weights.mean(0)
         even = 1 / mean.numel()  # palest: no more than even attention gives
         norm = PowerNorm(0.6, even, max(2 * even, float(weights[heads].max())), clip=True)
-        _draw_stack(stack, mean, period, colours, PowerNorm(0.6, even, max(2 * even, float(mean.max())), clip=True))
+        _draw_stack(stack, mean, period, colours, norm)
         title = f"What position {weights.shape[1] - 1} attends to\n(layer {layer}, mean over heads)"
         stack.set_title(title, loc="left", fontsize=11, fontweight="bold")
         for panel, head in zip(axes[1::2], heads, strict=True):
             image = _draw_unrolled(panel, weights[head], period, colours, norm)
             panel.set_ylabel(f"head {head}\nplatter", fontsize=9)
+        for panel in axes[1:-2:2]:
+            panel.tick_params(labelbottom=False)
         axes[1].set_title(f"Unrolled, step {record.step}")
         axes[-1].set_xlabel("position on the ring")
         figure.colorbar(image, ax=axes[1::2], label="attention (palest: even or less)", shrink=0.8)
@@ -132,9 +134,9 @@ def _draw_stack(axes: Any, weights: Tensor, period: int, colours: Colormap, norm
         for radius in (INNER, OUTER):
             edge = np.array([corner(radius, place, platter) for place in np.linspace(0, period, 181)]).T
             axes.plot(*edge, color="#4D4D4D", lw=0.5, zorder=2 * platter + 0.5)
-        axes.text(
-            *corner(OUTER * 1.08, T - 1 - period / 4, platter), f"{platter}", fontsize=9, color="#4D4D4D", va="center"
-        )
+        name = f"platter {platter}" if platter == D - 1 else f"{platter}"
+        beside = corner(OUTER * 1.08, T - 1 - period / 4, platter)
+        axes.text(*beside, name, fontsize=9, color="#4D4D4D", va="center", ha="right")
     foot, head = corner(OUTER * 1.06, T - 1, 0), corner(OUTER * 1.06, T - 1, D - 1)
     axes.plot(*zip(foot, head, strict=True), color="#0072B2", lw=3, zorder=3 * D, solid_capstyle="round")
     axes.text(foot[0], foot[1], foot[2] - 0.16, f"query {T - 1}", color="#0072B2", ha="center", va="top", fontsize=9)
