@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
+from lot.contracts import Context
 from lot.registry import registry
 from lot.testing import KitFailure, run_checks
 
@@ -69,6 +72,28 @@ def test_the_kit_finds_nothing_wrong(kind, name, options):
         if isinstance(outcome, KitFailure)
     }
     assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, options) for kind, name, options in cases() if kind == "attention"], ids=str
+)
+def test_an_exported_program_takes_any_length(make, name, options):
+    module = getattr(make, name)(make.dims(max_len=200), **options).float()
+
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x):
+            return self.module(x, Context())[0]
+
+    length = torch.export.Dim("T", min=2, max=200)
+    x = make.normal(2, 70, 16).float()
+    program = torch.export.export(Alone(), (x,), dynamic_shapes={"x": {1: length}}).module()
+    for T in (2, 130, 200):
+        x = make.normal(2, T, 16).float()
+        torch.testing.assert_close(program(x), module(x, Context())[0], atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_published_and_what_has_no_effect_is_told():

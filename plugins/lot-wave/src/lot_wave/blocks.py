@@ -39,6 +39,9 @@ def blockwise_attention(
     q_len, k_len = query[0].shape[-2], v.shape[-2]
 
     run = functools.partial(_block, weigh, len(query), divide_by_row, dropout)
+    if torch.compiler.is_exporting():
+        # How many blocks there are depends on T; an exported program is for every T, and so has one.
+        return run(v, attention_mask(q_len, k_len, causal, padding, v.device), *query, *key).to(v.dtype)
     out = []
     for start in range(0, q_len, BLOCK):
         stop = min(start + BLOCK, q_len)
