@@ -17,13 +17,11 @@ FIELDS = [(1, 1, 1, 1), (2, 3, 70, 5), (1, 1, 130, 2), (1, 2, 40, 33)]
 
 
 @pytest.fixture(scope="session")
-def emulated(tmp_path_factory) -> Any:
-    """The operators of the emulated device, built into a cache of their own."""
+def emulated() -> Any:
+    """The operators of the emulated device."""
     if toolchain.cxx() is None:
         pytest.skip("there is no C++ compiler")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        torch.ops.load_library(str(build.library("emulated")))
+    torch.ops.load_library(str(build.library("emulated")))
     return torch.ops.lot_lattice_emulated
 
 
