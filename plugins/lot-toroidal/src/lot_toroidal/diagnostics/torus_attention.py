@@ -134,7 +134,7 @@ def _draw_stack(axes: Any, weights: Tensor, period: int, colours: Colormap, norm
         for radius in (INNER, OUTER):
             edge = np.array([corner(radius, place, platter) for place in np.linspace(0, period, 181)]).T
             axes.plot(*edge, color="#4D4D4D", lw=0.5, zorder=2 * platter + 0.5)
-        name = f"platter {platter}" if platter == D - 1 else f"{platter}"
+        name = f"platter\n{platter}" if platter == D - 1 else f"{platter}"
         beside = corner(OUTER * 1.08, T - 1 - period / 4, platter)
         axes.text(*beside, name, fontsize=9, color="#4D4D4D", va="center", ha="right")
     foot, head = corner(OUTER * 1.06, T - 1, 0), corner(OUTER * 1.06, T - 1, D - 1)
