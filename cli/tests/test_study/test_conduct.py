@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from study_support import SMALL, silent, small, write
+from study_support import RUN, SMALL, silent, small, write
 
 from lot.errors import BadInput, Interrupted, RunFailed
+from lot.files import read_json
+from lot.run_dir import RunDir
 from lot_cli.study.conduct import conduct
 from lot_cli.study.file import Study
 from lot_cli.study.worker import Order, execute
@@ -198,6 +201,41 @@ def test_a_process_that_dies_costs_its_run_and_says_so() -> None:
     outcome = worker.take()
     worker.close()
     assert (outcome.state, outcome.message) == ("failed", "its process died (exit code -9)")
+
+
+def test_a_killed_study_leaves_no_run_that_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "long.json"
+    config = {**RUN, "train": {**RUN["train"], "steps": 100_000, "eval_every": 100_000, "save_every": 100_000}}
+    file.write_text(json.dumps(config))
+    # __main__ guards what a spawned process imports again.
+    script = tmp_path / "study.py"
+    script.write_text(
+        "import json, sys, time\nfrom pathlib import Path\nfrom lot.config import load_config\n"
+        "from lot_cli.study.runner import _Worker\nfrom lot_cli.study.worker import Order\n"
+        "if __name__ == '__main__':\n"
+        "    config = load_config(json.loads(Path(sys.argv[1]).read_text())).to_dict()\n"
+        "    order = Order(key='k', label='x', config=config, run_dir=Path(sys.argv[2]), may_test=True, threads=1,"
+        " device='cpu')\n"
+        "    _Worker(1, None).give(order)\n"
+        "    time.sleep(600)\n"
+    )
+    run = RunDir(tmp_path / "run")
+    study = subprocess.Popen([sys.executable, str(script), str(file), str(run.path)])
+    try:
+        _wait(lambda: bool(run.rows()))
+    finally:
+        study.kill()
+        study.wait()
+    _wait(lambda: (read_json(run.path / "status.json") or {}).get("state") == "interrupted")
+    assert [path.name for path in (run.path / "checkpoints").iterdir()]  # it saved itself first
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if until():
+            return
+        time.sleep(0.1)
+    raise AssertionError("waited for a minute in vain")
 
 
 def test_divergence_is_a_result_that_is_shown_and_not_repeated(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -104,8 +105,11 @@ def show(document: Document, *, stderr: bool = False) -> None:
     console.print(document["name"], style="bold", markup=False)
     if document["question"]:
         console.print(document["question"], markup=False)
+    console.print()
     console.print(_comparisons(document))
+    console.print()
     console.print(_arms(document))
+    console.print()
     for reason in document["fairness"]["reasons"]:
         console.print(Text.assemble(("UNFAIR ", "red bold"), reason), soft_wrap=True)
     for warning in document["warnings"]:
@@ -137,9 +141,9 @@ def claim_line(claim: dict[str, Any]) -> str:
 
 def _comparisons(document: Document) -> Table:
     title = f"against {document['reference']}" + ("" if document["fairness"]["fair"] else "   UNFAIR")
-    table = Table(title=title, title_justify="left")
+    table = _table(title)
     for name in ("arm", "metric", "difference, 95 % interval", "p (Holm)", "effect", "verdict"):
-        table.add_column(name, justify="right" if name in ("p (Holm)", "effect") else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in ("p (Holm)", "effect") else "left", no_wrap=name == "arm")
     for c in document["comparisons"]:
         table.add_row(
             c["arm"],
@@ -153,12 +157,12 @@ def _comparisons(document: Document) -> Table:
 
 
 def _arms(document: Document) -> Table:
-    table = Table()
-    table.add_column("arm")
+    table = _table()
+    table.add_column("arm", no_wrap=True)
     for metric in document["metrics"]:
-        table.add_column(metric, justify="right", overflow="fold")
-    for name in ("parameters", "a step", "tokens/s", "FLOPs/token", "memory"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(metric.replace("_", " "), justify="right")
+    for name in ("parameters", "a step", "tokens/s", "FLOPs a token", "memory"):
+        table.add_column(name, justify="right")
     parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
     for name, arm in document["arms"].items():
         cost = arm["cost"]
@@ -172,3 +176,10 @@ def _arms(document: Document) -> Table:
             compact(cost["peak_bytes"], "B"),
         )
     return table
+
+
+def _table(title: str | None = None) -> Table:
+    """A table without rules between columns, so that all of it fits 80 of them."""
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
+    )

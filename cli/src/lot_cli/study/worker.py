@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import signal
+import threading
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +61,8 @@ def execute(order: Order) -> Outcome:
     try:
         train(load_config(order.config), order.run_dir, resume=True, device=order.device)
     except Interrupted as stop:
-        return Outcome(key=order.key, state="interrupted", message=str(stop), exit_code=stop.exit_code)
+        said = str(stop).partition(";")[0]  # how a run goes on by itself is not how a study does
+        return Outcome(key=order.key, state="interrupted", message=said, exit_code=stop.exit_code)
     except RunFailed as error:
         if isinstance(error.__cause__, OSError):  # the disk failed, not the arm
             return Outcome(key=order.key, state="failed", message=str(error), exit_code=3)
@@ -86,12 +90,26 @@ def recorded(run_dir: Path, key: str) -> Outcome | None:
 
 def serve(connection: Connection, threads: int, gpu: int | None) -> None:
     """Execute orders that arrive on `connection` until None comes or the other side is gone."""
+    _end_with_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = _visible(gpu)
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while (order := connection.recv()) is not None:
             connection.send(execute(order))
+
+
+def _end_with_parent() -> None:
+    """Stop this process when its parent is gone, so that a killed study leaves no run that holds its directory; a run
+    under way saves itself first."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _visible(gpu: int) -> str:

@@ -1,0 +1,90 @@
+"""What a study costs beyond its runs, and how soon a finished one is reported again.
+
+The study is small and its runs are far shorter than real ones, the worst case: what is done once for an arm or a study
+(composing, counting operations and memory, statistics, reports) is spread over little training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lot.config import load_config
+from lot.train import train
+from lot.yaml import dump_yaml
+from lot_cli.benchmark import Case
+from lot_cli.study.conduct import conduct
+from lot_cli.study.file import study_from
+from lot_cli.study.page import to_html
+
+STUDY: dict[str, Any] = {
+    "name": "overhead",
+    "base": {
+        "task": {"name": "copy_reverse"},
+        "model": {"width": 64, "heads": 4, "layers": 2},
+        "train": {"steps": 300, "batch_size": 64, "precision": "fp32", "compile": "off"},
+    },
+    "arms": {"vanilla": {}, "smooth": {"losses": {"cross_entropy": {"label_smoothing": 0.1}}}},
+    "seeds": 2,
+    "threads": torch.get_num_threads(),
+}
+
+
+def cases() -> Iterator[Case]:
+    """The overhead of making a study, and a report against two seconds."""
+    folder = Path(tempfile.mkdtemp())
+    yield Case(
+        name="a study of four runs",
+        candidate=fresh(folder / "study", whole_study),
+        baseline=fresh(folder / "bare", bare_runs),
+        baseline_name="its four runs alone",
+        cost=1.02,
+    )
+    home = folder / "home"
+    (home / "studies" / "overhead").mkdir(parents=True)
+    whole_study(home / "studies" / "overhead")
+    (home / "overhead.yaml").write_text(dump_yaml(STUDY), encoding="utf-8")
+    lot = shutil.which("lot", path=str(Path(sys.executable).parent)) or "lot"
+    report = [lot, "study", "overhead.yaml", "--report-only"]
+    yield Case(
+        name="the report of a finished study",
+        candidate=lambda: subprocess.run(report, check=True, cwd=home, capture_output=True),
+        baseline=lambda: time.sleep(2.0),
+        baseline_name="two seconds",
+        cost=1.0,
+    )
+
+
+def fresh(folder: Path, make: Callable[[Path], object]) -> Callable[[], object]:
+    """A callable that makes something in a new folder each time."""
+    numbers = itertools.count()
+
+    def run() -> None:
+        place = folder / str(next(numbers))
+        place.mkdir(parents=True)
+        make(place)
+        shutil.rmtree(place)
+
+    return run
+
+
+def whole_study(folder: Path) -> None:
+    """The study, checked, made, judged, and reported."""
+    study = study_from(STUDY, "overhead")
+    document = conduct(study, folder, jobs=1, device="cpu", command="lot study", tell=lambda event, facts: None)
+    (folder / "report.html").write_text(to_html(document), encoding="utf-8")
+
+
+def bare_runs(folder: Path) -> None:
+    """The same runs, one after the other, as `lot run` makes them."""
+    for seed, (name, arm) in itertools.product(range(STUDY["seeds"]), STUDY["arms"].items()):
+        train(load_config({**STUDY["base"], **arm, "seed": seed}), folder / f"{name}-{seed}", device="cpu")
