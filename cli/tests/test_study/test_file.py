@@ -28,6 +28,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tune": {"task.seq_len": [8, 16]}}, "tune.task.seq_len: tuning reads training and validation data only"),
     ({"tune": {"train.steps": [8, 16]}}, "tune.train.steps: expected a path that begins with optim."),
     ({"tune": {"optim.lr": []}}, "tune.optim.lr: expected a list of values"),
+    ({"tune": {"optim.lrr": [0.1, 0.2]}}, "arms.vanilla.optim.lrr: unknown option; did you mean 'lr'?"),
+    ({"arms": {"vanilla": {}, "b": {"grid": {"optim.lr": [0.1, 0.1]}}}}, "arms: expected arms of different names"),
     (
         {"claims": [{"arm": "x", "metric": "loss", "value": 1.0, "source": "y"}]},
         "claims.0.arm: expected one of the arms",

@@ -118,7 +118,12 @@ def study_from(data: Any, default_name: str) -> Study:
     if not isinstance(data, Mapping):
         raise BadInput(where="study", expected="a table with base, arms, seeds ...", got=type(data).__name__)
     study: Study = structure(Study, {"name": default_name, **data}, "")
-    study = attrs.evolve(study, arms=dict(_expand(study.arms)))
+    expanded = list(_expand(study.arms))
+    study = attrs.evolve(study, arms=dict(expanded))
+    if len(study.arms) < len(expanded):
+        names = [name for name, _ in expanded]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(where="arms", expected="arms of different names", got=f"{twice!r} twice, from a grid")
     _check_seeds(study)
     _check_tune(study)
     _check_names(study)

@@ -63,6 +63,8 @@ def plan_arms(study: Study) -> list[Arm]:
                 fix="a study tests its final runs, and never a tuning run",
             )
         arm.config(0)
+        for values in study.trials():
+            arm.config(0, values)
     return arms
 
 

@@ -161,7 +161,7 @@ def _arms(document: Document) -> Table:
     table.add_column("arm", no_wrap=True)
     for metric in document["metrics"]:
         table.add_column(metric.replace("_", " "), justify="right")
-    for name in ("parameters", "a step", "tokens/s", "FLOPs a token", "memory"):
+    for name in ("params", "a step", "tokens/s", "FLOPs a token", "memory"):
         table.add_column(name, justify="right")
     parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
     for name, arm in document["arms"].items():
