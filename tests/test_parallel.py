@@ -144,6 +144,16 @@ def test_one_reads_what_two_wrote(folder: Path, compared: Found, alone: dict[str
     require_close(folder / "resumed-alone", folder / "lattice", 2e-5)
 
 
+def test_the_best_shards_are_tested(folder: Path, compared: Found) -> None:
+    """Where the last step is not the best, the best is loaded back into the shards."""
+    document = json.loads((folder / "wild/metrics.json").read_text())
+    assert document["step"] < document["steps"]
+    measured = evaluate(folder / "wild", device="cpu")
+    assert measured["step"] == document["step"]
+    for found in compared:
+        assert found["wild"]["metrics"]["loss"] == pytest.approx(measured["metrics"]["loss"], rel=1e-6)
+
+
 def test_a_damaged_shard_is_noticed(folder: Path, compared: Found) -> None:
     cut(folder / "lattice-fsdp", folder / "damaged", 24)
     saved = checkpoint.folder_of(folder / "damaged/checkpoints", 24)

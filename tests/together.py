@@ -65,6 +65,9 @@ def compare(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm, how in itertools.product(ARMS, PARALLEL):
         found[f"{arm}-{how}"] = tried(config(arm, how, steps=STEPS[arm]), folder / f"{arm}-{how}")
+    worse = {**TRAIN, "parallel": "fsdp", "early_stop": 2, "eval_every": 4}  # a rate at which nothing gets better
+    wild = {**ARM, "optim": {"name": "adamw", "lr": 1.0}, "train": worse}
+    found["wild"] = tried(load_config({**TINY, "model": MODEL, **wild}), folder / "wild")
     wave = {**ARM, "optim": {"name": "wave_native", "rank": 4}}
     given = load_config({**TINY, **wave, "train": {**TRAIN, "parallel": "fsdp"}})
     found["wave"] = tried(given, folder / "wave")

@@ -16,11 +16,12 @@ from lot.best import Best
 from lot.compose import compose
 from lot.config import Config
 from lot.contracts import Context
+from lot.diagnostics import GradNorm
 from lot.errors import RunFailed
 from lot.evaluate import measure_split
 from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
-from lot.train import train
+from lot.train import Trainer, train
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -132,6 +133,31 @@ def test_a_diagnostic_changes_no_bit_of_training(tmp_path: Path) -> None:
     files = [tmp_path / name / "checkpoints/step_00000012/model.safetensors" for name in ("plain", "probed")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(list((tmp_path / "probed/snapshots/grad_norm").iterdir())) == 13
+
+
+def test_an_alarm_remembers_what_was_measured_before_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[tuple[int, float]]] = []
+    monkeypatch.setattr(
+        GradNorm, "alarm", lambda self, records: seen.append([(r.step, float(r.values["total"])) for r in records])
+    )
+    config = toy_config("train.steps=6", "train.save_every=2", "diagnostics.grad_norm.every=1")
+    train(config, tmp_path / "whole")
+    whole, seen[:] = list(seen), []
+    step = Trainer.train_step
+
+    def failing(self: Trainer) -> None:
+        if self.step == 5:
+            raise RuntimeError
+        step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", failing)
+    with pytest.raises(RuntimeError):
+        train(config, tmp_path / "cut")
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr("lot.choosing.load_config", lambda file: config)  # the toy is not installed
+    seen.clear()
+    train(config, tmp_path / "cut", resume=True)
+    assert seen == whole[5:], "it resumes after step 4"
 
 
 def test_spikes_in_a_row_stop_the_run(tmp_path: Path) -> None:

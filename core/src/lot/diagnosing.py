@@ -12,7 +12,7 @@ import torch
 from lot.compose import Composition
 from lot.contracts import Record
 from lot.model import Decoder
-from lot.probing import measure, save_snapshot
+from lot.probing import load_records, measure, save_snapshot
 from lot.recorder import Recorder
 from lot.run_dir import RunDir
 
@@ -45,7 +45,16 @@ class Diagnosing:
             scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
             self.recorder.write(name, {"step": step, "diagnostic": name, **scalars})
             self.report("diagnostic", {"step": step, "name": name, "headline": diagnostic.headline, **scalars})
-            recent = self._recent.setdefault(name, deque(maxlen=REMEMBERED))
+            recent = self._recent[name] if name in self._recent else self._earlier(name, step)
             recent.append(Record(step, {key: torch.tensor(value) for key, value in scalars.items()}))
             if (line := diagnostic.alarm(list(recent))) is not None:
                 self.report("warning", {"step": step, "text": f"{name}: {line}"})
+
+    def _earlier(self, name: str, step: int) -> deque[Record]:
+        """The last scalars measured before `step`: those of a run that was resumed."""
+        self._recent[name] = deque(maxlen=REMEMBERED)
+        for record in load_records(self.run.path, name):
+            if record.step < step:
+                scalars = {key: value.reshape(()) for key, value in record.values.items() if value.numel() == 1}
+                self._recent[name].append(Record(record.step, scalars))
+        return self._recent[name]

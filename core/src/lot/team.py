@@ -94,11 +94,6 @@ class Team:
             raise _KINDS[kind](text)
         return cast(T, value)
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.world > 1:
-            dist.barrier()
-
 
 _KINDS: dict[str, type[Exception]] = {"input": BadInput, "failed": RunFailed, "storage": OSError, "other": RuntimeError}
 
