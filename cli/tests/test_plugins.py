@@ -60,6 +60,7 @@ class Fast(Kernel):
     def __init__(self, config): pass
     def build(self): return "built for this machine"
     def status(self): return "not built"
+    def form(self, device): return "none"
 """
 REGISTER = """
 @hookimpl

@@ -176,7 +176,7 @@ class Display:
     def _end(self, facts: dict[str, Any]) -> None:
         if facts["already"]:
             self.console.print(f"{facts['run']} is complete already; nothing to do", soft_wrap=True)
-            metrics_table(facts["metrics"], "recorded metrics", leak=False, stderr=self.quiet_stdout)
+            metrics_table(facts["metrics"], "recorded metrics", leak=facts["leak"], stderr=self.quiet_stdout)
             return
         self.console.print(f"\nrecorded in {facts['run']}", soft_wrap=True)
         self.console.print(f"  lot plot {facts['run']}    draws it", style="dim", soft_wrap=True)

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
 @click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
-@click.option("--animate", is_flag=True, help="Also the animations (GIF) of the diagnostics that have one.")
+@click.option("--animate", is_flag=True, help="Also the animations of the diagnostics that have one.")
+@click.option(
+    "--movie", type=click.Choice(["gif", "mp4"]), default="gif", show_default=True, help="Kind of animations."
+)
 @click.option("--smooth", type=click.IntRange(min=1), help="Rows in the running mean of curves; default: one in 50.")
-def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, smooth: int | None) -> None:
+def plot(
+    run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, movie: str, smooth: int | None
+) -> None:
     """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
     from lot.config import load_config
     from lot.errors import BadInput
@@ -55,8 +60,8 @@ def plot(run: Path, names: tuple[str, ...], out: Path | None, suffix: str, anima
         if (verdict := diagnostic.verdict(records)) is not None:
             click.echo(f"  {verdict}")
         if animate and hasattr(diagnostic, "animate"):
-            diagnostic.animate(records, folder / f"{name}.gif")
-            click.echo(f"{name}: {folder / f'{name}.gif'}")
+            diagnostic.animate(records, folder / f"{name}.{movie}")
+            click.echo(f"{name}: {folder / f'{name}.{movie}'}")
 
 
 def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
@@ -90,10 +95,13 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     for index, term in enumerate(terms):
         points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
         steps, values = [step for step, _ in points], [value for _, value in points]
-        color = "black" if term == "loss" else f"C{index}"
+        total = term == "loss"
+        color = "black" if total else f"C{index}"
         if window > 1:
             axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
-        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}")
+        # The objective is often hardly more than its main term, which must show beside it.
+        style: Any = {"zorder": 3, "linestyle": (0, (4, 2))} if total and len(terms) > 1 else {}
+        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}", **style)
     points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
     if points:
         axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")

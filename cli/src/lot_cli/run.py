@@ -74,6 +74,7 @@ def run(
             "run": str(result.run_dir),
             "step": result.step,
             "best_step": result.best_step,
+            "leak": result.leak,
             "metrics": finite(result.metrics),
         }
         click.echo(json.dumps(document))

@@ -85,6 +85,11 @@ class Composition:
     leak: bool
 
     @property
+    def attention_distributions(self) -> set[str]:
+        """The distributions that the attentions of the model come from."""
+        return {self.config.attention_of(layer).component.distribution for layer in range(self.config.model.layers)}
+
+    @property
     def parameters(self) -> int:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)

@@ -229,6 +229,9 @@ class Diagnostic(abc.ABC):
 
     needs: signals of the probe's output. headline: the scalar shown in the progress line, or None. examples: sequences
     that it wants to see, at most.
+
+    Optional: `animate(records, path)`, which writes an animation to `path` (.gif or .mp4, by `lot.figure.save_animation`)
+    or raises BadInput where there is nothing to animate.
     """
 
     needs: frozenset[str] = frozenset()
@@ -265,6 +268,13 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def status(self) -> str:
         """One line: built or not, for what, and which form runs now."""
+
+    @abc.abstractmethod
+    def form(self, device: torch.device) -> str:
+        """What computes on `device`, built now where it has to be: a name that changes when bits may.
+
+        A run records it in its fingerprint. Raises RunFailed where compiled code is required and cannot be had.
+        """
 
 
 def ablation(module: nn.Module, generator: torch.Generator) -> contextlib.AbstractContextManager[None]:

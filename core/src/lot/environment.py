@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import subprocess
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,22 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def fingerprint(device: torch.device, precision: str, compiled: bool, world: int) -> dict[str, Any]:
-    """What the bits of a result depend on beside the configuration; equal fingerprints promise equal bits."""
+def kernel_forms(distributions: Collection[str], device: torch.device) -> dict[str, str]:
+    """What the kernels of some plugins compute with on `device`, by name; they are built now where they have to be."""
+    from lot.registry import registry
+
+    reg = registry()
+    found = [item for item in reg.components("kernel") if item.distribution in distributions]
+    return {reg.name_of(item): item.create(item.configure()).form(device) for item in found}
+
+
+def fingerprint(
+    device: torch.device, precision: str, compiled: bool, world: int, kernels: dict[str, str]
+) -> dict[str, Any]:
+    """What the bits of a result depend on beside the configuration; equal fingerprints promise equal bits.
+
+    kernels: as `kernel_forms` gives them.
+    """
     return {
         "torch": torch.__version__,
         "device": device_name(device),
@@ -63,7 +77,7 @@ def fingerprint(device: torch.device, precision: str, compiled: bool, world: int
         "precision": precision,
         "compile": compiled,
         "processes": world,
-        "kernels": os.environ.get("LOT_KERNELS", "auto"),
+        "kernels": kernels,
     }
 
 

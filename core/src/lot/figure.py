@@ -6,10 +6,14 @@ matplotlib comes with the command line; a plugin imports this module inside `dra
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lot.errors import BadInput
+
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -62,3 +66,47 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
         total += value - (values[index - window] if index >= window else 0.0)
         means.append(total / min(index + 1, window))
     return means
+
+
+MOVIES = ("gif", "mp4")
+"""Endings of the files that `save_animation` can write."""
+
+
+def save_animation(
+    figure: Figure,
+    show: Callable[[int], object],
+    frames: Iterable[int],
+    path: Path | str,
+    *,
+    frames_a_second: int,
+    dpi: int = 90,
+) -> None:
+    """Write `figure` to `path`, once for each of `frames` after `show(frame)` has changed it: a GIF, or an MP4 by ffmpeg.
+
+    Raises BadInput for another ending than .gif or .mp4, and for .mp4 without an ffmpeg that works.
+    """
+    import subprocess
+
+    from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+
+    ending = str(path).rpartition(".")[2].lower()
+    if ending not in MOVIES:
+        raise BadInput(where=str(path), expected="a path that ends in .gif or .mp4", got=f".{ending}")
+    if ending == "mp4" and not FFMpegWriter.isAvailable():
+        raise BadInput("ffmpeg was not found, and MP4 needs it", where=str(path), fix="install ffmpeg, or write a .gif")
+    frames = list(frames)
+    show(frames[-1])
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # laid out once, not for each frame
+
+    def draw(frame: int) -> list[Artist]:
+        show(frame)
+        return []
+
+    writer = PillowWriter(fps=frames_a_second) if ending == "gif" else FFMpegWriter(fps=frames_a_second)
+    try:
+        FuncAnimation(figure, draw, frames=frames, blit=False).save(str(path), writer=writer, dpi=dpi)
+    except subprocess.CalledProcessError as error:
+        raise BadInput(
+            f"ffmpeg failed with exit code {error.returncode}", where=str(path), fix="write a .gif"
+        ) from error

@@ -23,7 +23,7 @@ from lot.compose import Composition, compose
 from lot.config import Config
 from lot.contracts import Context
 from lot.diagnosing import Diagnosing
-from lot.environment import environment, fingerprint
+from lot.environment import environment, fingerprint, kernel_forms
 from lot.errors import BadInput, Interrupted, RunFailed
 from lot.evaluate import autocast, choose_precision, measure_split
 from lot.guard import Guard
@@ -46,12 +46,16 @@ def _silent(event: str, facts: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run gives: its directory, the last step, the final metrics (test split), and the best step."""
+    """What a finished run gives: its directory, the last and the best step, the final metrics (test split).
+
+    leak: whether the model saw what it was asked to predict (`allow_leak`).
+    """
 
     run_dir: Path
     step: int
     best_step: int | None
     metrics: dict[str, float]
+    leak: bool
 
 
 def train(
@@ -84,9 +88,9 @@ def train(
     with _held(run, team):
         finished = run.metrics()
         if finished is not None:
-            report("end", {"run": str(path), "metrics": finished, "already": True})
+            report("end", {"run": str(path), "metrics": finished, "already": True, "leak": composition.leak})
             status = run.status()
-            return Result(path, status.get("step", 0), status.get("best_step"), finished)
+            return Result(path, status.get("step", 0), status.get("best_step"), finished, composition.leak)
         with _deterministic(config, team.device), StopSignal() as stop:
             trainer = Trainer(composition, run, team, report, stop)
             try:
@@ -144,8 +148,9 @@ class Trainer:
         self.step = 0
         self.sums: dict[str, Tensor] = {}
         self.best = Best()
+        kernels = kernel_forms(composition.attention_distributions, self.device)
         self.fingerprint = {
-            **fingerprint(self.device, self.precision, self.compiled, team.world),
+            **fingerprint(self.device, self.precision, self.compiled, team.world, kernels),
             "parallel": self.parallel.kind,
         }
         self.recorder = Recorder(run)
@@ -300,8 +305,9 @@ class Trainer:
             )
 
         self.team.lead(complete)
-        self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False})
-        return Result(self.run.path, self.step, self.best.step, metrics)
+        leak = self.composition.leak
+        self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False, "leak": leak})
+        return Result(self.run.path, self.step, self.best.step, metrics, leak)
 
     def end(self, state: str, exit_code: int, message: str) -> None:
         """Record why the run stopped, as far as the disk still lets us."""

@@ -279,3 +279,18 @@ def test_the_component_says_what_it_built(tiny, monkeypatch) -> None:
     assert str(build.built(toolchain.levels()[-1])) in said
     assert "cuda: not built, no nvcc found" in said
     assert "\n" not in said
+
+
+@needs_compiler
+def test_the_form_names_what_computes(fresh, monkeypatch) -> None:
+    monkeypatch.delenv("LOT_CACHE")  # what other tests have built
+    assert LatticeKernels().form(torch.device("cpu")) == toolchain.levels()[-1]
+    monkeypatch.setenv("LOT_KERNELS", "off")
+    assert LatticeKernels().form(torch.device("cpu")) == "PyTorch"
+
+
+def test_the_form_without_a_compiler_is_pytorch_or_an_error(no_compiler, monkeypatch) -> None:
+    assert LatticeKernels().form(torch.device("cpu")) == "PyTorch"
+    monkeypatch.setenv("LOT_KERNELS", "require")
+    with pytest.raises(RunFailed, match="LOT_KERNELS=require"):
+        LatticeKernels().form(torch.device("cpu"))

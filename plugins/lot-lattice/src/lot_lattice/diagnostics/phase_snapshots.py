@@ -16,7 +16,6 @@ from lot.options import NoOptions
 from lot_lattice.signals import by_layer, lattice_shapes, order, population
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -77,10 +76,11 @@ class PhaseSnapshots(Diagnostic):
         return figure
 
     def animate(self, records: list[Record], path: Path | str) -> None:
-        """Write the phase wave of the last record to `path` as a GIF, a frame a token. Raises BadInput without one."""
-        from matplotlib.animation import FuncAnimation, PillowWriter
+        """Write the phase wave of the last record to `path` (.gif or .mp4), a frame a token.
 
-        from lot.figure import new_figure
+        Raises BadInput without a record, and for a path that cannot be written (see `lot.figure.save_animation`).
+        """
+        from lot.figure import new_figure, save_animation
         from lot_lattice.diagnostics.drawing import layers_of, phase_bar, phase_map, spaced, title
 
         if not records:
@@ -114,18 +114,13 @@ class PhaseSnapshots(Diagnostic):
         phase_bar(figure, panels[columns : 2 * columns])
         heading = figure.suptitle("", fontsize=10)
 
-        def frame(t: int) -> list[Artist]:
+        def show(t: int) -> None:
             heading.set_text(f"after token {t}")
             for update in turn:
                 update(t)
-            return []
 
-        frame(0)
-        figure.canvas.draw()
-        figure.set_layout_engine("none")  # laid out once, not for each frame
         stride = -(-T // MOST_FRAMES)
-        animation = FuncAnimation(figure, frame, frames=range(0, T, stride), blit=False)
-        animation.save(str(path), writer=PillowWriter(fps=FRAMES_A_SECOND), dpi=80)
+        save_animation(figure, show, range(0, T, stride), path, frames_a_second=FRAMES_A_SECOND, dpi=80)
 
 
 def _cursor(axes: Axes) -> Callable[[int], None]:

@@ -11,7 +11,7 @@ from lot.contracts import Kernel
 from lot.errors import RunFailed
 from lot_lattice.kernels import toolchain
 from lot_lattice.kernels.build import built, library
-from lot_lattice.kernels.native import mode
+from lot_lattice.kernels.native import kernels, library_for, mode
 
 
 class LatticeKernels(Kernel):
@@ -48,6 +48,11 @@ class LatticeKernels(Kernel):
             "require": "compiled kernels run (LOT_KERNELS=require)",
         }[wanted]
         return f"{', '.join(forms)}; {runs}"
+
+    def form(self, device: torch.device) -> str:
+        """The library whose operators take float32 on `device`, or PyTorch."""
+        like = torch.empty(0, device=device)
+        return "PyTorch" if kernels(like) is None else str(library_for(like))
 
     @staticmethod
     def _form(name: toolchain.Name) -> str:

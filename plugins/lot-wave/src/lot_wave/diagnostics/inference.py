@@ -107,25 +107,13 @@ class WaveInference(Diagnostic):
 
         Raises BadInput without a record, for another ending than .gif or .mp4, and for .mp4 without ffmpeg.
         """
-        from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+        from lot.figure import save_animation
 
         if not records or not len(records[-1].values["entropy"]):
             raise BadInput("no inference was recorded", fix="set diagnostics.wave_inference.every")
-        ending = str(path).rpartition(".")[2].lower()
-        if ending not in ("gif", "mp4"):
-            raise BadInput(where=str(path), expected="a path that ends in .gif or .mp4", got=f".{ending}")
-        if ending == "mp4" and not FFMpegWriter.isAvailable():
-            raise BadInput(
-                "ffmpeg was not found, and MP4 needs it", where=str(path), fix="install ffmpeg, or write a .gif"
-            )
         scene = _Scene(records[-1])
-        scene.show(scene.count - 1)
-        scene.figure.canvas.draw()
-        scene.figure.set_layout_engine("none")  # laid out once, not for each frame
         hold = [scene.count - 1] * HOLD
-        animation = FuncAnimation(scene.figure, scene.show, frames=[*range(scene.count), *hold], blit=False)
-        writer = PillowWriter(fps=FRAMES_A_SECOND) if ending == "gif" else FFMpegWriter(fps=FRAMES_A_SECOND)
-        animation.save(str(path), writer=writer, dpi=90)
+        save_animation(scene.figure, scene.show, [*range(scene.count), *hold], path, frames_a_second=FRAMES_A_SECOND)
 
     def verdict(self, records: list[Record]) -> str | None:
         """How sure the model is of what it says, against one that knows how frequent tokens are and nothing else."""

@@ -1,0 +1,101 @@
+"""`lot run`, `lot eval` and `lot plot` together, from the outside: what one records the others read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from support import Lot, sets
+
+RUN = ["run", "--task", "copy_reverse", *sets(), "--run-dir", "r"]
+WATCH = ["--set", "diagnostics.phase_snapshots.every=6", "--set", "diagnostics.grad_norm.every=12"]
+LEAKING = ["--attn", "vanilla", "--set", "attn.causal=false", "--set", "allow_leak=true"]
+
+
+def test_run_and_eval_give_the_same_metrics(lot: Lot) -> None:
+    ran = lot(*RUN, "--attn", "lattice", "--json")
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["step"] == 24
+    evaluated = json.loads(lot("eval", "r", "--json").stdout)
+    assert evaluated["metrics"] == document["metrics"] == json.loads(Path("r/metrics.json").read_text())["metrics"]
+    assert evaluated["step"] == document["best_step"]
+    validation = json.loads(lot("eval", "r", "--split", "validation", "--json").stdout)["metrics"]
+    rows = [json.loads(line) for line in Path("r/metrics.jsonl").read_text().splitlines()]
+    (best,) = (row for row in rows if row.get("split") == "validation" and row["step"] == document["best_step"])
+    assert validation == {name: best[name] for name in validation}
+
+
+def test_a_recorded_configuration_replays_the_run(lot: Lot) -> None:
+    lot(*RUN, "--attn", "lattice", "--loss", "sync")
+    printed = lot("run", "--config", "r/config.yaml", "--print-config").stdout
+    assert printed == Path("r/config.yaml").read_text()
+    again = lot("run", "--config", "r/config.yaml", "--run-dir", "again")
+    assert again.returncode == 0, again.stderr
+    assert Path("again/metrics.jsonl").read_text() == Path("r/metrics.jsonl").read_text()
+
+
+def test_plot_draws_all_that_was_recorded(lot: Lot) -> None:
+    lot(*RUN, "--attn", "lattice", *WATCH)
+    done = lot("plot", "r", "--animate")
+    assert done.returncode == 0, done.stderr
+    names = ["curves", "grad_norm", "order_parameter", "phase_snapshots"]
+    for name in names:
+        picture = matplotlib.image.imread(f"r/plots/{name}.png")
+        assert min(picture.shape[:2]) > 200
+        assert picture.std() > 0.01, f"{name} is blank"
+        assert f"{name}: " in done.stdout
+    assert Path("r/plots/phase_snapshots.gif").read_bytes()[:3] == b"GIF"
+    assert lot("plot", "r", "phase_snapshots", "--animate", "--movie", "mp4").returncode == (
+        0 if shutil.which("ffmpeg") else 2
+    )
+    one = lot("plot", "r", "curves", "--format", "svg", "--out", "elsewhere")
+    assert one.returncode == 0
+    assert [path.name for path in Path("elsewhere").iterdir()] == ["curves.svg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plot", "absent"], ["absent", "no run there"]),
+        (["plot", "r", "shift_error"], ["recorded no 'shift_error'", "order_parameter"]),
+        (["eval", "absent"], ["absent", "no run there"]),
+        (["eval", "r", "--split", "all"], ["--split", "test"]),
+    ],
+)
+def test_what_is_not_there_is_refused(lot: Lot, arguments: list[str], words: list[str]) -> None:
+    lot(*RUN, "--attn", "lattice", "--set", "train.steps=2")
+    done = lot(*arguments)
+    assert done.returncode == 2
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_a_leak_is_marked_wherever_its_run_is_shown(lot: Lot) -> None:
+    ran = lot(*RUN, *LEAKING, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("LEAK") == 2  # before training, and beside the metrics
+    assert json.loads(ran.stdout)["leak"] is True
+    assert "LEAK" in lot(*RUN, *LEAKING, "--resume").stdout
+    assert "LEAK" in lot("eval", "r").stdout
+    assert json.loads(lot("eval", "r", "--json").stdout)["leak"] is True
+    assert "LEAK" in lot("generate", "r").stderr
+    assert lot("plot", "r", "--format", "svg").returncode == 0
+    assert "LEAK" in Path("r/plots/curves.svg").read_text()
+
+
+def test_the_form_of_the_kernels_is_recorded_and_a_change_of_it_is_said(
+    lot: Lot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOT_KERNELS", "off")
+    assert lot(*RUN, "--attn", "lattice").returncode == 0
+    assert json.loads(Path("r/run.json").read_text())["fingerprint"]["kernels"] == {"lattice": "PyTorch"}
+    Path("r/metrics.json").unlink()  # as if it had been killed at the very end
+    monkeypatch.setenv("LOT_KERNELS", "auto")
+    resumed = lot("run", "--resume", "--run-dir", "r")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "kernels was {'lattice': 'PyTorch'}, is {'lattice': '" in resumed.stderr
+    assert lot(*RUN[:-1], "v", "--attn", "vanilla").returncode == 0
+    assert json.loads(Path("v/run.json").read_text())["fingerprint"]["kernels"] == {}
