@@ -77,7 +77,7 @@ def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
 
 def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
     """The objective's terms over training (faint: as logged; strong: running mean), and the validation metrics."""
-    from lot.figure import new_figure, smooth
+    from lot.figure import PALETTE, new_figure, smooth
 
     train = [row for row in rows if row.get("split") == "train"]
     validation = [row for row in rows if row.get("split") == "validation"]
@@ -96,7 +96,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
         points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
         steps, values = [step for step, _ in points], [value for _, value in points]
         total = term == "loss"
-        color = "black" if total else f"C{index}"
+        color = "black" if total else PALETTE[index % len(PALETTE)]
         if window > 1:
             axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
         # The objective is often hardly more than its main term, which must show beside it.
