@@ -5,12 +5,14 @@ Each process leaves what it found in FOLDER/SCENARIO-RANK.json; `test_parallel.p
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from lot.config import Config, load_config
 from lot.errors import LotError
 from lot.parallel import Parallel, spread
 from lot.team import Team, join_team
-from lot.train import Trainer, train
+from lot.train import train
 
 MODEL = {**TINY["model"], "dropout": 0.0}
 TRAIN = {
@@ -75,29 +77,36 @@ def compare(folder: Path) -> dict[str, Any]:
     for how in PARALLEL:
         found[f"held-{how}"] = tried(config("lattice", how), folder / "lattice-ddp")
         for rank in (0, 1) if how == "fsdp" else (0,):
-            with _full_disk(rank):
+            with _at_fsync(rank, 8, _full_disk):
                 found[f"full-{how}-{rank}"] = tried(config("lattice", how), folder / f"full-{how}-{rank}")
     return found
 
 
-class _full_disk:
-    """In one process, fsync fails for tensors of the second checkpoint."""
+@contextlib.contextmanager
+def _at_fsync(rank: int, step: int, what: Callable[[], None]) -> Iterator[None]:
+    """In one process, do `what` in place of the fsync of a file of tensors of the checkpoint of `step`."""
+    original = os.fsync
 
-    def __init__(self, rank: int) -> None:
-        self.rank, self.original = rank, os.fsync
-
-    def __enter__(self) -> None:
-        if int(os.environ["RANK"]) == self.rank:
-            os.fsync = self._fail
-
-    def __exit__(self, *error: object) -> None:
-        os.fsync = self.original
-
-    def _fail(self, handle: int) -> None:
+    def changed(handle: int) -> None:
         name = os.readlink(f"/proc/self/fd/{handle}")
-        if "step_00000008" in name and name.endswith(".safetensors"):
-            raise OSError(28, "No space left on device")
-        self.original(handle)
+        if f"step_{step:08d}" in name and name.endswith(".safetensors"):
+            what()
+        original(handle)
+
+    if int(os.environ["RANK"]) == rank:
+        os.fsync = changed  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.fsync = original
+
+
+def _full_disk() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def elsewhere(folder: Path) -> dict[str, Any]:
@@ -125,19 +134,10 @@ def elsewhere(folder: Path) -> dict[str, Any]:
 
 
 def killed(folder: Path) -> dict[str, Any]:
-    """The sharded run, in which one process dies before torchrun starts all anew."""
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        step = Trainer.train_step
-
-        def deadly(self: Trainer) -> None:
-            if self.step == 15 and self.team.rank == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            step(self)
-
-        Trainer.train_step = deadly  # type: ignore[method-assign]
-    return {"restarts": os.environ["TORCHELASTIC_RESTART_COUNT"]} | tried(
-        config("lattice", "fsdp"), folder / "killed", resume=True
-    )
+    """The sharded run, in which one process dies while it writes its shards, before torchrun starts all anew."""
+    restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    with _at_fsync(1, 18, _die) if restarts == "0" else contextlib.nullcontext():
+        return {"restarts": restarts, **tried(config("lattice", "fsdp"), folder / "killed", resume=True)}
 
 
 def cut(run: Path, target: Path, step: int) -> None:

@@ -21,7 +21,7 @@ from lot.errors import RunFailed
 from lot.evaluate import measure_split
 from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
-from lot.train import Trainer, train
+from lot.train import Result, Trainer, train
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -96,6 +96,25 @@ def test_the_best_checkpoint_is_kept_and_tested(tmp_path: Path) -> None:
         assert json.loads((tmp_path / name / "metrics.json").read_text())["step"] == best["step"]
     assert result.step < 60, "early stopping stops"
     assert [row["step"] for row in found][-1] == result.best_step + 3 * 4
+
+
+def test_a_best_checkpoint_that_was_damaged_is_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=60", "train.early_stop=3", "optim.lr=1.0", "train.decay=constant")
+    finish = Trainer.finish
+
+    def damaged(self: Trainer) -> Result:
+        assert self.best.step != self.step
+        with (self.run.path / "best/model.safetensors").open("ab") as file:
+            file.write(b"x")
+        return finish(self)
+
+    monkeypatch.setattr(Trainer, "finish", damaged)
+    warnings: list[str] = []
+    result = train(config, tmp_path / "x", report=lambda event, f: warnings.append(f["text"]) if "text" in f else None)
+    assert json.loads((tmp_path / "x/metrics.json").read_text())["step"] == result.step
+    assert len(warnings) == 1
+    assert "is damaged (model.safetensors has" in warnings[0]
+    assert warnings[0].endswith("testing the last weights instead")
 
 
 def test_evaluation_covers_every_example_once_whatever_the_batch() -> None:
