@@ -111,6 +111,15 @@ def test_every_arm_has_every_seed_and_an_equal_budget(made: Made) -> None:
         assert arm["config"]["optim"]["lr"] == arm["tuned"]["values"]["optim.lr"]
 
 
+def test_tuning_goes_by_the_main_metric_on_validation(made: Made) -> None:
+    for arm in made.document["arms"].values():
+        for trial in arm["tuned"]["trials"]:
+            (key,) = trial["runs"]
+            document = json.loads((made.folder / "runs" / key / "metrics.json").read_text())
+            assert document["split"] == "validation"
+            assert trial["score"] == document["metrics"]["token_accuracy"]
+
+
 def test_scores_are_those_of_the_runs_own_test_metrics(made: Made) -> None:
     for row in made.document["runs"]:
         document = json.loads((made.folder / "runs" / row["key"] / "metrics.json").read_text())
@@ -430,7 +439,7 @@ def test_registration_after_the_fact_is_told(lot: Callable, tmp_path: Path) -> N
     register(study, tmp_path)
     found = compare_with_registration(study, tmp_path)
     assert found is not None
-    assert found["deviations"] == ["1 runs had been made before the registration"]
+    assert found["deviations"] == ["1 run made before the registration"]
 
 
 def test_registering_runs_nothing_and_wants_hypotheses(lot: Callable, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def conduct(
     tell("fairness", {"fairness": fairness, "reachable": reach, "metrics": metrics, "reference": reference.name})
 
     maker = _Maker(study, folder, jobs, device, tell, slurm)
-    tuned = _tune(study, arms, fairness, maker)
+    tuned = _tune(study, arms, metrics, maker)
     runs = [
         maker.run(arm, seed, tuned[arm.name]["values"], "report") for seed in study.seed_list for arm in arms
     ]  # seed by seed, so that an interrupted study has pairs
@@ -163,13 +163,12 @@ class _Maker:
         return most
 
 
-def _tune(study: Study, arms: list[Arm], fairness: Fairness, maker: _Maker) -> dict[str, dict[str, Any]]:
-    """For every arm the chosen values by path, and the table of trials; nothing and none where nothing is tuned."""
+def _tune(study: Study, arms: list[Arm], metrics: Mapping[str, bool], maker: _Maker) -> dict[str, dict[str, Any]]:
+    """For every arm the values that are best in the main metric, by path, and the table of trials; nothing and none
+    where nothing is tuned."""
     if not study.tune:
         return {arm.name: {"values": {}, "trials": []} for arm in arms}
-    higher = fairness.metrics[fairness.primary]
-    if higher is None:
-        raise BadInput(f"the task does not say whether higher {fairness.primary} is better", where="tune")
+    main, higher = next(iter(metrics.items()))
     trials: dict[str, list[Trial]] = {
         arm.name: [
             (values, [maker.run(arm, seed, values, "tune") for seed in study.tuning_seeds]) for values in study.trials()
@@ -179,7 +178,7 @@ def _tune(study: Study, arms: list[Arm], fairness: Fairness, maker: _Maker) -> d
     outcomes = maker.make([run for table in trials.values() for _, tried in table for run in tried])
     tuned = {}
     for arm in arms:
-        values, rows = choose(trials[arm.name], outcomes, maker.runs, fairness.primary, higher)
+        values, rows = choose(trials[arm.name], outcomes, maker.runs, main, higher)
         tuned[arm.name] = {"values": values, "trials": rows}
         maker.tell("tuned", {"arm": arm.name, "values": values})
     return tuned

@@ -76,7 +76,9 @@ class Study:
     metrics: list[str] = option(
         [], help="metrics to judge, the main one first; empty: the task's primary one, and loss"
     )
-    tune: dict[str, list[Any]] = option({}, help="values to try for each path, on validation, for every arm")
+    tune: dict[str, list[Any]] = option(
+        {}, help="values to try for each path, for every arm; the best in the main metric on validation is taken"
+    )
     tune_seeds: int = option(1, ge=1, le=64, help="seeds of a tuning run; others than those of the study")
     equivalence: dict[str, float] = option({}, help="metric -> difference that is small enough not to matter")
     claims: list[Claim] = option([], help="published figures")

@@ -107,7 +107,7 @@ def _tuning(document: Document) -> Iterator[str]:
         return
     yield from ("", "## Tuning, on validation", "")
     yield from _table(
-        ("arm", "values", "score", "diverged", ""),
+        ("arm", "values", next(iter(document["metrics"])), "diverged", ""),
         (
             (
                 name,

@@ -175,7 +175,7 @@ def _tuning(document: Document) -> Iterator[str]:
     if document["fairness"]["budget"]["tuning_runs"]:
         yield "<h2>Tuning, on validation</h2>"
         yield _table(
-            [("arm", ""), ("values", "wrap"), ("score", "n"), ("diverged", "n"), ("", "")],
+            [("arm", ""), ("values", "wrap"), (next(iter(document["metrics"])), "n"), ("diverged", "n"), ("", "")],
             (
                 (
                     escape(name),

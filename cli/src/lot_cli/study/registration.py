@@ -10,6 +10,7 @@ from lot.errors import BadInput
 from lot.files import read_json, write_json
 from lot_cli.study.file import Study
 from lot_cli.study.plan import digest
+from lot_cli.study.wording import count
 
 FILE = "registration.json"
 
@@ -50,7 +51,7 @@ def compare_with_registration(study: Study, folder: Path) -> dict[str, Any] | No
     if digest(registered["study"]) != registered["hash"]:
         deviations.append("the registration was edited after it was made: its content does not have its hash")
     if registered["runs_before"]:
-        deviations.append(f"{registered['runs_before']} runs had been made before the registration")
+        deviations.append(f"{count(registered['runs_before'], 'run')} made before the registration")
     now = study.to_dict()
     for key in sorted(now.keys() | registered["study"].keys()):
         was, is_ = registered["study"].get(key), now.get(key)

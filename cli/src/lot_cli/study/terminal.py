@@ -118,7 +118,7 @@ def show(document: Document, *, stderr: bool = False) -> None:
         console.print(f"claim: {claim_line(claim)}", soft_wrap=True, markup=False, highlight=False)
     if (registration := document["registration"]) is not None:
         deviations = registration["deviations"]
-        state = f"{len(deviations)} deviations" if deviations else "no deviation"
+        state = wording.count(len(deviations), "deviation") if deviations else "no deviation"
         console.print(f"registered {registration['date']}: {state}", highlight=False)
         for deviation in deviations:
             console.print(Text.assemble(("  deviation: ", "yellow"), deviation), soft_wrap=True)
