@@ -149,6 +149,7 @@ def test_costs(made: Made) -> None:
         products = 4 * width * width + 2 * width * hidden + width * vocabulary + 2 * positions * width
         assert cost["flops_per_token"] == pytest.approx(3 * 2 * products, rel=0.15)  # backward costs twice the forward
         assert cost["seconds_per_step"] * cost["tokens_per_second"] == pytest.approx(32)
+        assert 0.5 * 6 * cost["seconds_per_step"] < cost["seconds_per_run"]  # six steps, the first of them slower
         assert cost["peak_bytes"] > 4 * 4 * 8 * hidden  # the MLP's hidden activations alone
 
 

@@ -30,7 +30,13 @@ def document(**changes: Any) -> dict[str, Any]:
         "wild": {"accuracy": [*base[:5], None], "loss": [*(1 - base)[:5], None]},
     }
     steps = {"steps": [10.0, 20.0], "mean": [0.2, 0.5], "low": [0.1, 0.4], "high": [0.3, 0.6]}
-    cost = {"seconds_per_step": 0.0123, "tokens_per_second": 4567.0, "flops_per_token": 8.9e6, "peak_bytes": 2_345_678}
+    cost = {
+        "seconds_per_step": 0.0123,
+        "seconds_per_run": 98.7,
+        "tokens_per_second": 4567.0,
+        "flops_per_token": 8.9e6,
+        "peak_bytes": 2_345_678,
+    }
     matched = [
         {
             "arm": arm,
@@ -188,6 +194,7 @@ def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
         for fact in (
             "lot study a.yaml --jobs 2",
             "c0ffee",
+            "98.7 s",
             "not finite at step 7",
             "optim.lr = 0.01",
             "lattice: 3 of 4 tensors begin with the values of the reference",

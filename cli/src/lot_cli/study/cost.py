@@ -44,15 +44,18 @@ def count(config: Config, device: str) -> dict[str, Any]:
 
 
 def time_of(runs: Iterable[Path], tokens_per_step: int) -> dict[str, Any]:
-    """Tokens/s (median over the rows of the runs' timing logs but the first of each), seconds a step, and peak GPU memory."""
-    speeds, peaks = [], []
+    """Tokens/s (median over the rows of the runs' timing logs but the first of each), seconds a step, seconds that a run
+    trained (median over the runs), and peak GPU memory."""
+    speeds, totals, peaks = [], [], []
     for run in runs:
         rows = RunDir(run).rows("timing.jsonl")
         speeds += [row["tokens_per_second"] for row in rows[1:]]  # the first one includes warming up
+        totals += [sum(row["seconds"] for row in rows)] if rows else []
         peaks += [row["peak_memory_bytes"] for row in rows if "peak_memory_bytes" in row]
     speed = statistics.median(speeds) if speeds else None
     return {
         "tokens_per_second": speed,
         "seconds_per_step": None if speed is None else tokens_per_step / speed,
+        "seconds_per_run": statistics.median(totals) if totals else None,
         "peak_bytes": max(peaks, default=None),
     }

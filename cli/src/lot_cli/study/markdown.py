@@ -82,7 +82,7 @@ def _arms(document: Document) -> Iterator[str]:
     metrics = list(document["metrics"])
     parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
     yield from _table(
-        ("arm", *metrics, "parameters", "time a step", "tokens/s", "FLOPs a token", "peak memory"),
+        ("arm", *metrics, "parameters", "time a step", "a run", "tokens/s", "FLOPs a token", "peak memory"),
         (
             (
                 name,
@@ -92,6 +92,7 @@ def _arms(document: Document) -> Iterator[str]:
                 ),
                 f"{parameters[name]:,}",
                 seconds(arm["cost"]["seconds_per_step"]),
+                seconds(arm["cost"]["seconds_per_run"]),
                 compact(arm["cost"]["tokens_per_second"]),
                 compact(arm["cost"]["flops_per_token"]),
                 compact(arm["cost"]["peak_bytes"], "B"),

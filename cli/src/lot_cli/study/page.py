@@ -141,7 +141,13 @@ def _figures(document: Document, colours: dict[str, int]) -> Iterator[str]:
 def _arms(document: Document) -> str:
     metrics = list(document["metrics"])
     parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
-    head = [("arm", ""), *((metric, "n") for metric in metrics), ("parameters", "n"), ("time a step", "n")]
+    head = [
+        ("arm", ""),
+        *((metric, "n") for metric in metrics),
+        ("parameters", "n"),
+        ("time a step", "n"),
+        ("a run", "n"),
+    ]
     head += [("tokens/s", "n"), ("FLOPs a token", "n"), ("peak memory", "n")]
     rows = (
         (
@@ -152,6 +158,7 @@ def _arms(document: Document) -> str:
             ),
             f"{parameters[name]:,}",
             seconds(arm["cost"]["seconds_per_step"]),
+            seconds(arm["cost"]["seconds_per_run"]),
             compact(arm["cost"]["tokens_per_second"]),
             compact(arm["cost"]["flops_per_token"]),
             compact(arm["cost"]["peak_bytes"], "B"),

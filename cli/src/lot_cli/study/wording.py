@@ -206,7 +206,7 @@ def values(chosen: dict[str, Any]) -> str:
 
 
 COST_NOTE = (
-    "Time is the median over log rows of all runs. FLOPs are those that torch counts, forward and backward (operators that "
-    "only a plugin knows count nothing). Memory: on a CPU, what a step allocates beyond weights and optimizer state; on a GPU, "
-    "the peak of a run."
+    "Time a step is the median over log rows of all runs; a run is the median time of training. FLOPs are those that torch "
+    "counts, forward and backward (operators that only a plugin knows count nothing). Memory: on a CPU, what a step "
+    "allocates beyond weights and optimizer state; on a GPU, the peak of a run."
 )
