@@ -5,6 +5,7 @@
     build_model(config)          ids (B, T) -> Output(logits, signals)
     train(config, run_dir=...)   train, evaluate, record
     evaluate(run)                the metrics of a recorded run
+    load_run(run)                its best model, its task and its configuration
 
 `import lot` imports no torch. Three functions share a name with their module: `lot.train` is the function, and what
 else the module holds is reached by `from lot.train import ...`.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from lot.hookspecs import hookimpl
     from lot.model import build_model
     from lot.options import option
+    from lot.recorded import RecordedRun, load_run
     from lot.registry import Registry, registry
     from lot.train import train
 
@@ -66,6 +68,7 @@ __all__ = [
     "PluginError",
     "Probe",
     "Record",
+    "RecordedRun",
     "Registry",
     "RunFailed",
     "Task",
@@ -74,6 +77,7 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "load_config",
+    "load_run",
     "option",
     "registry",
     "train",
@@ -103,6 +107,7 @@ _HOMES = {
     "hookspecs": ("hookimpl",),
     "model": ("build_model",),
     "options": ("option",),
+    "recorded": ("RecordedRun", "load_run"),
     "registry": ("Registry", "registry"),
     "train": ("train",),
 }

@@ -10,14 +10,9 @@ from typing import Any
 
 import torch
 
-from lot import checkpoint
-from lot.compose import compose
-from lot.config import load_config
 from lot.contracts import Context, Output, Split, Task
-from lot.environment import choose_device
-from lot.errors import BadInput
 from lot.model import Decoder
-from lot.run_dir import find_run
+from lot.recorded import load_run
 from lot.team import Team
 
 Forward = Callable[[torch.Tensor, Context], Output]
@@ -102,63 +97,23 @@ def evaluate(
     run: a run directory, or a folder of versions (the newest is taken). Returns `{"run", "split", "step", "checkpoint",
     "metrics"}`. Raises BadInput where there is no run, no checkpoint, or none that is sound; nothing is written.
     """
-    path = find_run(Path(run))
-    config = load_config(path / "config.yaml")
-    chosen = choose_device(device)
-    folder = best_checkpoint(path, warn)
-    composition = compose(config)
-    loaded = checkpoint.load(folder, state=False)
-    load_weights(composition.model, loaded.model, folder)
-    composition.model.to(chosen)
+    loaded = load_run(run, device=device, warn=warn)
+    train = loaded.config.train
+    where = next(loaded.model.parameters()).device
     metrics = measure_split(
-        composition.model,
-        composition.task,
+        loaded.model,
+        loaded.task,
         split,
-        batch_size=config.train.batch_size,
-        device=chosen,
-        precision=choose_precision(config.train.precision, chosen),
+        batch_size=train.batch_size,
+        device=where,
+        precision=choose_precision(train.precision, where),
         step=loaded.step,
     )
     return {
-        "run": str(path),
+        "run": str(loaded.path),
         "split": split,
         "step": loaded.step,
-        "checkpoint": str(folder),
-        "leak": composition.leak,
+        "checkpoint": str(loaded.checkpoint),
+        "leak": loaded.leak,
         "metrics": metrics,
     }
-
-
-def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
-    """The best checkpoint of a run by its own record, or its newest sound one. Raises BadInput where there is none."""
-    checkpoints = run / "checkpoints"
-    sound = [
-        checkpoint.folder_of(checkpoints, step)
-        for step in reversed(checkpoint.steps(checkpoints))
-        if checkpoint.problem_of(checkpoint.folder_of(checkpoints, step)) is None
-    ]
-    if not sound:
-        raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
-    best = checkpoint.facts(sound[0])["best"]["step"]
-    if best is None:
-        return sound[0]
-    folder = checkpoint.folder_of(checkpoints, best)
-    if folder in sound:
-        return folder
-    warn(f"the best checkpoint ({folder.name}) is missing or damaged; using {sound[0].name}")
-    return sound[0]
-
-
-def load_weights(model: Decoder, tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """Copy `tensors` into `model`. Raises BadInput when names or shapes differ, and then changes nothing."""
-    own = model.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        mine, theirs = own.get(name), tensors.get(name)
-        if mine is None or theirs is None or mine.shape != theirs.shape:
-            raise BadInput(
-                where=f"{folder.name}: {name}",
-                expected="no such tensor" if mine is None else f"shape {list(mine.shape)}",
-                got="none" if theirs is None else f"shape {list(theirs.shape)}",
-                fix="this checkpoint belongs to another configuration or plugin version",
-            )
-    model.load_state_dict(tensors)

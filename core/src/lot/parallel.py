@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from lot import checkpoint
 from lot.checkpoint import Checkpoint
 from lot.errors import BadInput
-from lot.evaluate import load_weights
 from lot.model import Decoder
+from lot.recorded import load_weights
 from lot.skeleton import is_sharded
 from lot.team import Team
 

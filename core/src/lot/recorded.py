@@ -13,7 +13,7 @@ from lot.compose import compose
 from lot.config import Config, load_config
 from lot.contracts import Task
 from lot.environment import choose_device
-from lot.evaluate import best_checkpoint, load_weights
+from lot.errors import BadInput
 from lot.model import Decoder
 from lot.run_dir import find_run
 
@@ -51,3 +51,38 @@ def load_run(
     model = composition.model.to(chosen).eval()
     model.set_want(frozenset())
     return RecordedRun(path, composition.config, composition.task, model, loaded.step, folder, composition.leak)
+
+
+def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
+    """The best checkpoint of a run by its own record, or its newest sound one. Raises BadInput where there is none."""
+    checkpoints = run / "checkpoints"
+    sound = [
+        checkpoint.folder_of(checkpoints, step)
+        for step in reversed(checkpoint.steps(checkpoints))
+        if checkpoint.problem_of(checkpoint.folder_of(checkpoints, step)) is None
+    ]
+    if not sound:
+        raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
+    best = checkpoint.facts(sound[0])["best"]["step"]
+    if best is None:
+        return sound[0]
+    folder = checkpoint.folder_of(checkpoints, best)
+    if folder in sound:
+        return folder
+    warn(f"the best checkpoint ({folder.name}) is missing or damaged; using {sound[0].name}")
+    return sound[0]
+
+
+def load_weights(model: Decoder, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copy `tensors` into `model`. Raises BadInput when names or shapes differ, and then changes nothing."""
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        mine, theirs = own.get(name), tensors.get(name)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            raise BadInput(
+                where=f"{folder.name}: {name}",
+                expected="no such tensor" if mine is None else f"shape {list(mine.shape)}",
+                got="none" if theirs is None else f"shape {list(theirs.shape)}",
+                fix="this checkpoint belongs to another configuration or plugin version",
+            )
+    model.load_state_dict(tensors)
