@@ -99,3 +99,26 @@ def test_the_form_of_the_kernels_is_recorded_and_a_change_of_it_is_said(
     assert "kernels was {'lattice': 'PyTorch'}, is {'lattice': '" in resumed.stderr
     assert lot(*RUN[:-1], "v", "--attn", "vanilla").returncode == 0
     assert json.loads(Path("v/run.json").read_text())["fingerprint"]["kernels"] == {}
+
+
+def test_runs_lists_every_run_and_how_to_go_on(lot: Lot) -> None:
+    assert lot(*RUN[:-1], "a/done", "--attn", "lattice").returncode == 0
+    assert lot(*RUN[:-1], "a/failed", "--attn", "vanilla", "--set", "optim.lr=1e30").returncode == 3
+    assert lot(*RUN[:-1], "a/killed", *LEAKING).returncode == 0
+    status = json.loads(Path("a/killed/status.json").read_text())
+    Path("a/killed/status.json").write_text(json.dumps({**status, "state": "running", "step": 16}))
+    Path("a/killed/metrics.json").unlink()
+    listed = json.loads(lot("runs", "a", "--json").stdout)["runs"]
+    assert [(run["run"], run["state"], run["leak"]) for run in listed] == [
+        ("a/done", "complete", False),
+        ("a/failed", "failed", False),
+        ("a/killed", "killed", True),
+    ]
+    assert listed[0]["metrics"] == json.loads(Path("a/done/metrics.json").read_text())["metrics"]
+    assert (listed[0]["split"], listed[2]["split"]) == ("test", "validation")
+    done = lot("runs", "a")
+    assert "continue with: lot run --resume --run-dir a/killed" in done.stdout
+    assert "not finite" in done.stdout
+    assert done.stdout.count("LEAK") == 1
+    refused = lot("runs", "nowhere")
+    assert (refused.returncode, "nowhere: no such folder" in refused.stderr) == (2, True)

@@ -52,7 +52,9 @@ def test_help_imports_neither_a_command_nor_the_core() -> None:
     assert done.stdout.splitlines()[-1] == "['lot_cli.lazy', 'lot_cli.main']"
 
 
-@pytest.mark.parametrize("command", [["plugins"], ["plugins", "--json"], ["show", "vanilla"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["plugins"], ["plugins", "--json"], ["show", "vanilla"], ["run", "--help"], ["runs", "."]]
+)
 def test_looking_around_imports_no_torch(command: list[str]) -> None:
     done = python(
         f"import sys; from lot_cli.main import main; code = main({command!r});"

@@ -17,6 +17,7 @@ from lot_cli.lazy import LazyGroup
 
 COMMANDS = {
     "run": ("lot_cli.run:run", "Train a model, evaluate it and record the run."),
+    "runs": ("lot_cli.runs:runs", "List recorded runs: state, metrics, how to go on."),
     "eval": ("lot_cli.eval:evaluate", "Evaluate the best checkpoint of a run."),
     "generate": ("lot_cli.generate:generate", "Continue a prompt with the best model of a run."),
     "export": ("lot_cli.export:export", "Write the best model of a run as a file for other programs."),
