@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lot.contracts import Context, Diagnostic, Probe, Record
 from lot.errors import BadInput
+from lot.generation import generate as continue_prompt
 from lot.model import Decoder
 from lot_wave.config import WaveInferenceConfig
 from lot_wave.diagnostics.drawing import heading, title
@@ -22,36 +23,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@torch.no_grad()
 def generate(
     model: Decoder, prompt: Tensor, new_tokens: int, *, step: Tensor, temperature: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The prompt (n,) continued to ids (n + m,), and the distributions (m, V) that the m new tokens were drawn from.
 
-    m is `new_tokens`, or fewer where `max_len` ends. With a cache where the model has one, else by full passes.
-    temperature: 0 takes the likeliest token.
+    m is `new_tokens`, or fewer where `max_len` ends. temperature: 0 takes the likeliest token.
     """
-    room = model.dims.max_len - len(prompt)
-    ids, found = prompt[None], []
-    caches = model.init_cache(1, prompt.device, model.norm.weight.dtype) if model.can_decode() else None
-    fresh, start = ids, 0
-    for _ in range(min(new_tokens, room)):
-        if caches is None:
-            logits = model(ids, Context(step=step)).logits
-        else:
-            logits = model.extend(fresh, Context(step=step, start=start), caches)
-            start += fresh.shape[1]
-        last = logits[0, -1].float()
-        probability = last.softmax(-1)
-        if temperature == 0:
-            drawn = last.argmax()[None]
-        else:
-            weights = (last / temperature).softmax(-1).to(generator.device)
-            drawn = torch.multinomial(weights, 1, generator=generator).to(ids.device)
-        found.append(probability)
-        fresh = drawn[None]
-        ids = torch.cat((ids, fresh), dim=1)
-    return ids[0], torch.stack(found) if found else prompt.new_zeros(0, model.dims.vocab_size).float()
+    count = min(new_tokens, model.dims.max_len - len(prompt))
+    steps = list(continue_prompt(model, prompt[None], count, generator=generator, step=step, temperature=temperature))
+    if not steps:
+        return prompt, prompt.new_zeros(0, model.dims.vocab_size).float()
+    return torch.cat((prompt, *(step.ids for step in steps))), torch.cat([step.probability for step in steps])
 
 
 class WaveInference(Diagnostic):
