@@ -450,3 +450,19 @@ def test_registering_runs_nothing_and_wants_hypotheses(lot: Callable, tmp_path: 
     done = lot("study", str(write(tmp_path / "a.yaml", {**SMALL, "hypotheses": ["x"]})), "--register")
     assert done.code == 0
     assert sorted(path.name for path in (tmp_path / "studies" / "a").iterdir()) == ["registration.json"]
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "differ"),
+    [
+        ([{"torch": "2", "kernels": {}}, {"torch": "2", "kernels": {"lattice": "avx2"}}], False),
+        ([{"torch": "2", "kernels": {"lattice": "PyTorch"}}, {"torch": "2", "kernels": {"lattice": "avx2"}}], True),
+        ([{"torch": "2", "kernels": {}}, {"torch": "3", "kernels": {}}], True),
+    ],
+)
+def test_numerics_differ_where_one_kernel_ran_in_two_forms_not_where_arms_have_other_kernels(
+    fingerprints: list[dict[str, Any]], differ: bool
+) -> None:
+    from lot_cli.study.conduct import _differ
+
+    assert _differ(fingerprints) is differ

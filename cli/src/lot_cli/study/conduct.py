@@ -276,7 +276,7 @@ def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker:
                 "equivalence mean little"
             )
     records = [read_json(maker.runs / run.key / "run.json") or {} for run in runs]
-    if len({digest(record.get("fingerprint")) for record in records}) > 1:
+    if _differ([record.get("fingerprint", {}) for record in records]):
         found.append("runs were made on different numerics (device, torch or math library)")
     source_digest.cache_clear()
     if any(run_key(run.config, maker.numerics) != run.key for run in runs):
@@ -284,6 +284,17 @@ def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker:
     if maker.side_by_side > 1:
         found.append(f"times were measured with up to {maker.side_by_side} runs side by side")
     return found
+
+
+def _differ(fingerprints: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether runs were made on different numerics. A run has the kernels of its own mechanism only: one that all its
+    users ran in the same form makes no difference."""
+    facts, forms = set(), set()
+    for fingerprint in fingerprints:
+        kernels = fingerprint.get("kernels", {})
+        facts.add(digest({key: value for key, value in fingerprint.items() if key != "kernels"}))
+        forms.update(kernels.items())
+    return len(facts) > 1 or len(dict(forms)) < len(forms)
 
 
 def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
