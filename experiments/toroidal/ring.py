@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 experiments/toroidal/ring.py --seq-len 1024 --steps 
 from __future__ import annotations
 
 import argparse
+import atexit
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import lot
 from lot.compose import compose
+from lot.team import leave
 from lot_toroidal.ring_attention import join, shard
 
 
@@ -28,6 +30,7 @@ def main() -> None:
 
     cuda = torch.cuda.is_available()
     dist.init_process_group("nccl" if cuda else "gloo")
+    atexit.register(leave)
     device = torch.device("cuda", dist.get_rank() % torch.cuda.device_count()) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
@@ -54,7 +57,6 @@ def main() -> None:
         optimizer.zero_grad()
         if step % 10 == 0 or step == options.steps:
             report(step, loss.detach())
-    dist.destroy_process_group()
 
 
 def report(step: int, loss: Tensor) -> None:

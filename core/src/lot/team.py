@@ -142,12 +142,12 @@ def join_team(device: str, batch_size: int) -> Team:
     if not dist.is_initialized():
         # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
-        atexit.register(_leave)
+        atexit.register(leave)
     return Team(dist.get_rank(), world, chosen)
 
 
-def _leave() -> None:
-    """End the process group while Python still runs.
+def leave() -> None:
+    """End the process group, if there is one, while Python still runs: for `atexit`, once models have been let go.
 
     A thread of gloo that holds a tensor when the interpreter is torn down aborts the process (seen in a quarter of short
     runs). The group ends, and joins its threads, only when no model refers to it any more: hence the collection.

@@ -7,6 +7,7 @@ The first process prints one JSON object: largest errors by case.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 
@@ -18,6 +19,7 @@ from lot import build_model, load_config
 from lot.contracts import Context, Dims
 from lot.hookspecs import HOOKS
 from lot.registry import registry
+from lot.team import leave
 from lot_toroidal import plugin
 from lot_toroidal.exchange import Members
 from lot_toroidal.geometry import Torus
@@ -104,6 +106,7 @@ def main() -> None:
     """Run all cases in every group and print the worst error over the processes."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
+    atexit.register(leave)
     rank, world = dist.get_rank(), dist.get_world_size()
     sizes = [size for size in (1, 2, 4) if size <= world]
     errors: dict[str, float] = {}
@@ -122,7 +125,6 @@ def main() -> None:
     dist.all_reduce(worst, op=dist.ReduceOp.MAX)
     if rank == 0:
         print(json.dumps(dict(zip(errors, worst.tolist(), strict=True))))
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
