@@ -194,27 +194,37 @@ class GridTeam {
     if (seat.active) data[seat.sequence * heads_ + seat.head] = value;
   }
 
-  // Numbers of a lane in order of the steps, fetched `ring` steps ahead. With a start they are those of step t - 2.
+  // Numbers of a lane in order of the steps, fetched `ring` steps ahead: each is asked for once, at its turn. With a
+  // start they are those of step t - 2.
+  template <bool Started>
   class Reader {
    public:
     LOT_FN Reader(GridTeam& team, const Real* data, Place at, const Real* start, int64_t start_batch)
-        : team_(team), memory_(team.shared_), data_(data), start_(start), at_(at), start_batch_(start_batch) {
+        : team_(team),
+          memory_(team.shared_),
+          data_(data),
+          start_(start),
+          at_(at),
+          next_(team.template own<int64_t>()),
+          before_(team.template own<int64_t>()) {
       const int step = width(team.heads_);
       team.shared_ += ring * step;
       team.executor_.each([&](int lane) {
         for (int slot = 0; slot < ring; ++slot) memory_[slot * step + lane] = 0;
+        const Seat& seat = team.seat_[lane];
+        before_[lane] = seat.sequence * start_batch + seat.head;
       });
     }
     LOT_FN void rise(int first, int last) { begin(first, last, 1); }
     LOT_FN void fall(int first, int last) { begin(first, last, -1); }
-    LOT_FN Real get(int t, int lane) const {
+    LOT_FN Real get(int t, int lane) {
       team_.executor_.template wait<ring - 2>();
       ahead(t + direction_ * (ring - 1), lane);  // into the slot of the step before
       return memory_[(t & (ring - 1)) * width(team_.heads_) + lane];
     }
     LOT_FN Real at(int t, int lane) const {  // the phase before step t
-      const Seat& seat = team_.seat_[lane];
-      return seat.active ? *address(t + 1, seat) : Real(0);
+      if (!team_.seat_[lane].active) return Real(0);
+      return Started && t < 1 ? start_[before_[lane]] : data_[place(t + 1, lane)];
     }
 
    private:
@@ -223,31 +233,35 @@ class GridTeam {
       last_ = last;
       direction_ = direction;
       team_.executor_.each([&](int lane) {
-        for (int n = 0; n < ring - 1; ++n) ahead(direction > 0 ? first + n : last - 1 - n, lane);
+        const int now = direction > 0 ? first : last - 1;
+        next_[lane] = place(now, lane);
+        for (int n = 0; n < ring - 1; ++n) ahead(now + direction * n, lane);
       });
       team_.executor_.template wait<0>();
     }
-    LOT_FN const Real* address(int t, const Seat& seat) const {
-      if (start_ != nullptr && t < 2) return start_ + seat.sequence * start_batch_ + seat.head;
-      return data_ + seat.sequence * at_.batch + seat.head * at_.head + (start_ != nullptr ? t - 2 : t) * at_.time;
-    }
-    LOT_FN void ahead(int t, int lane) const {
+    LOT_FN int64_t place(int t, int lane) const {
       const Seat& seat = team_.seat_[lane];
-      if (t >= first_ && t < last_ && seat.active) {
-        team_.executor_.fetch(memory_ + (t & (ring - 1)) * width(team_.heads_) + lane, address(t, seat));
+      return seat.sequence * at_.batch + seat.head * at_.head + (Started ? t - 2 : t) * at_.time;
+    }
+    // Steps follow each other, so that no place needs a multiplication: an address is made while others wait for it.
+    LOT_FN void ahead(int t, int lane) {
+      if (t >= first_ && t < last_ && team_.seat_[lane].active) {
+        const Real* from = Started && t < 2 ? start_ + before_[lane] : data_ + next_[lane];
+        team_.executor_.fetch(memory_ + (t & (ring - 1)) * width(team_.heads_) + lane, from);
       }
       team_.executor_.commit();
+      next_[lane] += direction_ * at_.time;
     }
     GridTeam& team_;
     Real* memory_;
     const Real *data_, *start_;
     Place at_;
-    int64_t start_batch_;
+    typename Executor::template Own<int64_t> next_, before_;  // where the next step lies, and the start
     int first_ = 0, last_ = 0, direction_ = 1;
   };
-  LOT_FN Reader reader(const Real* data, Place at) { return Reader(*this, data, at, nullptr, 0); }
-  LOT_FN Reader history(const Real* data, Place at, const Real* start, int64_t start_batch) {
-    return Reader(*this, data, at, start, start_batch);
+  LOT_FN Reader<false> reader(const Real* data, Place at) { return Reader<false>(*this, data, at, nullptr, 0); }
+  LOT_FN Reader<true> history(const Real* data, Place at, const Real* start, int64_t start_batch) {
+    return Reader<true>(*this, data, at, start, start_batch);
   }
 
   class Writer {

@@ -114,12 +114,13 @@ LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Re
     LOT_NO_UNROLL
     for (int t = last - 1; t >= first; --t) {
       team.lanes([&](int lane) {
+        const V before = earlier.get(t, lane), given = grad.get(t, lane);  // there before what the neighbours say
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         const V s = sine[lane], c = cosine[lane];
-        const V now = arrive(lane, felt) + grad.get(t, lane);
+        const V now = arrive(lane, felt) + given;
         const V by_cosine = now * c, by_sine = now * s;
         V next_s, next_c;
-        sincos(earlier.get(t, lane), next_s, next_c);  // of theta(t-2), the state before step t-1
+        sincos(before, next_s, next_c);  // of theta(t-2), the state before step t-1
         waves.put(generation ^ 1, lane, next_s, next_c, by_cosine, by_sine);
         pull.put(t, lane, now * a.step);
         sines.record(t, lane, s, c, by_cosine, by_sine);

@@ -84,12 +84,16 @@ LOT_FN Floats folded(Floats x) { return folded_each(x); }
 LOT_FN Doubles folded(Doubles x) { return folded_each(x); }
 #endif
 
-// Of a number, or of a vector of them.
+template <class V>
+struct SineCosine {
+  V s, c;
+};
+
+// Of a number, or of a vector of them, at angles that the reduction takes.
 template <class Real, class V>
-LOT_FN void circle(V x, V& s, V& c) {
+LOT_FN SineCosine<V> near(V x) {
   using Bits = typename BitsOf<Real>::type;
   using K = Circle<Real>;
-  if (__builtin_expect(any_beyond(x, Real(65536)), 0)) x = folded(x);
   const V rounded = x * K::quarters + K::magic;
   const V n = rounded - K::magic;  // x / (pi / 2) to the nearest integer
   V r = (x - n * K::high) - n * K::middle;
@@ -99,8 +103,20 @@ LOT_FN void circle(V x, V& s, V& c) {
   const auto quadrant = bits(rounded);
   const auto swapped = (quadrant & Bits(1)) != 0;
   constexpr int sign = sizeof(Real) * 8 - 2;
-  s = real((bits(swapped ? even : odd)) ^ ((quadrant & Bits(2)) << sign));
-  c = real((bits(swapped ? odd : even)) ^ (((quadrant + Bits(1)) & Bits(2)) << sign));
+  return {real((bits(swapped ? even : odd)) ^ ((quadrant & Bits(2)) << sign)),
+          real((bits(swapped ? odd : even)) ^ (((quadrant + Bits(1)) & Bits(2)) << sign))};
+}
+template <class Real, class V>
+LOT_COLD SineCosine<V> far(V x) {
+  return near<Real>(folded(x));
+}
+// The result for small angles is there before its angle is known to be small: a branch ahead of it would be waited for.
+template <class Real, class V>
+LOT_FN void circle(V x, V& s, V& c) {
+  SineCosine<V> found = near<Real>(x);
+  if (__builtin_expect(any_beyond(x, Real(65536)), 0)) found = far<Real>(x);
+  s = found.s;
+  c = found.c;
 }
 LOT_FN void sincos(float x, float& s, float& c) { circle<float>(x, s, c); }
 LOT_FN void sincos(double x, double& s, double& c) { circle<double>(x, s, c); }
