@@ -78,6 +78,17 @@ def test_coupling_measures_force_and_agreement_of_neighbours(make):
     torch.testing.assert_close(values["agreement"], agreement.mean())
     torch.testing.assert_close(values["force_2"], force.mean(0))
     torch.testing.assert_close(values["force_rms"], force.square().mean().sqrt())
+    other = make.normal(2, 3, 4)
+    both = Coupling(NoOptions()).measure(
+        probe(
+            phase={2: theta, 5: other},
+            coupling_force={2: force, 5: 3 * force},
+            neighbour_weights={2: weights, 5: weights},
+        )
+    )
+    of_other = torch.stack([(other[:, i] - other[:, j]).cos().mean() for i, j in ((0, 1), (1, 2))])
+    torch.testing.assert_close(both["agreement"], (agreement.mean() + of_other.mean()) / 2)
+    torch.testing.assert_close(both["force_rms"], 2 * values["force_rms"])
 
 
 def test_entropy_is_a_share_of_an_even_spread():

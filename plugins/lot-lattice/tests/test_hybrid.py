@@ -58,6 +58,17 @@ def test_decoding_equals_the_forward_pass(make):
     torch.testing.assert_close(torch.cat(pieces, 1), expected)
 
 
+@pytest.mark.parametrize(("blend", "inner"), [(0.0, "lattice"), (1.0, "vanilla")])
+def test_ablation_randomises_both_sides(make, blend, inner):
+    """Each seen alone, the other side having no share."""
+    module = make.hybrid(blend=blend, inner={"name": inner})
+    x = make.normal(2, 6, 16)
+    y, _ = module(x, Context())
+    with module.ablate(make.generator):
+        assert (module(x, Context())[0] - y).abs().max() > 1e-3
+    assert torch.equal(module(x, Context())[0], y)
+
+
 @pytest.mark.parametrize(("blend", "silent"), [(0.0, "phase."), (1.0, "inner.")])
 def test_a_side_without_a_share_is_inert(make, blend, silent):
     module = make.hybrid(blend=blend)

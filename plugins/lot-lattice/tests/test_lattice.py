@@ -14,6 +14,7 @@ from lot.random import initialise
 from lot_lattice.config import LatticeConfig
 from lot_lattice.kernels.native import say_once
 from lot_lattice.lattice import LatticeAttention
+from lot_lattice.precision import random_phases
 from lot_lattice.reference import lattice_attention_reference
 
 FORMS = [
@@ -270,6 +271,29 @@ def test_initial_values_depend_on_the_seed_and_the_configuration_alone(make):
     assert (one.coupling == 0.7).all()
     assert (one.alpha == 0.5).all()
     torch.testing.assert_close(one.neighbour_weights()[0, 1].item(), math.exp(-1 / 2))
+
+
+def test_initial_values_are_drawn_as_stated(make):
+    """With many heads, so that a distribution shows."""
+    module = LatticeAttention(LatticeConfig(), make.dims(width=512, heads=256))
+    initialise(module, 0)
+    for values, low, high in ((module.start_phase, -math.pi, math.pi), (module.frequency, 0.25, 2.0)):
+        quantiles = ((values.detach() - low) / (high - low)).quantile(torch.linspace(0, 1, 5))
+        assert quantiles.tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.1)
+    assert module.drive.weight.detach().std().item() == pytest.approx(0.02, rel=0.02)
+
+
+def test_randomised_phases_lie_anywhere_on_the_circle(make):
+    theta = random_phases(torch.zeros(2000), make.generator)
+    quantiles = (theta / math.pi).quantile(torch.linspace(0, 1, 5))
+    assert quantiles.tolist() == pytest.approx([-1, -0.5, 0, 0.5, 1], abs=0.1)
+
+
+def test_the_published_score_has_to_be_asked_for():
+    config = LatticeConfig()
+    assert (config.score, config.causal) == ("phase", None)
+    assert config.coupling > 0  # neighbours attract
+    assert config.alpha > 0  # and tokens in phase attend to each other
 
 
 def test_memory_of_the_backward_pass_grows_linearly_with_length(make):

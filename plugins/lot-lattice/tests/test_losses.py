@@ -38,12 +38,41 @@ def test_sync_takes_the_oscillators_of_a_head_where_there_are_several():
     assert term(Sync(NoOptions()), phase={1: theta}).item() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_sync_leaves_padding_out(make):
-    theta = make.normal(2, 3, 4)
+LOSSES = [
+    Sync(NoOptions()),
+    Diversity(NoOptions()),
+    PhaseRegularization(PhaseRegularizationConfig()),
+    Coherence(CoherenceConfig(mode="center")),
+    SpatialCoherence(NoOptions()),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_every_term_is_the_mean_over_layers(make, loss):
+    layers = [
+        {
+            "phase": make.normal(2, 3, 4),
+            "natural_frequency": make.normal(3),
+            "neighbour_weights": make.normal(3, 3).abs(),
+        }
+        for _ in range(2)
+    ]
+    alone = [term(loss, **{name: {0: value} for name, value in layer.items()}) for layer in layers]
+    both = term(loss, **{name: {0: layers[0][name], 5: layers[1][name]} for name in layers[0]})
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+
+
+@pytest.mark.parametrize("oscillators", [(), (5,)], ids=str)
+@pytest.mark.parametrize(
+    "loss", [loss for loss in LOSSES if "phase" in loss.needs], ids=lambda loss: type(loss).__name__
+)
+def test_padding_counts_as_if_it_were_not_there(make, loss, oscillators):
+    theta, weights = make.normal(2, 3, 4, *oscillators), {0: make.normal(3, 3).abs()}
     padding = torch.zeros(2, 4, dtype=torch.bool)
-    padding[1, 2:] = True
-    R = torch.polar(torch.ones_like(theta), theta).mean(1).abs()
-    assert term(Sync(NoOptions()), padding, phase={0: theta}).item() == pytest.approx(1 - R[~padding].mean().item())
+    padding[0, :1] = padding[1, 2:] = True
+    kept = theta.transpose(1, 2)[~padding].transpose(0, 1)[None]  # (1, H, 5, ...)
+    found = term(loss, padding, phase={0: theta}, neighbour_weights=weights)
+    torch.testing.assert_close(found, term(loss, phase={0: kept}, neighbour_weights=weights))
 
 
 @pytest.mark.parametrize("loss", [Sync(NoOptions()), Coherence(CoherenceConfig(mode="center", r_target=0.9))])
@@ -96,7 +125,8 @@ def test_spatial_coherence_is_the_weighted_mean_over_pairs_of_neighbours(make):
     pairs = [weights[i, j] * (1 - (theta[:, i] - theta[:, j]).cos()) for i in range(3) for j in range(3)]
     expected = (sum(pairs) / weights.sum()).mean()
     loss = SpatialCoherence(NoOptions())
-    torch.testing.assert_close(term(loss, phase={0: theta}, neighbour_weights={0: weights}), expected)
+    for same in (theta, theta[..., None].expand(2, 3, 4, 5)):  # oscillators of a head are averaged
+        torch.testing.assert_close(term(loss, phase={0: same}, neighbour_weights={0: weights}), expected)
 
 
 def test_spatial_coherence_passes_over_layers_that_have_no_lattice(make):

@@ -143,6 +143,40 @@ def test_phase_noise_has_the_given_size(make):
     assert difference.std().item() == pytest.approx(0.03, rel=0.05)
 
 
+def test_frequency_jitter_is_relative_and_of_the_given_size(make):
+    module = make.phase(frequency_jitter=0.1, iterations=1, oscillators=256).train()
+    with torch.no_grad():
+        module.coupling.zero_()
+    module.want = frozenset({"phase"})
+    x = make.normal(1, 1, 16)
+    turn = module(x, Context())[1]["phase"] - module.eval()(x, Context())[1]["phase"]
+    share = turn[0, :, 0] / (module.config.dt * module.frequency)
+    assert share.std().item() == pytest.approx(0.1, rel=0.12)  # of 1024: over five standard deviations
+
+
+def test_initial_values_are_drawn_as_stated(make):
+    config = PhaseConfig(oscillators=64, natural_freq_std=0.3, coupling=0.7)
+    module = PhaseAttention(config, make.dims(width=64, layers=8))
+    initialise(module, 0)
+    stated = {"to_phase.weight": 0.02, "from_phase.weight": 0.02 / 4, "frequency": 0.3}
+    for name, std in stated.items():
+        values = module.get_parameter(name).detach()
+        assert values.std().item() == pytest.approx(std, rel=0.15)
+        assert abs(values.mean().item()) < 0.2 * std
+    assert (module.coupling == 0.7).all()
+    assert not module.to_phase.bias.any()
+    assert not module.from_phase.bias.any()
+
+
+def test_the_published_form_has_to_be_asked_for(make):
+    config = PhaseConfig()
+    assert config.coupling > 0
+    assert config.readout == "circular"
+    assert config.causal is None
+    assert PhaseAttention(config, make.dims(causal=True)).causal
+    assert not PhaseAttention(config, make.dims(causal=False)).causal
+
+
 def test_ablation_moves_the_output(make):
     module = make.phase()
     x = make.normal(2, 6, 16)

@@ -70,6 +70,25 @@ def test_parts_of_any_size_give_the_score_of_the_whole() -> None:
         assert float(parts.compute()[key]) == pytest.approx(float(value), rel=1e-6)
 
 
+def test_a_small_loss_counts_beside_the_sum_of_a_large_split() -> None:
+    metric = CrossEntropy()
+    metric.total += 2**30
+    metric.update(torch.zeros(1, 1, 8), torch.zeros(1, 1, dtype=torch.int64))
+    assert float(metric.total) - 2**30 == pytest.approx(math.log(8), abs=1e-5)
+
+
+def test_every_metric_says_which_way_is_better() -> None:
+    metrics = {**mad_metrics(4), **language_metrics("bits_per_char")}
+    assert {name: metric.higher_is_better for name, metric in metrics.items()} == {
+        "loss": False,
+        "perplexity": False,
+        "bits_per_char": False,
+        "exact_match": True,
+        "token_accuracy": True,
+        "macro_accuracy": True,
+    }
+
+
 def test_macro_accuracy_is_that_of_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(1)
     ours, theirs = MacroAccuracy(6), MulticlassAccuracy(6, average="macro", ignore_index=-100)

@@ -110,6 +110,7 @@ def test_sinusoidal_periods_stay_within_bounds(build: Make) -> None:
     peaks = spectrum.argmax(axis=1)  # cycles in 512 tokens
     assert 8 - 1 <= peaks.min() < 12
     assert 28 < peaks.max() <= 32 + 1
+    assert peaks.mean() == pytest.approx((8 + 32) / 2, abs=2.5)  # uniform in frequency; in period it would be 15
 
 
 def test_sinusoidal_refuses_bounds_the_wrong_way_round(build: Make) -> None:

@@ -56,6 +56,12 @@ def test_mqar_corrected_fills_are_uniform_over_what_is_no_key(build: Make) -> No
     assert np.delete(counts, [1, 3]) == pytest.approx(np.full(10, 0.1), abs=0.006)
 
 
+def test_mqar_fills_as_published_are_uniform_over_the_vocabulary(build: Make) -> None:
+    task = build("mqar", vocab_size=12, seq_len=24, kv_pairs=2, train_examples=None)
+    counts = np.bincount(task.fill(np.random.default_rng(0), np.zeros((4000, 2)), 20).ravel(), minlength=12) / 80_000
+    assert counts == pytest.approx(np.full(12, 1 / 12), abs=0.006)
+
+
 def test_mqar_queries_crowd_where_the_power_law_says(build: Make) -> None:
     task = build("mqar", vocab_size=256, seq_len=44, kv_pairs=1, power=0.5, train_examples=None)
     targets = task.batch("train", 0, 8000).targets
@@ -173,6 +179,19 @@ def test_fuzzy_recall_scores_values_of_keys_met_before(build: Make, split: str) 
     key_sizes = {1, 2, 3} if split == "train" else {3}
     assert {size for kind, size in sizes if kind == "key"} == key_sizes
     assert {size for kind, size in sizes if kind == "value"} == {1, 2, 3}
+
+
+def test_fuzzy_recall_asks_for_pairs_shown_anywhere_before(build: Make) -> None:
+    task = build("fuzzy_recall_corrected", vocab_size=32, seq_len=64, train_examples=None)
+    places = []
+    for inputs, targets in examples(task, "test"):
+        sequence = [*inputs, targets[-1]]
+        padding = sequence.count(task.padding)
+        pairs = parse(sequence[padding:], task.keys, task.values)
+        places.append(padding + next(place for key, _, place in pairs if key == pairs[-1][0]))
+    early, late = np.mean(np.array(places) < 24), np.mean(np.array(places) >= 40)
+    assert early > 0.2
+    assert late > 0.2
 
 
 def test_fuzzy_recall_as_published_can_end_with_a_pair_never_shown(build: Make) -> None:

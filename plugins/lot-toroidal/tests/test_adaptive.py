@@ -36,21 +36,36 @@ def test_the_hard_choice_is_toroidal_attention_of_that_depth(chosen: int, attent
     torch.testing.assert_close(module(x, Context())[0], plain(x, Context())[0], atol=1e-12, rtol=0)
 
 
-def test_training_mixes_all_depths_by_weights_that_sum_to_one(attention: Get, draw: Draw) -> None:
+def test_training_mixes_all_depths_by_weights_that_sum_to_one(attention: Get) -> None:
     module = built(attention).train()
-    logits = draw(3)
-    weights = torch.stack([module._mixture(logits, Context()) for _ in range(4000)])
-    torch.testing.assert_close(weights.sum(-1), torch.ones(4000, dtype=torch.float64))
+    logits = torch.tensor([1.5, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    weights = module._mixture(logits.expand(20_000, 6), Context())
+    torch.testing.assert_close(weights.sum(-1), torch.ones(20_000, dtype=torch.float64))
     assert float(weights.min()) > 0
     # The largest of logits + Gumbel noise falls on each candidate with its softmax probability.
-    found = torch.bincount(weights.argmax(-1), minlength=3) / 4000
-    torch.testing.assert_close(found.double(), logits.softmax(-1), atol=0.04, rtol=0)
+    found = torch.bincount(weights.argmax(-1), minlength=6) / 20_000
+    torch.testing.assert_close(found.double(), logits.softmax(-1), atol=0.018, rtol=0)  # five standard deviations
 
 
 def test_the_temperature_falls_exponentially_and_stays(attention: Get) -> None:
     module = built(attention, temperature=4.0, min_temperature=0.25, anneal_steps=100)
     found = [float(module.temperature(torch.tensor(step))) for step in (0, 50, 100, 1000)]
     assert found == pytest.approx([4.0, 1.0, 0.25, 0.25])
+
+
+def test_a_layer_that_gains_from_a_depth_decides_for_it_while_the_temperature_falls(attention: Get) -> None:
+    module = built(attention)
+    optimizer = torch.optim.Adam([module.logits], lr=1e-3)  # a usual rate
+    for _ in range(module.options.anneal_steps):
+        optimizer.zero_grad()
+        (-module._logits(torch.zeros(1)).softmax(-1)[2]).backward()
+        optimizer.step()
+    assert float(module._logits(torch.zeros(1)).softmax(-1)[2].detach()) > 0.9
+
+
+def test_a_rank_holds_for_every_depth_that_has_room_for_it(attention: Get) -> None:
+    fusions = [candidate.fusion for candidate in built(attention, depths=(2, 4, 8), rank=3).candidates]
+    assert [fusion.u.shape for fusion in fusions] == [(2, 2), (4, 3), (8, 3)]
 
 
 def test_weights_harden_as_the_temperature_falls(attention: Get, draw: Draw) -> None:
@@ -79,6 +94,14 @@ def test_a_router_chooses_by_token(attention: Get, draw: Draw) -> None:
     expected = torch.where((choice == 0)[..., None], *alone)
     assert 0 < int(choice.sum()) < 20
     torch.testing.assert_close(module(x, Context())[0], expected, atol=1e-12, rtol=0)
+
+
+def test_one_draw_of_noise_serves_all_tokens_of_a_sequence(attention: Get, draw: Draw) -> None:
+    module = built(attention, route=True).train()
+    logits = draw(2, 1, 3).expand(2, 7, 3)
+    weights = module._mixture(logits, Context())
+    assert torch.equal(weights, weights[:, :1].expand(2, 7, 3))
+    assert not torch.equal(weights[0], weights[1])
 
 
 def test_depth_weights_are_probabilities_without_noise(attention: Get, draw: Draw) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lot.component import Component
 from lot.config import ModelConfig
-from lot.contracts import Batch, Context, Dims, Probe, Record
+from lot.contracts import Batch, Context, Dims, Output, Probe, Record
 from lot.model import Decoder
 from lot.plugin import lot_embeddings
 from lot.random import initialise, torch_generator
+from lot_toroidal.config import ToroidalConfig
+from lot_toroidal.encoding import TorusEncoding
 
 Get = Callable[[str], Component]
 T, V = 24, 11
@@ -43,6 +46,14 @@ def probe_of(component: Component, needs: frozenset[str], causal: bool = True, *
     return Probe(model, Batch(tokens, tokens), output, ctx, Task(), torch_generator(0, "test"), dict)  # type: ignore[arg-type]
 
 
+def measured(instrument: Any, model: nn.Module | None = None, **signals: dict[int, torch.Tensor]) -> Any:
+    """What `instrument` makes of signals given by hand."""
+    tokens = torch.zeros(1, 4, dtype=torch.int64)
+    output = Output(torch.zeros(0), signals)
+    model = nn.Module() if model is None else model
+    return instrument.measure(Probe(model, Batch(tokens, tokens), output, Context(), Task(), torch.Generator(), dict))  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def measure(attention: Get, diagnostic: Get) -> Callable[..., tuple[Any, list[Record]]]:
     """The diagnostic and two records of it, on a model made of one attention."""
@@ -65,6 +76,8 @@ def test_fusion_rank_tells_full_rank_from_one(measure: Callable[..., Any]) -> No
     assert 1.5 < ranks[1] <= 4
     assert ranks[2] == pytest.approx(1)
     assert instrument.verdict(records) == "fusion has effective rank 1.00 of 4: platters say the same"
+    both = measured(instrument, platter_mixing={0: torch.eye(4), 1: torch.ones(4, 4)})
+    assert float(both["rank"]) == pytest.approx(2.5)
 
 
 def test_orthogonality_finds_the_worst_layer(measure: Callable[..., Any]) -> None:
@@ -74,6 +87,12 @@ def test_orthogonality_finds_the_worst_layer(measure: Callable[..., Any]) -> Non
     instrument, records = measure("orthogonality", depth=4, orthogonal=False)
     assert float(records[0].values["orthogonality"]) > 0.1
     assert "not orthogonal; orthogonal=true makes them so" in instrument.verdict(records)
+    layers = [
+        TorusEncoding(ToroidalConfig(orthogonal=flag), 8, 4, 64, "the head width") for flag in (True, False, True)
+    ]
+    found = measured(instrument, nn.ModuleList(layers))
+    assert float(found["orthogonality"]) == pytest.approx(layers[1].score)
+    torch.testing.assert_close(found["phi"], layers[1].phi.float())
 
 
 def test_shift_error_tells_integer_from_geometric_frequencies(measure: Callable[..., Any]) -> None:
@@ -83,6 +102,7 @@ def test_shift_error_tells_integer_from_geometric_frequencies(measure: Callable[
     assert instrument.verdict(records).endswith("cyclic invariance is exact")
     instrument, records = measure("shift_error", frequencies="geometric")
     assert float(records[0].values["shift_error"]) > 1e-5
+    assert records[0].values["shift_error"] == records[0].values["error_shift"].max()
     assert "broken" in instrument.verdict(records)
 
 
@@ -93,6 +113,7 @@ def test_circulant_error_is_rounding_for_positional_lags_and_more_for_content(me
     _, records = measure("circulant_error", "toroidal_fft", causal=False, lags="content")
     assert records[0].values["error_position"].shape == (2, T)
     assert float(records[0].values["fft_error"]) > 1e-5
+    assert records[0].values["fft_error"] == records[0].values["error_layer"].max()
 
 
 def test_reach_is_that_of_even_attention_where_nothing_is_learned(measure: Callable[..., Any]) -> None:
@@ -105,6 +126,23 @@ def test_reach_is_that_of_even_attention_where_nothing_is_learned(measure: Calla
     _, near = measure("toroidal_distance", window=2)
     assert float(near[0].values["mass"][:, 3:].max()) == 0
     assert float(near[0].values["reach"]) < 2 / T
+
+
+def test_reach_is_the_mean_over_queries_of_the_distance_attended_to(diagnostic: Get) -> None:
+    """The first token attends to itself, every other to the one before, on a ring of 4."""
+    weights = torch.tensor([[1.0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    found = measured(diagnostic("toroidal_distance").build(), attention={2: torch.stack((weights, torch.eye(4)))[None]})
+    torch.testing.assert_close(found["reach_head"], torch.tensor([[3 / 16, 0.0]]))
+    assert float(found["reach"]) == pytest.approx(3 / 32)
+    assert found["mass"].tolist() == [[pytest.approx(5 / 8), pytest.approx(3 / 8), 0.0]]
+
+
+def test_a_layer_is_as_decided_as_its_likeliest_depth(diagnostic: Get) -> None:
+    weights = {0: torch.tensor([0.2, 0.5, 0.3]), 3: torch.tensor([0.1, 0.1, 0.8])}
+    found = measured(diagnostic("depth_weights").build(), depth_weights=weights)
+    assert float(found["decided"]) == pytest.approx(0.65)
+    assert found["layer"].tolist() == [0, 3]
+    assert torch.equal(found["weights"][1], weights[3])
 
 
 def test_depth_weights_start_even_and_name_the_depths(measure: Callable[..., Any]) -> None:
@@ -121,6 +159,9 @@ def test_the_torus_shows_what_the_last_position_attends_to(measure: Callable[...
     torch.testing.assert_close(weights.sum((1, 2)), torch.ones(2))
     assert records[0].values["period"].tolist() == [30, 30]
     assert f"of {4 * T} places" in instrument.verdict(records)
+    by_platter = torch.rand(2, 5, 5, 3)
+    found = measured(instrument, platter_attention={1: by_platter})
+    assert torch.equal(found["weights_1"], by_platter[:, -1])
 
 
 PICTURES = {

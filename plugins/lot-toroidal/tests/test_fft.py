@@ -71,6 +71,13 @@ def test_a_cyclic_shift_is_exact(lags: str, attention: Get, draw: Draw) -> None:
     assert float((shifted - y.roll(7, dims=1)).abs().max()) < 1e-5 * float(y.abs().max())
 
 
+def test_learned_scores_start_at_size_one(attention: Get) -> None:
+    module = attention("toroidal_fft").build(Dims(width=1024, heads=8, max_len=64, vocab_size=8), lambda_distance=0.0)
+    scores = module._positional(64).detach()
+    assert float(scores.std()) == pytest.approx(1.0, rel=0.2)
+    assert not torch.equal(module.query, module.key)
+
+
 @pytest.mark.parametrize("T", [1, 5, 64, 70, 200])
 def test_causal_convolution_equals_its_sum(T: int, draw: Draw) -> None:
     w, v = draw(2, 3, 3, T, grad=True), draw(2, 2, T, 3, 4, grad=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from lot.random import initialise
 from lot_toroidal.diagnostics.fusion_rank import effective_rank
 from lot_toroidal.fusion import AttentionFusion, LowRankFusion, MeanFusion, fusion
+from lot_toroidal.signals import mixing_signal
 
 Draw = Callable[..., Tensor]
 
@@ -69,6 +70,20 @@ def test_low_rank_keeps_the_size_of_a_platter(draw: Draw) -> None:
         initialise(module, seed)
         sizes.append(float(module.matrix(torch.zeros(1)).detach().square().sum()) / 8)
     assert sum(sizes) / len(sizes) == pytest.approx(1.0, abs=0.2)
+
+
+def test_attention_over_platters_starts_with_scores_of_size_one(draw: Draw) -> None:
+    module = AttentionFusion(8, 64).double()
+    initialise(module, 0)
+    o = draw(50, 8, 64)
+    score = module.query(o) @ module.key(o).transpose(-1, -2) / 8
+    assert float(score.detach().std()) == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_mixing_that_is_shown_is_the_mean_over_tokens(draw: Draw) -> None:
+    matrix = draw(2, 3, 5, 4, 4)
+    shown = mixing_signal(matrix, frozenset({"platter_mixing"}))["platter_mixing"]
+    torch.testing.assert_close(shown, matrix.mean((0, 1, 2)))
 
 
 def test_effective_rank_counts_what_is_independent(draw: Draw) -> None:

@@ -107,9 +107,37 @@ def test_what_is_read_depends_on_the_lag_only(update: str, attention: Get, draw:
         assert float((module(x, Context())[0] - early).abs().max()) > 1e-3
 
 
-def test_memories_last_from_a_token_to_a_turn_of_the_ring(attention: Get) -> None:
-    module = attention("toroidal_latent").build(DIMS, update="linear")
-    spans = 1 / torch.sigmoid(module.decay.detach())
+@pytest.mark.parametrize("update", ["linear", "min_gru"])
+def test_the_state_follows_its_equation(update: str, attention: Get, draw: Draw) -> None:
+    module = built(attention, draw, update=update, latent=24)
+    x = draw(2, 9, 16)
+    padding = torch.zeros(2, 9, dtype=torch.bool)
+    padding[1, 3:5] = True
+    h, found = torch.zeros(2, 4, 6, dtype=torch.float64), []
+    for t in range(9):
+        logit = module.decay.expand(2, -1) if module.gate is None else module.gate(x[:, t])
+        z = torch.sigmoid(logit).view(2, 4, 3).repeat(1, 1, 2)  # one gate for both channels of a pair
+        z = z * ~padding[:, t, None, None]
+        written = module.encoding(module.write(x[:, t]).view(2, 1, 4, 6), t)[:, 0]
+        h = (1 - z) * h + z * written
+        found.append(module.encoding(h[:, None], t, inverse=True))
+    expected = module.out(module.fusion(torch.cat(found, dim=1)).flatten(2))
+    torch.testing.assert_close(module(x, Context(padding=padding))[0], expected)
+
+
+def test_padding_leaves_the_state_of_a_gru_as_it_is(attention: Get, draw: Draw) -> None:
+    module = built(attention, draw, update="gru")
+    x, padding = draw(1, 9, 16), torch.zeros(1, 9, dtype=torch.bool)
+    padding[0, 3:5] = True
+    there = ~padding[0]
+    expected = module(x[:, there], Context())[0]
+    torch.testing.assert_close(module(x, Context(padding=padding))[0][:, there], expected)
+
+
+@pytest.mark.parametrize("update", ["linear", "min_gru"])
+def test_memories_last_from_a_token_to_a_turn_of_the_ring(update: str, attention: Get) -> None:
+    module = attention("toroidal_latent").build(DIMS, update=update)
+    spans = 1 / torch.sigmoid((module.decay if update == "linear" else module.gate.bias).detach())
     assert float(spans.min()) == pytest.approx(2, rel=1e-4)
     assert float(spans.max()) == pytest.approx(40, rel=1e-3)
 

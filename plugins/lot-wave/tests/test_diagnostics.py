@@ -113,6 +113,12 @@ def test_packets_of_waves_and_of_a_standard_embedding(make):
     values = records[0].values
     torch.testing.assert_close(values["share"][1], torch.tensor([6 / 11, 3 / 11, 2 / 11]))
     assert values["packet"].shape == (3, 24)
+    torch.testing.assert_close(values["frequency"], waves.frequency.sort().values)
+    phase, frequency, n = waves.phase[0, :, None].detach(), waves.frequency[0], torch.arange(1, 4)
+    heaviest = ((n * (5 * frequency + phase)).cos() / n).sum() / waves.norm
+    torch.testing.assert_close(values["packet"][0, 5], heaviest)  # without counts the heaviest token is the first
+    length = torch.polar(torch.ones_like(waves.phase), waves.phase).detach().mean(1).abs()
+    torch.testing.assert_close(values["order"], length.mean())
     assert "the natural 1/n series" in diagnostic.verdict(records)
     with torch.no_grad():
         waves.log_amplitude.zero_()
@@ -140,6 +146,14 @@ def test_relative_weights_and_profile_by_hand():
     relative = relative_weights(weights[None, None])
     torch.testing.assert_close(relative[0, 0, 3], torch.tensor([0.4, 0.8, 1.2, 1.6]))
     torch.testing.assert_close(distance_profile(relative)[0], torch.tensor([(1.2 + 1.8 + 1.0) / 3]))
+
+
+def test_a_profile_is_over_the_queries_that_have_a_key_at_every_distance(make):
+    relative = make.normal(2, 3, 8, 8)
+    found = distance_profile(relative)
+    for distance in (1, 2, 3):
+        expected = sum(relative[:, :, i, i - distance] for i in range(3, 8)) / 5
+        torch.testing.assert_close(found[:, distance - 1], expected.mean(0))
 
 
 def test_fringes_are_found_with_their_period(make):
@@ -198,6 +212,16 @@ def test_exponent_and_verdict_of_known_blocks(make, factor, told):
     assert float(records[0].values["lyapunov"]) == pytest.approx(math.log(factor), abs=1e-3)
     assert float(records[0].values["stream"]) == pytest.approx(math.log(factor), abs=1e-5)
     assert told in diagnostic.verdict(records)
+
+
+def test_an_exponent_is_the_mean_over_blocks_and_its_error_that_of_the_mean(make):
+    model = SimpleNamespace(blocks=[Scale(2.0), Scale(3.0), Scale(0.5)])
+    diagnostic = TrajectoryStability(TrajectoryConfig(epsilon=0.01))
+    values = measure(diagnostic, probe_of(model, make, {"hidden": make.normal(4, 3, 12, 16).float()}))[0].values
+    assert float(values["lyapunov"]) == pytest.approx(math.log(3) / 3, abs=1e-3)
+    assert values["growth"].tolist() == pytest.approx([math.log(2), math.log(3), -math.log(2)], abs=1e-5)
+    each = values["rates"].mean(0)  # of 3 sequences in 4 directions
+    torch.testing.assert_close(values["error"], each.std() / 12**0.5)
 
 
 # Inference

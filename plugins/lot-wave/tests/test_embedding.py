@@ -80,6 +80,12 @@ def test_the_signal_is_the_amplitude_and_only_learned_ones_have_gradients(make):
         assert signal.requires_grad == learn
 
 
+def test_phases_start_anywhere_on_the_circle(make):
+    phase = make.packets(waves=300).phase.detach()
+    quantiles = (phase.flatten() / math.pi).quantile(torch.linspace(0, 1, 5))
+    assert quantiles.tolist() == pytest.approx([-1, -0.5, 0, 0.5, 1], abs=0.1)
+
+
 def test_annealing_goes_from_the_standard_embedding_to_waves(make):
     module = make.packets(anneal_steps=100)
     ids = make.ids(11, 2, 7)

@@ -9,7 +9,11 @@ from torch import Tensor
 from lot.contracts import Context
 from lot.errors import BadInput
 from lot.heads import attention_mask
+from lot.random import initialise, isolated
 from lot_wave import tiles
+from lot_wave.blocks import blockwise_attention
+from lot_wave.config import InterferenceConfig
+from lot_wave.interference import InterferenceAttention
 from lot_wave.pairwise import pairwise_attention
 from lot_wave.reference import interference_weights
 from lot_wave.waves import Waves
@@ -119,15 +123,28 @@ def test_dropout_of_pairwise_weights(make, normalise):
     torch.testing.assert_close((gradient * direction).sum(), change)
 
 
-def test_pairwise_gradients_by_finite_differences(make):
-    waves, v = make.waves(1, 1, 5, 2), make.normal(1, 1, 5, 2).requires_grad_()
-    for normalise in NORMALISE:
-        torch.autograd.gradcheck(
-            lambda a, f, p, u, n=normalise: pairwise_attention(
-                Waves(a, f, p), Waves(a, f, p), u, normalise=n, causal=True
-            ),
-            (*waves, v),
+def test_dropout_of_weights_in_blocks():
+    """Of even weights over ones: dropping keeps the mean of 1 and no longer every row."""
+    ones = torch.ones(1, 1, 400, 1)
+    with isolated(0, "test"):
+        y = blockwise_attention(
+            lambda q, k: q @ k.mT, (ones,), (ones,), ones, causal=False, dropout=0.5, divide_by_row=0.0
         )
+    assert float(y.mean()) == pytest.approx(1.0, abs=0.01)
+    assert float(y.std()) == pytest.approx(1 / 20, rel=0.2)  # the root of p / (1 - p) / 400
+
+
+@pytest.mark.parametrize("normalise", NORMALISE)
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_pairwise_gradients_by_finite_differences(make, normalise, dropout):
+    waves, v = make.waves(1, 1, 5, 2), make.normal(1, 1, 5, 2).requires_grad_()
+
+    def mix(a: Tensor, f: Tensor, p: Tensor, u: Tensor) -> Tensor:
+        both = Waves(a, f, p)
+        with isolated(0, "test"):  # the same weights are dropped each time
+            return pairwise_attention(both, both, u, normalise=normalise, causal=True, dropout=dropout)
+
+    torch.autograd.gradcheck(mix, (*waves, v))
 
 
 def test_the_operator_is_well_formed(make):
@@ -250,6 +267,18 @@ def test_phases_ignore_autocast(make, close):
     for a, b in zip(inside, module.token_waves(x), strict=True):
         assert a.dtype == torch.float32
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_what_leaves_the_attention_starts_scaled_by_depth(make):
+    module = InterferenceAttention(InterferenceConfig(), make.dims(width=64, layers=8))
+    initialise(module, 0)
+    assert module.value.weight.detach().std().item() == pytest.approx(0.02, rel=0.1)
+    assert module.out.weight.detach().std().item() == pytest.approx(0.02 / 4, rel=0.1)
+
+
+def test_the_published_form_has_to_be_asked_for():
+    config = InterferenceConfig()
+    assert (config.evolution, config.normalise, config.causal) == ("evolved", "row", None)
 
 
 @pytest.mark.parametrize("evolution", ["pairwise", "evolved"])

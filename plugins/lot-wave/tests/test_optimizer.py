@@ -172,6 +172,23 @@ def test_resuming_from_a_state_dict_changes_no_bit(make, rank, dtype):
         assert torch.equal(p, q)
 
 
+def test_every_subspace_is_renewed_in_turn_once_in_refresh_steps(make):
+    # Wider than rank and oversampling together, so that a renewal shows.
+    ps = [nn.Parameter(make.normal(40, 30)) for _ in range(3)]
+    optimizer = WaveNative(ps, lr=0.1, rank=2, refresh=3)
+    renewed, before = [[] for _ in ps], [None] * len(ps)
+    for step in range(10):
+        for p in ps:
+            p.grad = make.normal(40, 30)
+        optimizer.step()
+        for index, p in enumerate(ps):
+            now = optimizer.state[p]["left"].clone()
+            if before[index] is not None and not torch.equal(now, before[index]):
+                renewed[index].append(step)
+            before[index] = now
+    assert renewed == [[3, 6, 9], [2, 5, 8], [1, 4, 7]]
+
+
 def test_closure_missing_gradients_and_groups(make):
     p, q = nn.Parameter(make.normal(4, 4)), nn.Parameter(make.normal(4, 4))
     before = q.detach().clone()
@@ -215,6 +232,16 @@ def test_complex_parameters_and_sparse_gradients_are_refused(make):
     p.grad = torch.zeros(3, 2, dtype=torch.float64).to_sparse()
     with pytest.raises(RuntimeError, match="sparse"):
         WaveNative([p]).step()
+
+
+def test_the_configuration_reaches_the_optimizer():
+    config = WaveNativeConfig(
+        lr=0.3, damping=0.2, coherence_weight=0.4, rank=3, refresh=7, weight_decay=0.05, foreach=False
+    )
+    (matrices, vectors) = wave_native(config, nn.Linear(6, 5)).param_groups
+    for name in ("lr", "damping", "coherence_weight", "rank", "refresh", "foreach"):
+        assert matrices[name] == vectors[name] == getattr(config, name)
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.05, 0.0)
 
 
 def test_groups_follow_what_a_parameter_means(make):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lot.contracts import Context
 from lot_wave.kernels import EPSILON, apply_kernel
@@ -84,6 +87,34 @@ def test_the_module_equals_its_weights_times_values(make, close, kernel, kernel_
         strict=True,
     ):
         close(ours, theirs, 1e-9)
+
+
+def test_kernels_are_what_their_names_say():
+    x = torch.tensor([-3.0, -0.5, 0.0, 0.5, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(apply_kernel(x, "elu_plus_one"), torch.where(x > 0, x + 1, x.exp()))
+    torch.testing.assert_close(apply_kernel(x, "sigmoid"), 1 / (1 + (-x).exp()))
+    torch.testing.assert_close(apply_kernel(x, "exp"), x.exp())
+
+
+@pytest.mark.parametrize("kernel_on", ["features", "scores"])
+@pytest.mark.parametrize("own_keys", [False, True])
+def test_weights_are_those_of_sines_that_are_linear_in_the_token(make, close, kernel_on, own_keys):
+    module = make.pure_wave(kernel="sigmoid", kernel_on=kernel_on, own_keys=own_keys)
+    module.want = frozenset({"attention"})
+    x, start = make.normal(2, 6, 16), 3
+    time = torch.arange(start, start + 6, dtype=torch.float64)[:, None]
+
+    def sines(waves):
+        amplitude, frequency, phase = (x @ waves.linear.weight.T).view(2, 6, 3, 2, 3).permute(2, 0, 3, 1, 4)
+        return F.softplus(amplitude) * torch.sin(phase + frequency * time)  # (B, H, T, W)
+
+    query, key = sines(module.token_waves), sines(module.key_waves or module.token_waves)
+    if kernel_on == "features":
+        weights = torch.sigmoid(query) @ torch.sigmoid(key).mT
+    else:
+        weights = torch.sigmoid(query @ key.mT / math.sqrt(3))
+    weights = weights.tril() / weights.tril().sum(-1, keepdim=True)
+    close(module(x, Context(start=start))[1]["attention"], weights, 1e-5)
 
 
 def test_scores_and_features_are_two_models(make):
