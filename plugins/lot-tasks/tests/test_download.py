@@ -109,6 +109,25 @@ def test_a_complete_part_is_only_verified(server: Server, tmp_path: Path) -> Non
     assert get(server.url, target=tmp_path / "file.bin") == DATA
 
 
+def test_a_beginning_of_another_file_is_fetched_again_from_the_start(server: Server, tmp_path: Path) -> None:
+    for stale in (b"something else entirely", DATA + b"and more"):
+        (tmp_path / "file.bin.part").write_bytes(stale)
+        assert get(server.url, target=tmp_path / "file.bin") == DATA
+        (tmp_path / "file.bin").unlink()
+    assert server.asked == ["bytes=23-", None, f"bytes={len(DATA) + 8}-", None]
+
+
+def test_a_whole_file_serves_from_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("filelock.FileLock", refuse)
+    (tmp_path / "file.bin").write_bytes(DATA)
+    assert get("http://127.0.0.1:9/x", target=tmp_path / "file.bin") == DATA
+
+
 def test_a_file_with_another_checksum_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
     server.data = DATA[:-1] + b"x"
     with pytest.raises(BadInput, match="another file than expected"):

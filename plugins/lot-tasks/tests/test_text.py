@@ -144,10 +144,11 @@ def test_too_little_text_is_told_with_file_and_range(build: Make, tmp_path: Path
     )
     with pytest.raises(BadInput, match=message):
         build("char_lm", path=str(path), seq_len=32)
-    path.write_text("")
-    for name in ("char_lm", "bytes_lm", "word_lm"):
-        with pytest.raises(BadInput, match=r"bytes 0 to 0 are the train split: expected at least 64 tokens"):
-            build(name, path=str(path), seq_len=32)
+    for text in ("", "x"):  # the one byte is for testing
+        path.write_text(text)
+        for name in ("char_lm", "bytes_lm", "word_lm"):
+            with pytest.raises(BadInput, match=r"bytes 0 to 0 are the train split: expected at least 64 tokens"):
+                build(name, path=str(path), seq_len=32)
 
 
 def test_files_that_cannot_be_read_are_told(build: Make, tmp_path: Path) -> None:

@@ -24,13 +24,16 @@ _PATIENCE = 20.0  # seconds without a byte before an address is given up
 def fetch(urls: Sequence[str], target: Path, *, sha256: str, name: str, fix: str) -> Path:
     """`target`, downloaded from the first of `urls` that gives the file with the checksum `sha256`.
 
-    A file already there is verified, and replaced when it is damaged. An interrupted download leaves `target`.part,
-    from which the next one goes on. Progress goes to stderr. Raises BadInput (with `fix`) when no address serves.
+    A file already there is verified, and replaced when it is damaged; a folder that holds it need not be writable. An
+    interrupted download leaves `target`.part, from which the next one goes on. Progress goes to stderr. Raises BadInput
+    (with `fix`) when no address serves.
     """
     try:
+        if _is(target, sha256):
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):
-            if not target.exists() or file_sha256(target) != sha256:
+            if not _is(target, sha256):  # another process may have brought it
                 _download(urls, target, sha256, name, fix)
     except OSError as error:
         raise BadInput(
@@ -46,21 +49,29 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is(path: Path, sha256: str) -> bool:
+    return path.exists() and file_sha256(path) == sha256
+
+
 def _download(urls: Sequence[str], target: Path, sha256: str, name: str, fix: str) -> None:
     part = target.with_name(f"{target.name}.part")
     reasons = []
     for url in urls:
         host = urllib.parse.urlsplit(url).netloc
-        try:
-            _transfer(url, part, name)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            reasons.append(f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}")
-            continue
-        if file_sha256(part) == sha256:
-            os.replace(part, target)
-            return
-        part.unlink()
-        reasons.append(f"{host}: another file than expected (checksum)")
+        resumes = True
+        while resumes:  # a file of another beginning is fetched once more, from the start
+            resumes = part.exists()
+            try:
+                _transfer(url, part, name)
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+                reasons.append(f"{host}: {getattr(error, 'reason', None) or error or type(error).__name__}")
+                break
+            if file_sha256(part) == sha256:
+                os.replace(part, target)
+                return
+            part.unlink()
+        else:
+            reasons.append(f"{host}: another file than expected (checksum)")
     raise BadInput(f"{name} is not in the cache and could not be downloaded ({'; '.join(reasons)})", fix=fix)
 
 

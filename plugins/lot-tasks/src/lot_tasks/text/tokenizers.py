@@ -50,7 +50,8 @@ class Characters(Tokenizer):
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = vocabulary
         self.unknown = len(vocabulary) - 1
-        self._points = np.array([ord(character) for character in vocabulary[:-1]], dtype=np.uint32)
+        # The last one is no character, so that every search ends at one.
+        self._points = np.array([*map(ord, vocabulary[:-1]), 0xFFFFFFFF], dtype=np.uint32)
 
     @classmethod
     def of(cls, text: str) -> Characters:
@@ -59,8 +60,8 @@ class Characters(Tokenizer):
 
     def tokens(self, text: str) -> np.ndarray:
         points = _points(text)
-        places = np.searchsorted(self._points, points).clip(max=len(self._points) - 1)
-        return np.where(self._points[places] == points, places, len(self._points))
+        places = np.searchsorted(self._points, points)
+        return np.where(self._points[places] == points, places, len(self._points) - 1)
 
     def decode(self, ids: Any) -> str:
         return "".join("\N{REPLACEMENT CHARACTER}" if i == self.unknown else self.vocabulary[i] for i in map(int, ids))
