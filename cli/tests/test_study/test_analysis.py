@@ -95,6 +95,9 @@ def test_equivalence_needs_a_margin_and_little_noise() -> None:
     small_gain = verdicts(np.linspace(0.01, 0.02, 8), margin=0.1)
     assert (small_gain.verdict, small_gain.negligible) == ("better", True)
     assert not verdicts(np.linspace(1, 2, 8), margin=0.1).negligible
+    assert not verdicts(-np.linspace(1, 2, 8), margin=0.1).negligible
+    up, down = (verdicts(sign * np.linspace(0.01, 0.08, 8), margin=0.1) for sign in (1, -1))
+    assert up.p_equivalent == pytest.approx(down.p_equivalent)
 
 
 def test_correction_runs_over_arms_and_metrics() -> None:
@@ -108,6 +111,7 @@ def test_correction_runs_over_arms_and_metrics() -> None:
     assert not reachable(8, 9, 0.05)["enough"]
     assert reachable(8, 6, 0.05)["enough"]
     assert not reachable(5, 1, 0.05)["enough"]
+    assert [reachable(pairs, 1, 0.05)["smallest_p"] for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-13]
 
 
 def test_order_of_arms_changes_no_number() -> None:
@@ -148,7 +152,7 @@ def test_curves_hold_the_steps_that_two_runs_or_more_evaluated(tmp_path: Path) -
 
 
 def tuning(
-    folder: Path, results: list[list[tuple[float, float] | None]], higher: bool = True, split: str = "validation"
+    folder: Path, results: list[list[tuple[float | None, float] | None]], higher: bool = True, split: str = "validation"
 ) -> Any:
     """The choice between trials, given (score, loss) of their runs; None is a diverged run."""
     arm = plan_arms(small())[0]
@@ -185,6 +189,10 @@ def test_equal_scores_are_told_apart_by_loss_and_then_the_first_is_taken(tmp_pat
 
 def test_a_trial_that_diverged_comes_last(tmp_path: Path) -> None:
     assert tuning(tmp_path, [[(0.9, 0.1), None], [(0.2, 1.0), (0.2, 1.0)]]) == 1
+
+
+def test_a_trial_with_a_score_that_is_not_finite_has_no_mean(tmp_path: Path) -> None:
+    assert tuning(tmp_path, [[(0.9, 0.1), (None, 1.0)], [(0.2, 1.0), (0.2, 1.0)]]) == 1
 
 
 def test_a_tuning_run_that_was_tested_is_refused(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_what_a_reader_should_hold_against_a_result_is_told(made: Made, monkeypa
     monkeypatch.setattr(module, "read_scores", lambda run, metrics: {**read(run, metrics), "loss": None})
     warnings = make(small(), made.folder)["warnings"]
     make_again = [line for line in warnings if line not in made.document["warnings"]]
-    assert "the code was edited while the study ran: some runs may have used either form" in make_again
+    assert "code, or a file it reads, was edited while the study ran: some runs may have used either form" in make_again
     assert "vanilla, loss: not finite in 3 of 3 seeds" in make_again
 
 
@@ -298,10 +298,12 @@ def test_a_run_that_fails_otherwise_leaves_no_result_and_is_tried_again(
 
     def train(config: Any, *arguments: Any, **options: Any) -> Any:
         if broken and config.seed == 1 and config.losses["cross_entropy"].options.label_smoothing:
-            if seen:
-                raise RunFailed("storage failed") from OSError("no space")
             seen.append(1)
-            raise RuntimeError("a plugin's mistake")
+            if len(seen) == 1:
+                raise RuntimeError("a plugin's mistake")
+            if len(seen) == 2:
+                raise RunFailed("storage failed") from OSError("no space")
+            raise RunFailed("no compiled kernels")
         return original(config, *arguments, **options)
 
     seen: list[int] = []
@@ -311,6 +313,8 @@ def test_a_run_that_fails_otherwise_leaves_no_result_and_is_tried_again(
     ):
         make(study, tmp_path)
     with pytest.raises(RunFailed, match="smooth, seed 1: storage failed"):
+        make(study, tmp_path)
+    with pytest.raises(RunFailed, match="smooth, seed 1: no compiled kernels"):  # which is no divergence
         make(study, tmp_path)
     assert not (tmp_path / "study.json").exists()
     broken = False
@@ -400,6 +404,14 @@ def test_compare_from_the_command_line_and_again_from_its_file(lot: Callable, tm
     assert [c["verdict"] for c in document["comparisons"]] == ["too few pairs"]
     again = lot("study", "studies/copy_reverse-vanilla-lattice/study.yaml", "--report-only", "--json")
     assert json.loads(again.out) == document
+    options[options.index("--seeds") + 1] = "3"
+    done = lot("compare", *options, "--json")  # more seeds go on from the runs there are
+    more = json.loads(done.out)
+    assert more["name"] == document["name"]
+    assert more["arms"]["lattice"]["scores"]["loss"][:2] == document["arms"]["lattice"]["scores"]["loss"]
+    assert "lattice, seed 2" in done.err
+    assert "lattice, seed 1" not in done.err
+    assert json.loads(lot("compare", *options, "--json", "--set", "optim.lr=0.002").out)["name"].endswith("-2")
     refused = lot("compare", *options, "--set", "optim.lr=fast")
     assert refused.code == 2
     assert "optim.lr: expected" in refused.err
@@ -431,11 +443,45 @@ def test_registration_marks_every_deviation(placed: Path, lot: Callable, tmp_pat
     assert compare_with_registration(study, folder)["deviations"][0].startswith("the registration was edited")  # type: ignore[index]
 
 
+def test_registration_holds_the_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lot_cli.study import plan
+    from lot_cli.study.registration import compare_with_registration, register
+
+    study = small(hypotheses=["x"])
+    register(study, tmp_path)
+    assert compare_with_registration(study, tmp_path)["deviations"] == []  # type: ignore[index]
+    real = plan.source_digest
+    monkeypatch.setattr(plan, "source_digest", lambda name: "0" if name == "lot_tasks" else real(name))
+    found = compare_with_registration(study, tmp_path)
+    assert found is not None
+    assert found["deviations"] == ["the code of lot_tasks was edited after the registration"]
+
+
+def test_a_second_look_at_the_same_runs_is_told(tmp_path: Path) -> None:
+    """Seeds that are added because a first result was not enough make errors more frequent than p says."""
+    quick: dict[str, Any] = {"tune": None, "claims": None, "equivalence": {"loss": 1e6}, "metrics": ["loss"]}
+    two = make(small(**quick, seeds=2), tmp_path)
+    assert two["earlier"] == []
+    five = make(small(**quick, seeds=5), tmp_path)
+    assert five["earlier"] == []  # two seeds gave no verdict
+    assert {c["verdict"] for c in five["comparisons"]} == {"equivalent"}
+    again = make(small(**quick, seeds=5, question="or so?"), tmp_path)
+    assert again["earlier"] == []  # the same look
+    six = make(small(**quick, seeds=6), tmp_path)
+    assert [(look["seeds"], look["metrics"]) for look in six["earlier"]] == [(5, ["loss"])]
+    (line,) = [line for line in six["warnings"] if "judged" in line]
+    assert line.startswith("some of these runs were judged in 1 earlier result, the last on 2")
+    assert line.endswith("with 5 seeds of vanilla, smooth in loss: p allows for one look only")
+    assert make(small(**quick, seeds=6), tmp_path)["earlier"] == six["earlier"]
+    assert len(make(small(**{**quick, "metrics": ["token_accuracy", "loss"]}, seeds=6), tmp_path)["earlier"]) == 2
+    assert make(small(**quick, seeds=[90, 91]), tmp_path)["earlier"] == []  # fresh runs
+
+
 def test_registration_after_the_fact_is_told(lot: Callable, tmp_path: Path) -> None:
     from lot_cli.study.registration import compare_with_registration, register
 
-    (tmp_path / "runs" / "a").mkdir(parents=True)
-    (tmp_path / "runs" / "a" / "metrics.json").write_text("{}")
+    (tmp_path / "runs" / "a").mkdir(parents=True)  # begun is enough: its validation could be seen
+    (tmp_path / "runs" / "side_by_side.json").write_text("1")
     study = small(hypotheses=["x"])
     register(study, tmp_path)
     found = compare_with_registration(study, tmp_path)

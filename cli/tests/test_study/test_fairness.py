@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from study_support import small
+from study_support import RUN, small
 
 from lot.compose import compose
 from lot.errors import BadInput
@@ -80,11 +80,13 @@ def test_arms_that_cannot_be_matched_are_refused() -> None:
     ],
 )
 def test_what_differs_unasked_is_unfair_and_what_is_asked_for_is_told(other: dict[str, Any], reason: str) -> None:
-    assert f"other: {reason}" in check(other)[1].reasons
+    _, unasked = check(other)
+    assert f"other: {reason}" in unasked.reasons
+    assert unasked.unfair == {"other"}
     ((section, table),) = other.items()
     ((key, _),) = table.items()
     _, asked = check(other, differs={section if section == "task" else f"{section}.{key}": "on purpose"})
-    assert asked.reasons == []
+    assert (asked.reasons, asked.unfair) == ([], set())
     assert reason in [line.difference for line in asked.asked]
 
 
@@ -103,10 +105,33 @@ def test_a_leaking_arm_is_unfair_even_when_asked_for() -> None:
     _, found = check(leaking, differs={"allow_leak": "published so"})
     assert found.leaks == ["other"]
     assert found.reasons == ["other sees what it is asked to predict (allow_leak)"]
+    assert found.unfair == {"other"}
 
 
 def test_a_difference_that_is_asked_for_but_not_there_is_told() -> None:
     assert check({}, differs={"optim.lr": "x"})[1].warnings == ["differs.optim.lr: nothing differs there"]
+
+
+def test_tuning_that_resizes_an_arm_or_opens_its_eyes_is_refused() -> None:
+    """Both are checked of the arm as it is; tuning would then choose what was never checked."""
+    pytest.importorskip("lot_wave")
+    base = {**RUN, "embed": {"name": "wave_packet"}}
+    with pytest.raises(
+        BadInput, match=r"tune: embed\.waves = 400 gives vanilla [\d,]+ parameters in place of [\d,]+; make"
+    ):
+        check({}, base=base, tune={"embed.waves": [48, 400]})
+    check({}, base=base, tune={"embed.waves": [48, 400]}, differs={"parameters": "they are what is tuned"})
+    with pytest.raises(BadInput, match=r"tune: with attn\.causal = False vanilla would see what it is to predict"):
+        check({}, base={**RUN, "allow_leak": True}, tune={"attn.causal": [True, False]})
+    leaks = {"attn": {"name": "vanilla", "causal": False}}
+    _, found = check({}, base={**RUN, **leaks, "allow_leak": True}, tune={"attn.causal": [True, False]})
+    assert found.leaks == ["vanilla", "other"]
+
+
+def test_a_loose_tolerance_is_told_where_it_is_used() -> None:
+    _, found = check(TIED, tolerance=0.5, differs={"model.tie": "x"})
+    assert found.warnings == ["the file lets parameters differ by 50% and still count as equal"]
+    assert check({}, tolerance=0.5)[1].warnings == []
 
 
 def test_metrics_come_with_their_direction() -> None:

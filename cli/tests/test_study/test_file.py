@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tune": {"task.seq_len": [8, 16]}}, "tune.task.seq_len: tuning reads training and validation data only"),
     ({"tune": {"train.steps": [8, 16]}}, "tune.train.steps: expected a path that begins with optim."),
     ({"tune": {"optim.lr": []}}, "tune.optim.lr: expected a list of values"),
+    (
+        {"tune": {"attn.name": ["vanilla", "lattice"]}},
+        "tune.attn.name: expected no mechanism: they are compared, as arms",
+    ),
+    ({"base": {**RUN, "train": 5}}, "arms.vanilla.train.test: expected train to be a table, got 5"),
     ({"tune": {"optim.lrr": [0.1, 0.2]}}, "arms.vanilla.optim.lrr: unknown option; did you mean 'lr'?"),
     ({"arms": {"vanilla": {}, "b": {"grid": {"optim.lr": [0.1, 0.1]}}}}, "arms: expected arms of different names"),
     (
@@ -172,6 +178,41 @@ def test_the_source_is_told_by_content_and_not_imported(tmp_path: Path, monkeypa
     assert told() == first
     (package / "csrc" / "kernel.cu").write_text("// two")
     assert told() != first
+
+
+def test_an_address_follows_the_files_that_options_name_and_the_python_whose_help_is_a_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platform
+
+    text = tmp_path / "text.txt"
+    text.write_text("one")
+    study = small(base={**RUN, "task": {"name": "char_lm", "path": str(text)}}, claims=None)
+
+    def key() -> str:
+        return make_run(plan_arms(study)[0], 0, {}, "report", numerics(study, "cpu")).key
+
+    before = key()
+    assert key() == before
+    text.write_text("two")
+    after = key()
+    assert after != before
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    assert key() != after
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"equivalence": {"loss": float("inf")}}, "equivalence.loss: expected a finite number, got inf"),
+        ({"tune": {"optim.lr": [0.1, float("nan")]}}, "tune.optim.lr.1: expected a finite number, got nan"),
+        ({"tune": {"optim.lr": [datetime.date(2026, 1, 1)]}}, "tune.optim.lr.0: expected text or a number"),
+    ],
+)
+def test_what_a_result_could_not_hold_is_refused_before_the_runs(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        small(**changes)
+    assert str(raised.value).startswith(line)
 
 
 def test_only_a_reported_run_is_tested() -> None:

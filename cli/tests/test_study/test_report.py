@@ -69,6 +69,14 @@ def document(**changes: Any) -> dict[str, Any]:
             "leaks": [],
         },
         "statistics": reachable(6, 4, 0.05),
+        "study": {
+            "base": {"task": {"name": "mqar", "vocab_size": 64}, "losses": {"sync": {}}},
+            "arms": {
+                "vanilla": {},
+                "lattice": {"attn": {"name": "lattice", "causal": None}},
+                "wild": {"optim": {"lr": 1}},
+            },
+        },
         "arms": {
             arm: {
                 "scores": table,
@@ -121,7 +129,7 @@ def document(**changes: Any) -> dict[str, Any]:
 def _plain(comparison: Any) -> dict[str, Any]:
     import attrs
 
-    found: dict[str, Any] = json.loads(json.dumps(attrs.asdict(comparison)))
+    found: dict[str, Any] = json.loads(json.dumps({**attrs.asdict(comparison), "fair": True}))
     return found
 
 
@@ -202,8 +210,23 @@ def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
             "asked for: wild: optim.lr is 1, in the reference 2 (fun)",
             "The smallest p that these seeds can reach is 0.031",
             "hypothesis: it helps",
+            "task.name = mqar, task.vocab_size = 64, losses.sync = {}",
+            "attn.name = lattice, attn.causal = null",
+            "corrected by Holm over 4 comparisons and judged at 0.05",
+            "two one-sided t tests (TOST), corrected by Holm over 2 comparisons",
         ):
             assert fact in form
+
+
+def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
+    assert wording.power_warning(reachable(8, 6, 0.05)) is None
+    assert wording.power_warning(reachable(8, 9, 0.05)) == (
+        "8 seeds cannot show a difference: the smallest p is 0.00781, and 0.0703 over 9 comparisons, above 0.05; "
+        "9 seeds could"
+    )
+    assert str(wording.power_warning(reachable(2, 1, 0.05))).endswith("1 comparison, above 0.05; 6 seeds could")
+    assert str(wording.power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
+    assert str(wording.power_warning(reachable(20, 9, 0.001))).endswith("no number of seeds could: ask fewer questions")
 
 
 def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +236,18 @@ def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], mon
         assert "UNFAIR" in form(unfair)
         assert "wild: train.steps is 9" in form(unfair)
         assert "UNFAIR" not in form(fair)
+
+
+def test_a_verdict_that_is_not_fair_is_quoted_with_its_stamp(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = document()
+    for comparison in result["comparisons"]:
+        comparison["fair"] = comparison["arm"] != "lattice"
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        assert "UNFAIR: lattice is better than vanilla in accuracy, by less" in form(result)
+        assert "UNFAIR: no verdict" not in form(result)
+    assert 'class="better"' not in to_html(result)
 
 
 def test_the_page_needs_nothing_else() -> None:

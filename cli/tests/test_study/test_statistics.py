@@ -142,3 +142,9 @@ def test_holm_by_its_definition() -> None:
 def test_fewer_than_two_pairs_are_refused(bad: object) -> None:
     with pytest.raises(ValueError, match="at least two pairs"):
         st.sign_flip_test(bad)  # type: ignore[arg-type]
+
+
+def test_what_is_not_finite_is_refused_and_not_judged() -> None:
+    for judged in (st.sign_flip_test, st.summarise, lambda d: st.equivalence_test(d, 1.0)):
+        with pytest.raises(ValueError, match="finite"):
+            judged([np.nan, 1.0, 2.0])

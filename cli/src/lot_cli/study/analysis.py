@@ -13,6 +13,7 @@ import numpy as np
 from lot.files import read_json
 from lot.run_dir import RunDir
 from lot_cli.study.statistics import (
+    EXACT_PAIRS,
     MIN_PAIRS,
     equivalence_test,
     holm,
@@ -133,9 +134,11 @@ def _decide(c: Comparison, alpha: float, comparisons: int) -> Comparison:
 
 
 def reachable(seeds: int, comparisons: int, alpha: float) -> dict[str, Any]:
-    """What the number of seeds allows at best: the smallest p, the same after Holm's correction, and whether that suffices."""
+    """What the number of seeds allows at best: the smallest p, the same after Holm's correction, whether that suffices, and
+    how many seeds would (`needed`; None where no number does)."""
     lowest = smallest_p(seeds)
     corrected = min(1.0, lowest * comparisons)
+    sufficient = (n for n in range(MIN_PAIRS, EXACT_PAIRS + 1) if smallest_p(n) * comparisons <= alpha)
     return {
         "seeds": seeds,
         "comparisons": comparisons,
@@ -143,6 +146,7 @@ def reachable(seeds: int, comparisons: int, alpha: float) -> dict[str, Any]:
         "smallest_p": lowest,
         "smallest_p_holm": corrected,
         "enough": seeds >= MIN_PAIRS and corrected <= alpha,
+        "needed": next(sufficient, None),
     }
 
 

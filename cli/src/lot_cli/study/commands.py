@@ -177,8 +177,11 @@ def _finished(study: Study, folder: Path) -> dict[str, Any]:
     from lot.errors import BadInput
     from lot.files import read_json
     from lot_cli.study.plan import digest
+    from lot_cli.study.wording import FORMAT
 
     document: dict[str, Any] | None = read_json(folder / "study.json")
+    if document is not None and document["format"] != FORMAT:
+        raise BadInput(f"{folder}: its result is of another version of LOT", fix="run it without --report-only")
     if document is None:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
     if document["digest"] != digest(study.to_dict()):
@@ -216,12 +219,16 @@ def _list(text: str) -> list[str]:
 
 
 def _free_name(name: str, content: dict[str, Any]) -> str:
-    """`name`, or `name-2` and so on where another comparison has it already."""
-    from lot.yaml import dump_yaml
+    """`name`, or `name-2` and so on where a comparison of other arms has it already. More seeds or other metrics belong in
+    the same folder, whose runs they use."""
+    from lot.yaml import read_yaml
+
+    def same_runs(other: Any) -> bool:
+        return isinstance(other, dict) and all(other.get(key) == content[key] for key in ("base", "arms"))
 
     name = name.replace(":", "-")
     for candidate in [name, *(f"{name}-{number}" for number in range(2, 10_000))]:
         file = ROOT / candidate / "study.yaml"
-        if not file.exists() or file.read_text(encoding="utf-8") == dump_yaml(content):
+        if not file.exists() or same_runs(read_yaml(file)):
             return candidate
     return name

@@ -30,14 +30,12 @@ from lot_cli.study.plan import (
     run_key,
     source_digest,
 )
-from lot_cli.study.registration import compare_with_registration
+from lot_cli.study.registration import compare_with_registration, earlier_results
 from lot_cli.study.runner import Crew, Tell, run_all
 from lot_cli.study.slurm import connect
 from lot_cli.study.tuning import Trial, choose
+from lot_cli.study.wording import FORMAT, count, power_warning
 from lot_cli.study.worker import Order, Outcome, recorded
-
-FORMAT = 1
-"""Of study.json."""
 
 
 def conduct(
@@ -101,11 +99,14 @@ def conduct(
             for runs_of in [[run for run in runs if run.arm == arm.name]]
         },
         "runs": [_run_row(run, outcomes[run.key], maker.runs) for run in runs],
-        "comparisons": [attrs.asdict(comparison) for comparison in comparisons],
+        "comparisons": [
+            {**attrs.asdict(c), "fair": not {c.arm, reference.name} & fairness.unfair} for c in comparisons
+        ],
         "claims": [_claim(claim, scores, metrics, maker, runs) for claim in study.to_dict()["claims"]],
         "registration": compare_with_registration(study, folder),
         "environment": _first_record(runs, maker.runs).get("environment"),
     }
+    document["earlier"] = earlier_results(read_json(folder / "study.json"), document)
     document["warnings"] = _warnings(study, document, fairness, maker, runs)
     write_json(folder / "study.json", document)
     return document
@@ -252,9 +253,14 @@ def _first_record(runs: list[Run], folder: Path) -> dict[str, Any]:
 def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker: _Maker, runs: list[Run]) -> list[str]:
     """What a reader should hold against the result, beside unfairness."""
     found = list(fairness.warnings)
-    reach = document["statistics"]
-    if not reach["enough"]:
-        found.append(power_warning(reach))
+    if (short := power_warning(document["statistics"])) is not None:
+        found.append(short)
+    if earlier := document["earlier"]:
+        last = earlier[-1]
+        found.append(
+            f"some of these runs were judged in {count(len(earlier), 'earlier result')}, the last on {last['date'][:10]} with "
+            f"{last['seeds']} seeds of {', '.join(last['arms'])} in {', '.join(last['metrics'])}: p allows for one look only"
+        )
     for arm, facts in document["arms"].items():
         rows = [row for row in document["runs"] if row["arm"] == arm]
         lost = [str(row["seed"]) for row in rows if row["state"] == "diverged"]
@@ -280,7 +286,7 @@ def _warnings(study: Study, document: dict[str, Any], fairness: Fairness, maker:
         found.append("runs were made on different numerics (device, torch or math library)")
     source_digest.cache_clear()
     if any(run_key(run.config, maker.numerics) != run.key for run in runs):
-        found.append("the code was edited while the study ran: some runs may have used either form")
+        found.append("code, or a file it reads, was edited while the study ran: some runs may have used either form")
     if maker.side_by_side > 1:
         found.append(f"times were measured with up to {maker.side_by_side} runs side by side")
     return found
@@ -307,15 +313,3 @@ def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
                 if value == edge:
                     lines.append(f"tuning chose the {word} {path} that was tried, {value:g}; the best may lie beyond")
     return lines
-
-
-def power_warning(reach: Mapping[str, Any]) -> str:
-    """One line: what this number of seeds cannot show."""
-    if reach["seeds"] < 5:
-        return (
-            f"{reach['seeds']} seeds: no verdict with fewer than 5 (the smallest p would be {reach['smallest_p']:.3g})"
-        )
-    return (
-        f"{reach['seeds']} seeds cannot show a difference: the smallest p is {reach['smallest_p']:.3g}, and "
-        f"{reach['smallest_p_holm']:.3g} over {reach['comparisons']} comparisons, above {reach['alpha']:g}"
-    )

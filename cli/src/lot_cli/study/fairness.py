@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from lot.compose import Composition, compose
 from lot.config import Config
 from lot.errors import BadInput
-from lot_cli.study.file import Study, merge
+from lot_cli.study.file import TOLERANCE, Study, leaves, merge
 from lot_cli.study.plan import Arm
 
 COMPARED = ("task", "model", "optim", "train", "allow_leak")
@@ -66,11 +66,12 @@ class Asked:
 class Fairness:
     """The verdict: `reasons` why the comparison is unfair (none: it is fair), and all that a reader may want to see.
 
-    asked: differences that the file asks for, with its reason. initial: arm -> how its initial weights relate to those of
-    the reference. matched: per arm. budget: what every arm spends (that of the reference).
+    unfair: the arms that they speak of. asked: differences that the file asks for, with its reason. initial: arm -> how its
+    initial weights relate to those of the reference. matched: per arm. budget: what every arm spends (that of the reference).
     """
 
     reasons: list[str] = field(default_factory=list)
+    unfair: set[str] = field(default_factory=set)
     asked: list[Asked] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     matched: list[Matched] = field(default_factory=list)
@@ -93,22 +94,26 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
     fair_arms = []
     for arm in arms:
         seen = base if arm is reference else look_at(arm, first)
-        if matching and "mlp_ratio" in (study.arms[arm.name] or {}).get("model", {}):
+        if matching and "mlp_ratio" in ((study.arms[arm.name] or {}).get("model") or {}):
             raise BadInput(
                 where=f"arms.{arm.name}.model.mlp_ratio",
                 expected="not to be given, since it matches the parameters",
                 fix="leave it out, or say match: none",
             )
         fair, after = match(study, arm, seen, base, first) if matching else (arm, seen)
+        _check_trials(study, fair, after, first)
         fair_arms.append(fair)
         found.matched.append(
             Matched(arm.name, base.parameters, seen.parameters, after.parameters, seen.hidden, after.hidden)
         )
         if after.leak:
             found.leaks.append(arm.name)
+            found.unfair.add(arm.name)
             found.reasons.append(f"{arm.name} sees what it is asked to predict (allow_leak)")
         if arm is not reference:
             _compare(study, arm.name, after, base, found)
+    if any(TOLERANCE < abs(matched.difference) <= study.tolerance for matched in found.matched):
+        found.warnings.append(f"the file lets parameters differ by {study.tolerance:.0%} and still count as equal")
     used = {asked.rule for asked in found.asked}
     found.warnings += [f"differs.{path}: nothing differs there" for path in study.differs if path not in used]
     return fair_arms, found
@@ -139,9 +144,9 @@ def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Ar
     )
 
 
-def look_at(arm: Arm, seed: int) -> Seen:
+def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Seen:
     """Compose the arm once and write down what fairness needs. Raises BadInput under `arms.NAME`."""
-    config = arm.config(seed)
+    config = arm.config(seed, changes)
     try:
         composition = compose(config)
     except BadInput as error:
@@ -158,6 +163,23 @@ def look_at(arm: Arm, seed: int) -> Seen:
         primary=task.primary,
         metrics={name: metric.higher_is_better for name, metric in task.metrics().items()},
     )
+
+
+def _check_trials(study: Study, arm: Arm, seen: Seen, seed: int) -> None:
+    """Raises BadInput where a value to tune resizes an arm, or lets it see what it is to predict: tuning may choose it."""
+    if not any(path.startswith(("attn.", "embed.")) for path in study.tune):
+        return  # no other path can
+    for values in study.trials():
+        trial = look_at(arm, seed, values)
+        said = ", ".join(f"{path} = {value}" for path, value in values.items())
+        if trial.leak and not seen.leak:
+            raise BadInput(f"with {said} {arm.name} would see what it is to predict", where="tune")
+        if not _near(trial.parameters, seen.parameters, study.tolerance) and "parameters" not in study.differs:
+            raise BadInput(
+                f"{said} gives {arm.name} {trial.parameters:,} parameters in place of {seen.parameters:,}",
+                where="tune",
+                fix="make them arms (grid:), each of which is matched",
+            )
 
 
 def choose_metrics(study: Study, found: Fairness) -> dict[str, bool]:
@@ -191,6 +213,7 @@ def _compare(study: Study, name: str, arm: Seen, base: Seen, found: Fairness) ->
             if path == rule or path.startswith(f"{rule}."):
                 found.asked.append(Asked(rule, name, text, why))
                 return
+        found.unfair.add(name)
         found.reasons.append(f"{name}: {text}")
 
     ours, theirs = _flat(arm.config), _flat(base.config)
@@ -244,15 +267,7 @@ def _near(parameters: int, reference: int, tolerance: float) -> bool:
 
 def _flat(config: Config) -> dict[str, Any]:
     tree = config.to_dict()
-    return dict(_leaves({section: tree.get(section) for section in COMPARED}))
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree
+    return dict(leaves({section: tree.get(section) for section in COMPARED}))
 
 
 def _digest(*tensors: torch.Tensor) -> str:

@@ -17,13 +17,16 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import attrs
 
+from lot.config import DEFAULT_NAMES
 from lot.errors import BadInput
 from lot.options import option
 from lot.structure import structure, unstructure
@@ -40,7 +43,11 @@ TUNABLE = (
     "train.decay",
     "train.min_lr_ratio",
 )
-"""Paths, or beginnings of paths, that may be tuned: none of them changes the data, the size of a model or what is spent."""
+"""Paths, or beginnings of paths, that may be tuned: none of them changes the data or the number of steps (and what resizes
+a model is refused when the arms are composed)."""
+
+TOLERANCE = 0.01
+"""The relative difference of parameters that counts as equal unless a file says otherwise."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*")
 
@@ -86,7 +93,7 @@ class Study:
         {}, help="path in which arms may differ on purpose -> why; `parameters` is one too"
     )
     match: Literal["parameters", "none"] = option("parameters", help="match parameters by the width of the MLP")
-    tolerance: float = option(0.01, gt=0, lt=1, help="relative difference of parameters that counts as equal")
+    tolerance: float = option(TOLERANCE, gt=0, lt=1, help="relative difference of parameters that counts as equal")
     alpha: float = option(0.05, gt=0, lt=1, help="error rate over all comparisons")
     threads: int = option(1, ge=1, help="CPU threads of each run; part of the numerics, so it does not follow --jobs")
 
@@ -119,6 +126,7 @@ def study_from(data: Any, default_name: str) -> Study:
     """A study from plain data. Raises BadInput for unknown keys, wrong types, and what no study can have."""
     if not isinstance(data, Mapping):
         raise BadInput(where="study", expected="a table with base, arms, seeds ...", got=type(data).__name__)
+    _check_plain(data, "")
     study: Study = structure(Study, {"name": default_name, **data}, "")
     expanded = list(_expand(study.arms))
     study = attrs.evolve(study, arms=dict(expanded))
@@ -152,7 +160,7 @@ def _expand(arms: Mapping[str, dict[str, Any] | None]) -> Iterator[tuple[str, di
 
 def set_path(tree: dict[Any, Any], path: str, value: Any, where: str) -> None:
     """Set the value at the dotted `path` of nested tables; tables on the way are made."""
-    *keys, last = (int(key) if key.isdigit() else key for key in path.split("."))  # layers have numbers
+    *keys, last = (int(key) if key.isdecimal() else key for key in path.split("."))  # layers have numbers
     for key in keys:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
@@ -166,11 +174,31 @@ def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in arm.items():
         current = merged.get(key)
         if isinstance(current, dict) and isinstance(value, dict):
-            other = "name" in value and value["name"] != current.get("name")
+            other = "name" in value and value["name"] != current.get("name", DEFAULT_NAMES.get(key))
             merged[key] = copy.deepcopy(value) if other else merge(current, value)
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of all that nested tables hold; an empty one below the first counts as a value."""
+    if isinstance(tree, Mapping) and (tree or not path):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def _check_plain(tree: Any, path: str) -> None:
+    """Raises BadInput for what the result could not hold as JSON: dates, infinities, NaN."""
+    if isinstance(tree, (Mapping, list)):
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            _check_plain(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, float) and not math.isfinite(tree):
+        raise BadInput(where=path, expected="a finite number", got=tree)
+    elif not isinstance(tree, (str, int, float, NoneType)):
+        raise BadInput(where=path, expected="text or a number", got=repr(tree))
 
 
 def _check_seeds(study: Study) -> None:
@@ -194,6 +222,8 @@ def _check_tune(study: Study) -> None:
             raise BadInput(
                 f"tuning reads training and validation data only; {path!r} would change that", where=f"tune.{path}"
             )
+        if path.startswith("attn.") and path.endswith(".name"):
+            raise BadInput(where=f"tune.{path}", expected="no mechanism: they are compared, as arms", got=repr(path))
         if not path.startswith(TUNABLE):
             raise BadInput(
                 where=f"tune.{path}", expected=f"a path that begins with {', '.join(TUNABLE)}", got=repr(path)

@@ -52,7 +52,9 @@ def _lines(document: Document) -> Iterator[str]:
         yield ""
     if lost := [f"- {line}" for line in wording.lost_lines(document)]:
         yield from (*lost, "")
-    yield from ("## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(document)))
+    yield from ("## What each arm is", "")
+    yield from _table(("arm", "configuration"), wording.setup_rows(document))
+    yield from ("", "## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(document)))
     yield from _tuning(document)
     if document["claims"]:
         yield from ("", "## Published figures", "")

@@ -40,6 +40,9 @@ def _body(document: Document) -> Iterator[str]:
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(document)
     yield f'<p class="small">{escape(wording.COST_NOTE)}</p>'
+    yield "<h2>What each arm is</h2>"
+    rows = ((escape(name), escape(text)) for name, text in wording.setup_rows(document))
+    yield _table([("arm", ""), ("configuration", "wrap")], rows, cards=True)
     yield "<h2>Fairness</h2>"
     yield _list(wording.fairness_lines(document))
     yield from _initial(document)
@@ -242,7 +245,7 @@ def _colours(document: Document) -> dict[str, int]:
 
 
 def _class(comparison: dict[str, Any]) -> str:
-    return str(comparison["verdict"]).replace(" ", "-")
+    return wording.tone(comparison).replace(" ", "-")
 
 
 def _list(lines: Iterable[str]) -> str:

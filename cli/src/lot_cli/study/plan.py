@@ -7,16 +7,17 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
-from lot.config import Config, load_config
+from lot.config import Chosen, Config, load_config
 from lot.errors import BadInput
-from lot_cli.study.file import Study, merge
+from lot_cli.study.file import Study, leaves, merge
 
 Purpose = Literal["tune", "report"]
 _SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
@@ -56,7 +57,8 @@ def plan_arms(study: Study) -> list[Arm]:
     for arm in arms:
         if "seed" in arm.tree:
             raise BadInput(where=f"arms.{arm.name}.seed", expected="no seed in an arm or in base", fix="use seeds:")
-        if "test" in (arm.tree.get("train") or {}):
+        train = arm.tree.get("train")
+        if isinstance(train, dict) and "test" in train:
             raise BadInput(
                 where=f"arms.{arm.name}.train.test",
                 expected="not to be given",
@@ -102,27 +104,63 @@ def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, 
 
 def numerics(study: Study, device: str) -> dict[str, Any]:
     """What numbers depend on beside configuration and code. device: its type, such as cpu or cuda."""
-    return {"device": device, "threads": study.threads, "kernels": os.environ.get("LOT_KERNELS", "auto")}
+    return {
+        "device": device,
+        "threads": study.threads,
+        "kernels": os.environ.get("LOT_KERNELS", "auto"),
+        "python": platform.python_version(),  # its help topics are a corpus
+    }
 
 
 def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
-    """The content address of a run: configuration, numerics, torch's version, and version and source of the core and of
-    every package whose components it uses. So a mechanism that is edited is run again."""
-    chosen = [
+    """The content address of a run: configuration, the content of files that it names, numerics, versions of torch and numpy,
+    and version and source of the core and of every package whose components it uses. So a mechanism or a text that is
+    edited is run again."""
+    tree = config.to_dict()
+    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in _components(config))}
+    content = {
+        "config": tree,
+        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _file(text)) is not None},
+        "versions": {package: metadata.version(package) for package in sorted(packages)},
+        "source": {module: source_digest(module) for module in sorted(_modules(config))},
+        "numerics": dict(numerics),
+    }
+    return digest(content)[:16]
+
+
+def sources(arms: Iterable[Arm]) -> dict[str, str]:
+    """Digest of the source of the core and of every package that a component of `arms` comes from, by module."""
+    return {module: source_digest(module) for module in sorted({m for arm in arms for m in _modules(arm.config(0))})}
+
+
+def _components(config: Config) -> list[Chosen]:
+    return [
         *(config.attention_of(layer) for layer in range(config.model.layers)),
         *(config.task, config.embed, config.optim),
         *config.losses.values(),
         *config.diagnostics.values(),
     ]
-    packages = {"torch", "lot-core", *(part.component.distribution for part in chosen)}
-    modules = {"lot", *(part.component.factory.partition(".")[0].partition(":")[0] for part in chosen)}
-    content = {
-        "config": config.to_dict(),
-        "versions": {package: metadata.version(package) for package in sorted(packages)},
-        "source": {module: source_digest(module) for module in sorted(modules)},
-        "numerics": dict(numerics),
-    }
-    return digest(content)[:16]
+
+
+def _modules(config: Config) -> set[str]:
+    """Top-level modules of what a run uses."""
+    factories = (part.component.factory for part in _components(config))
+    return {"lot", *(factory.partition(".")[0].partition(":")[0] for factory in factories)}
+
+
+def _file(value: Any) -> tuple[str, int, int] | None:
+    """Path, time of change and size of the file that an option names, or None where it names none."""
+    path = os.path.expanduser(value) if isinstance(value, str) else ""
+    if not os.path.isfile(path):
+        return None
+    facts = os.stat(path)
+    return os.path.abspath(path), facts.st_mtime_ns, facts.st_size
+
+
+@functools.cache
+def _file_digest(path: str, _changed: int, _size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

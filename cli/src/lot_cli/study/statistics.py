@@ -121,4 +121,6 @@ def _pairs(differences: ArrayLike) -> Array:
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim == 0 or d.shape[-1] < 2:
         raise ValueError(f"differences: expected at least two pairs, got shape {d.shape}")
+    if not np.isfinite(d).all():
+        raise ValueError("differences: expected finite numbers")
     return d

@@ -15,7 +15,7 @@ from lot_cli.study import wording
 from lot_cli.study.wording import Document, compact, interval, number, p_value, seconds, signed
 from lot_cli.text import page_width
 
-COLOURS = {"better": "green", "worse": "red", "diverged": "red", "equivalent": "cyan"}
+COLOURS = {"better": "green", "worse": "red", "diverged": "red", "equivalent": "cyan", "unfair": "red"}
 
 
 class Progressing:
@@ -57,6 +57,8 @@ class Progressing:
             f"smallest p that can be reached: {reach['smallest_p']:.3g}; over {reach['comparisons']} comparisons (Holm) "
             f"{reach['smallest_p_holm']:.3g}"
         )
+        if (short := wording.power_warning(reach)) is not None:
+            self.console.print(Text.assemble(("warning: ", "yellow"), short), soft_wrap=True)
         for reason in found.reasons:
             self.console.print(Text.assemble(("UNFAIR ", "red bold"), reason), soft_wrap=True)
 
@@ -119,11 +121,11 @@ def show(document: Document, *, stderr: bool = False) -> None:
     if (registration := document["registration"]) is not None:
         deviations = registration["deviations"]
         state = wording.count(len(deviations), "deviation") if deviations else "no deviation"
-        console.print(f"registered {registration['date']}: {state}", highlight=False)
+        console.print(f"registered {registration['date']} as {registration['hash'][:16]}: {state}", highlight=False)
         for deviation in deviations:
             console.print(Text.assemble(("  deviation: ", "yellow"), deviation), soft_wrap=True)
     for comparison in wording.main_comparisons(document):
-        style = COLOURS.get(comparison["verdict"], "")
+        style = COLOURS.get(wording.tone(comparison), "")
         console.print(
             Text(wording.sentence(comparison, document["reference"]), style=f"bold {style}".strip()), soft_wrap=True
         )
@@ -151,7 +153,7 @@ def _comparisons(document: Document) -> Table:
             f"{signed(c['mean'])} {interval(c['low'], c['high'])}".strip(),
             p_value(c["p_holm"]),
             signed(c["effect"]),
-            Text(wording.verdict(c), style=COLOURS.get(c["verdict"], "")),
+            Text(wording.verdict(c), style=COLOURS.get(wording.tone(c), "")),
         )
     return table
 

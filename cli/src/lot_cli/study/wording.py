@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from lot_cli.study.file import leaves
+
+FORMAT = 1
+"""Of study.json: a number that grows when a key goes or changes its meaning."""
 Document = dict[str, Any]
-"""study.json."""
+"""study.json. Its keys:
+
+format, name, question, command, date, reference (an arm); study (the file, grids expanded) and its `digest`;
+metrics (name -> whether higher is better, the main one first) and seeds;
+fairness: fair, reasons, asked, matched (parameters of each arm), initial (weights), budget, leaks;
+statistics: what the number of seeds can show;
+arms: name -> config of its first run, scores (metric -> a value a seed, null where it diverged), summary, curves, cost, tuned;
+runs: arm, seed, key (its directory under runs/), state, message, best_step, steps;
+comparisons: `lot_cli.study.analysis.Comparison` and whether it is fair, one for each arm but the reference and each metric;
+claims, registration (null without one), earlier (results on some of these runs), environment, warnings.
+"""
 
 
 def number(value: float | None) -> str:
@@ -78,11 +93,19 @@ def verdict(comparison: dict[str, Any]) -> str:
     if word == "diverged":
         ours, theirs = comparison["diverged"]
         return f"no verdict: diverged {ours} : {theirs}"
+    if word == "too few pairs":
+        return f"{word}: no verdict"
+    stamp = "" if comparison["fair"] else "UNFAIR: "
     if word == "equivalent":
-        return f"equivalent within ±{comparison['margin']:g}"
+        return f"{stamp}equivalent within ±{comparison['margin']:g}"
     if comparison["negligible"]:
-        return f"{word}, by less than {comparison['margin']:g}"
-    return f"{word}: no verdict" if word == "too few pairs" else word
+        return f"{stamp}{word}, by less than {comparison['margin']:g}"
+    return f"{stamp}{word}"
+
+
+def tone(comparison: dict[str, Any]) -> str:
+    """The verdict as a colour goes by: none for one that is not fair."""
+    return str(comparison["verdict"]) if comparison["fair"] else "unfair"
 
 
 def sentence(comparison: dict[str, Any], reference: str) -> str:
@@ -96,17 +119,18 @@ def conclusion(comparison: dict[str, Any], reference: str) -> str:
     arm, metric, word = comparison["arm"], comparison["metric"], comparison["verdict"]
     if comparison["mean"] is None:
         return f"{arm} and {reference} cannot be compared in {metric}: {count(comparison['pairs'], 'pair')} left"
+    stamp = "" if comparison["fair"] else "UNFAIR: "
     if word in ("better", "worse"):
         small = f", by less than the margin of {comparison['margin']:g}" if comparison["negligible"] else ""
-        return f"{arm} is {word} than {reference} in {metric}{small}"
+        return f"{stamp}{arm} is {word} than {reference} in {metric}{small}"
     if word == "equivalent":
-        return f"{arm} equals {reference} in {metric} within ±{comparison['margin']:g}"
+        return f"{stamp}{arm} equals {reference} in {metric} within ±{comparison['margin']:g}"
     if word == "diverged":
         ours, theirs = comparison["diverged"]
         return f"no verdict on {arm} in {metric}: it diverged in {count(ours, 'seed')}, {reference} in {theirs}"
     if word == "too few pairs":
         return f"no verdict on {arm} in {metric}, for want of pairs"
-    return f"no difference shown between {arm} and {reference} in {metric}"
+    return f"{stamp}no difference shown between {arm} and {reference} in {metric}"
 
 
 def facts(comparison: dict[str, Any]) -> str:
@@ -124,6 +148,18 @@ def facts(comparison: dict[str, Any]) -> str:
     return numbers
 
 
+def power_warning(reach: dict[str, Any]) -> str | None:
+    """One line: what this number of seeds cannot show, and how many could; None where it can show a difference."""
+    if reach["enough"]:
+        return None
+    number, over = count(reach["seeds"], "seed"), count(reach["comparisons"], "comparison")
+    could = f"{reach['needed']} seeds could" if reach["needed"] else "no number of seeds could: ask fewer questions"
+    return (
+        f"{number} cannot show a difference: the smallest p is {reach['smallest_p']:.3g}, and "
+        f"{reach['smallest_p_holm']:.3g} over {over}, above {reach['alpha']:g}; {could}"
+    )
+
+
 def main_comparisons(document: Document) -> list[dict[str, Any]]:
     """The comparisons in the main metric."""
     main = next(iter(document["metrics"]))
@@ -133,12 +169,27 @@ def main_comparisons(document: Document) -> list[dict[str, Any]]:
 def tests_used(document: Document) -> str:
     """One sentence on how the numbers were made."""
     facts = document["statistics"]
-    return (
-        f"Differences are arm − {document['reference']} on the test split, paired by seed ({facts['seeds']} seeds), with 95 % t "
-        f"intervals; p from the exact sign-flip permutation test, corrected by Holm over {facts['comparisons']} comparisons; "
-        f"effect size Hedges' g_z. The smallest p that these seeds can reach is {p_value(facts['smallest_p'])} "
-        f"({p_value(facts['smallest_p_holm'])} for the first of the corrected ones)."
+    bounded = [c for c in document["comparisons"] if c["margin"] is not None]
+    equivalence = (
+        f"equivalence by two one-sided t tests (TOST), corrected by Holm over {count(len(bounded), 'comparison')}; "
+        if bounded
+        else ""
     )
+    return (
+        f"Differences are arm − {document['reference']} on the test split, paired by seed ({facts['seeds']} seeds), each with its "
+        "own 95 % t interval; p from the sign-flip permutation test (exact up to 14 pairs), corrected by Holm over "
+        f"{count(facts['comparisons'], 'comparison')} and judged at {facts['alpha']:g}; {equivalence}effect size Hedges' g_z. "
+        f"The smallest p that these seeds can reach is {p_value(facts['smallest_p'])} ({p_value(facts['smallest_p_holm'])} for "
+        "the first of the corrected ones). All of it covers what differs from seed to seed, and no other task, text, size or "
+        "budget."
+    )
+
+
+def setup_rows(document: Document) -> Iterator[tuple[str, str]]:
+    """What every arm was given, and what each arm changes in it, by dotted path."""
+    study = document["study"]
+    for name, table in (("every arm", study["base"]), *study["arms"].items()):
+        yield name, values(dict(leaves(table))) or "nothing else"
 
 
 def seed_rows(document: Document, metric: str) -> Iterator[tuple[str, ...]]:
@@ -202,7 +253,9 @@ def environment_rows(document: Document) -> Iterator[tuple[str, str]]:
 
 def values(chosen: dict[str, Any]) -> str:
     """Values by path: `optim.lr = 0.001`."""
-    return ", ".join(f"{path} = {value}" for path, value in chosen.items())
+    return ", ".join(
+        f"{path} = {value if isinstance(value, str) else json.dumps(value)}" for path, value in chosen.items()
+    )
 
 
 COST_NOTE = (
