@@ -116,6 +116,19 @@ def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     assert (case["name"], case["verdict"], case["pairs"]) == ("second", "holds", 11)
 
 
+def test_a_selection_of_nothing_is_refused_and_keeps_what_was_measured(lot: Callable) -> None:
+    Path("sums.py").write_text(BENCHMARK)
+    Path("kept").mkdir()
+    Path("kept/sums-cpu.json").write_text("mine")
+    done = lot("bench", "sums.py", "--only", "third", "--seconds", "0", "--out", "kept")
+    assert done.code == 2
+    assert "--only: expected a part of one of the names first, second, got third" in done.err
+    assert Path("kept/sums-cpu.json").read_text() == "mine"
+    assert lot("bench", "sums.py", "--seconds", "0", "--out", "sums.py/x").code == 2
+    Path("notes.md").write_text("x")
+    assert "no such benchmark" in lot("bench", "notes.md").err
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [(None, ["absent.py", "no such benchmark"]), ("x = 1", ["absent.py", "cases()"])],

@@ -76,6 +76,7 @@ def test_a_broken_distribution_fails(lot: Callable, site: Path) -> None:
     done = lot("plugins", "check", "lot-storm")
     assert done.code == 1
     assert "  FAIL  loads\n        did not load: ModuleNotFoundError" in done.out
+    assert lot("plugins", "check", "lot-storm", "--kind", "task").out.splitlines()[:-1] == done.out.splitlines()[:-1]
 
 
 def test_a_plugin_that_imports_torch_fails() -> None:
@@ -89,3 +90,19 @@ def test_an_unknown_name(lot: Callable, site: Path) -> None:
     assert "unknown component 'nothing'" in done.err
     done = lot("plugins", "check", "lot-calm", "--kind", "task")
     assert (done.code, done.out) == (2, "")
+
+
+def test_a_component_that_needs_options_says_how_to_check_it(lot: Callable, site: Path) -> None:
+    done = lot("plugins", "check", "calm", "--kind", "attention")
+    assert done.code == 0, done.out
+    told = " ".join(done.out.split())
+    how = "from Python: lot.testing.check_attention(component, seed=...)"
+    assert f"skip behaviour option seed has no default; {how}" in told
+
+
+def test_defaults_that_their_own_bounds_refuse_fail(lot: Callable, site: Path) -> None:
+    plugin = site / "plug_calm" / "plugin.py"
+    plugin.write_text(plugin.read_text().replace("option(0.5, ge=0", "option(0.5, ge=1").replace("seed: int", "# seed"))
+    done = lot("plugins", "check", "calm", "--kind", "attention")
+    assert done.code == 1
+    assert "  FAIL  default options\n        calm.strength: expected a number >= 1 and < 2, got 0.5\n" in done.out

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from lot.errors import BadInput, Interrupted, RunFailed
 from lot_cli.lazy import LazyGroup
@@ -139,6 +140,18 @@ def test_where_nothing_can_be_written_the_crash_file_is_temporary(
     done = lot("boom")
     (crash,) = elsewhere.iterdir()
     assert str(crash) in done.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("no room"), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x: can't allocate memory: y")],
+)
+def test_want_of_memory_is_no_bug(lot: Callable, boom: Callable, error: BaseException) -> None:
+    boom(error)
+    done = lot("boom")
+    assert (done.code, done.out, list(Path().iterdir())) == (3, "", [])
+    assert done.err.startswith("error: out of memory: ")
+    assert "train.batch_size" in done.err
 
 
 def test_debug_shows_the_traceback_of_any_error(lot: Callable, boom: Callable) -> None:

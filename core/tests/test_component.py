@@ -47,6 +47,12 @@ def test_a_configuration_is_an_attrs_class():
         make(config=dict)
 
 
+def test_options_have_types():
+    config = attrs.make_class("Config", {"speed": option(1.0, help="speed")}, frozen=True, kw_only=True)
+    with pytest.raises(ValueError, match="option 'speed' has no type, as in speed: float = option"):
+        make(config=config)
+
+
 def test_sets_of_names_are_taken_in_any_form():
     assert make(emits="phase").emits == make(emits=["phase"]).emits == frozenset({"phase"})
 

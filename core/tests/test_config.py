@@ -70,6 +70,25 @@ def test_precedence_is_file_then_flags_then_overrides(tmp_path: Path) -> None:
     assert load(file, overrides=["attn.name=vanilla"]).attn.name == "vanilla", "naming another one replaces the table"
 
 
+def test_naming_what_is_chosen_anyway_keeps_its_options() -> None:
+    file = {**TOY, "optim": {"lr": 0.1}, "embed": {}}
+    assert load(file, select={"optim": "adamw"}).optim.options.lr == 0.1
+    assert load(file, overrides=["optim.name=adamw"]).optim.options.lr == 0.1
+    assert load(file, select={"optim": "muon"}).optim.options.lr != 0.1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_order_of_overrides_does_not_matter(first: int) -> None:
+    named = ["attn.depth=4", "attn.name=waves"]
+    assert load(TOY, overrides=[named[first], named[1 - first]]).attn.options == WavesConfig(depth=4)
+    layer = ["attn.layers.1.depth=4", "attn.layers.1.name=waves"]
+    chosen = load(TOY, overrides=[layer[first], layer[1 - first]])
+    assert chosen.attention_of(1).options == WavesConfig(depth=4)
+    table = ["train.steps=7", "train={batch_size: 3}"]
+    train = load(TOY, overrides=[table[first], table[1 - first]]).train
+    assert (train.steps, train.batch_size) == (7, 3)
+
+
 def test_the_resolved_file_replays() -> None:
     config = load(
         {**TOY, "attn": {"name": "waves", "layers": {1: {"depth": 2}, 0: {"name": "vanilla"}}}},
@@ -124,6 +143,11 @@ def test_an_attention_is_watched_unless_told_otherwise() -> None:
         ([1], [], "expected a table of sections"),
         (TOY, ["model.width=0"], r"model\.width: expected a number >= 1 and <= 1.04858e\+06, got 0"),
         (TOY, ["model=3"], r"model: expected a table, got 3"),
+        (TOY, ["attn=waves"], r"attn: expected a table, got 'waves'; as in attn\.name=waves"),
+        (TOY, [f"optim.lr=1{'0' * 400}"], r"optim\.lr: expected float, got 1000.*\.\.\."),
+        (TOY, [f"model.width=1{'0' * 400}"], r"model\.width: expected a number of at most 63 bits"),
+        (TOY, [f"seed=1{'0' * 400}"], r"seed: expected a number of at most 63 bits"),
+        (TOY, ["attn.layers.\N{SUPERSCRIPT TWO}.name=waves"], r"attn\.layers\."),
         (TOY, ["model.width"], "expected PATH=VALUE"),
         (TOY, ["model..width=3"], "expected PATH=VALUE"),
         (TOY, ["model.width.deep=3"], r"model\.width: expected int"),

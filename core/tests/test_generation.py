@@ -84,3 +84,26 @@ def test_tokens_are_drawn_from_the_truncated_distribution(how: dict[str, float],
     share = drawn.bincount(minlength=5) / n
     assert not share[expected == 0].any()
     torch.testing.assert_close(share, expected, atol=4 * 0.5 / n**0.5, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-300])
+def test_a_vanishing_temperature_takes_the_likeliest(temperature: float) -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0], [1e4, -1e4, 0.0]])
+    assert draw(logits, generator=torch.Generator(), temperature=temperature).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": float("nan")},
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(how: dict[str, float]) -> None:
+    (name,) = how
+    with pytest.raises(BadInput, match=rf"{name}: expected a .*number"):
+        continued(model(), torch.zeros(1, 3, dtype=torch.int64), 1, **how)

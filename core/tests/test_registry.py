@@ -222,6 +222,7 @@ def test_one_distribution_that_repeats_a_name(site: Site) -> None:
     reg = site.registry()
     told = message(lambda: reg.get("attention", "lot-a:waves"), PluginError)
     assert told == "lot-a registers an attention 'waves' twice; its author must rename one"
+    assert failure_of(reg, "lot-a") == "registers the attention 'waves' twice"
 
 
 # Unknown names
@@ -358,6 +359,18 @@ def test_a_bad_hook_takes_no_other_hook_with_it(site: Site) -> None:
     reg = site.registry()
     assert reg.get("attention", "waves").distribution == "lot-a"
     assert failure_of(reg, "lot-a") == "lot_losses raised OSError: gone"
+
+
+def test_a_package_that_forgot_its_entry_point_is_named(site: Site) -> None:
+    site.core()
+    site.add("my-waves", hook("lot_attention", "waves"), requires=("lot-core>=0.1",))
+    site.add("lot-cli", requires=("lot-core>=0.1",))
+    site.add("numbers", requires=("numpy",))
+    for name in ("my-waves", "lot-cli", "numbers"):
+        (site.folder / f"{name.replace('-', '_')}-1.0.dist-info" / "entry_points.txt").unlink()
+    told = message(lambda: site.registry().get("attention", "waves")).splitlines()
+    assert told[-1].startswith("my-waves: no entry point of the group 'lot'")
+    assert "my-waves" not in message(lambda: site.registry().get("attention", "vanila")), "here the name is misspelt"
 
 
 def test_a_first_party_component_of_a_broken_package_says_why(site: Site) -> None:

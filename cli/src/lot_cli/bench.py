@@ -38,17 +38,31 @@ def bench(
     from rich.console import Console
 
     from lot.environment import choose_device, environment
+    from lot.errors import BadInput
+    from lot.files import write_atomic
     from lot_cli.benchmark import measure
 
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"{out}: cannot be written ({error.strerror})", fix="choose another folder with --out"
+            ) from None
     if threads is not None:
         torch.set_num_threads(threads)
     console = Console(stderr=True)
+    names: list[str] = []
+    measured_any = False
     for file in files:
         found: list[Measured] = []
-        console.print(f"[bold]{file.stem}[/bold]")
-        for case in _cases(file):
-            if only is not None and only not in case.name:
-                continue
+        cases = _cases(file)
+        names += [case.name for case in cases]
+        chosen = [case for case in cases if only is None or only in case.name]
+        if not chosen:
+            continue
+        console.print(file.stem, style="bold", markup=False)
+        for case in chosen:
             measured = measure(case, seconds=seconds)
             found.append(measured)
             console.print("  " + line(measured), soft_wrap=True, markup=False, highlight=False)
@@ -62,15 +76,17 @@ def bench(
         if as_json:
             click.echo(json.dumps(document))
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             kind = "gpu" if torch.cuda.is_available() else "cpu"
-            (out / f"{file.stem}-{kind}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            write_atomic(out / f"{file.stem}-{kind}.json", json.dumps(document, indent=1) + "\n")
+        measured_any = True
+    if not measured_any:
+        raise BadInput(where="--only", expected=f"a part of one of the names {', '.join(names)}", got=only)
 
 
 def _cases(file: Path) -> list[Case]:
     from lot.errors import BadInput
 
-    if not file.is_file():
+    if not file.is_file() or file.suffix != ".py":
         raise BadInput(f"{file}: no such benchmark", fix="name a Python file that defines cases()")
     spec = importlib.util.spec_from_file_location(f"lot_bench_{file.stem}", file)
     assert spec is not None

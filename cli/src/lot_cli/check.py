@@ -62,7 +62,7 @@ def _wanted(reg: Registry, name: str, kind: str | None) -> tuple[list[Plugin], l
     if not whole:
         found = reg.find(name) if kind is None else [reg.get(kind, name)]
     chosen = [item for item in found if kind in (None, item.kind)]
-    if kind is not None and not chosen:
+    if kind is not None and not chosen and not any(plugin.failure for plugin in whole):
         chosen = [reg.get(kind, name)]  # says what there is of that kind
     return whole, chosen
 
@@ -89,6 +89,16 @@ def _check_behaviour(component: Component) -> Iterator[Result]:
     """The test kit, check by check."""
     from lot.testing import KitFailure, run_checks
 
+    required = [option.name for option in describe(component.config_class) if option.required]
+    if required:
+        how = f"from Python: lot.testing.check_{component.kind}(component, {required[0]}=...)"
+        yield "skip", "behaviour", f"option {required[0]} has no default; {how}"
+        return
+    try:
+        component.configure()
+    except BadInput as error:
+        yield "FAIL", "default options", str(error)
+        return
     for name, outcome in run_checks(component):
         if isinstance(outcome, KitFailure):
             yield "FAIL", name, str(outcome)

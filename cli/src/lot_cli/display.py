@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from types import TracebackType
 from typing import Any
@@ -18,9 +19,14 @@ PLAIN_SECONDS = 5.0
 PARALLEL = {"ddp": "the model copied to each (DDP)", "fsdp": "the model sharded over them (FSDP)"}
 
 
+def console(*, stderr: bool = True) -> Console:
+    """A console that prints text as it is: a path or an option may hold [brackets] or :colons:."""
+    return Console(stderr=stderr, markup=False, emoji=False)
+
+
 def say(text: str) -> None:
     """A warning on stderr."""
-    Console(stderr=True).print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
+    console().print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
 
 
 def number(value: Any) -> str:
@@ -39,18 +45,18 @@ def metrics_table(metrics: dict[str, Any], title: str, *, leak: bool, stderr: bo
     table.add_column("value", justify="right")
     for name, value in metrics.items():
         table.add_row(name, number(value))
-    console = Console(stderr=stderr)
-    console.print(title, style="bold", soft_wrap=True)
-    console.print(table)
+    where = console(stderr=stderr)
+    where.print(title, style="bold", soft_wrap=True)
+    where.print(table)
     if leak:
-        console.print("LEAK: this model saw what it was asked to predict", style="red bold")
+        where.print("LEAK: this model saw what it was asked to predict", style="red bold")
 
 
 class Display:
     """Shows the events of `lot.train.train`; used as a context so that the live line ends cleanly."""
 
     def __init__(self, *, quiet_stdout: bool) -> None:
-        self.console = Console(stderr=True)
+        self.console = console()
         self.quiet_stdout = quiet_stdout
         self.progress: Progress | None = None
         self.task: TaskID | None = None
@@ -141,7 +147,7 @@ class Display:
             parts.append(f"loss {number(self.latest['loss'])}")
         if "validation" in self.latest:
             name, value = self.latest["validation"]
-            parts.append(f"{name} {number(value)}")
+            parts.append(f"validation {name} {number(value)}")
         parts.extend(f"{name} {number(value)}" for name, value in self.latest.get("headlines", {}).items())
         if "speed" in self.latest:
             parts.append(f"{number(self.latest['speed'])} tokens/s")
@@ -179,7 +185,7 @@ class Display:
             metrics_table(facts["metrics"], "recorded metrics", leak=facts["leak"], stderr=self.quiet_stdout)
             return
         self.console.print(f"\nrecorded in {facts['run']}", soft_wrap=True)
-        self.console.print(f"  lot plot {facts['run']}    draws it", style="dim", soft_wrap=True)
+        self.console.print(f"  lot plot {shlex.quote(facts['run'])}    draws it", style="dim", soft_wrap=True)
 
 
 def _with_options(table: dict[str, Any]) -> str:

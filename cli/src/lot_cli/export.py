@@ -61,10 +61,14 @@ def export(run: Path, file: Path, force: bool) -> None:
 
 def _write_weights(loaded: RecordedRun, path: Path) -> Iterator[str]:
     """The parameters and buffers of the model; yields what there is to know."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     metadata = {"config": loaded.config.to_yaml(), "run": str(loaded.path), "step": str(loaded.step), "format": "pt"}
-    save_model(loaded.model, str(path), metadata=metadata)
+    try:
+        save_model(loaded.model, str(path), metadata=metadata)
+    except SafetensorError as error:  # what its writer raises for a full disk
+        raise OSError(str(error)) from error
     yield f"{len(loaded.model.state_dict())} tensors; the configuration is in the metadata under 'config'"
 
 
@@ -102,7 +106,10 @@ def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise RunFailed(f"the model cannot be exported: {lines[0].strip()}") from error
-    torch.export.save(program, path)
+    try:
+        torch.export.save(program, path)
+    except RuntimeError as error:  # what its writer raises for a full disk
+        raise OSError(str(error).splitlines()[0]) from error
     again = torch.export.load(path)
     free = [_is_free(again, dim) for dim in range(2)]
     smaller = [size // 2 + 1 if may_vary else size for size, may_vary in zip(ids.shape, free, strict=True)]

@@ -94,12 +94,12 @@ def _show(
     loaded: RecordedRun, task: Task, ids: list[int], answer: list[int] | None, steps: Iterator[Drawn], samples: int
 ) -> None:
     """One continuation as it comes, or several one below the other; and how much of an answer is right."""
-    from rich.console import Console
+    from lot_cli.display import console
 
-    console = Console(stderr=True)
-    console.print(f"{loaded.path}, step {loaded.step}", style="dim", soft_wrap=True)
+    stderr = console()
+    stderr.print(f"{loaded.path}, step {loaded.step}", style="dim", soft_wrap=True)
     if loaded.leak:
-        console.print("LEAK: this model was trained to see what it is asked to predict", style="red bold")
+        stderr.print("LEAK: this model was trained to see what it is asked to predict", style="red bold")
     continuations: list[list[int]] = [[] for _ in range(samples)]
     write = _writer(task, ids) if samples == 1 else None
     for step in steps:
@@ -115,7 +115,7 @@ def _show(
         if answer is not None:
             right = sum(a == b for a, b in zip(answer, new, strict=False))
             verdict = f"{right} of {len(answer)} right" + ("" if new == answer else f"; answer: {task.decode(answer)}")
-            console.print(verdict, style="green" if new == answer else "yellow", highlight=False, soft_wrap=True)
+            stderr.print(verdict, style="green" if new == answer else "yellow", highlight=False, soft_wrap=True)
 
 
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:

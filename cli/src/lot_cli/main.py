@@ -98,11 +98,20 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         return _say(str(error), error.exit_code)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 300 else f"{what[:297]}..."
+    if _is_out_of_memory(error):
+        fix = "lower train.batch_size (train.accumulate makes up for it), or set model.recompute=true"
+        return _say(f"out of memory: {what}\n{fix}", 3)
     if debug:
         return _say(what, 1)
     from lot_cli.crash import write_crash_file
 
     return _say(f"{what}\na bug in LOT or in a plugin; the traceback is in {write_crash_file(error, args)}", 1)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was not to be had; torch says so on a GPU by a class of its own, on a CPU by this text."""
+    by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return by_torch or isinstance(error, MemoryError)
 
 
 def _say(message: str, code: int) -> int:

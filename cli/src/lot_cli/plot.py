@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +27,24 @@ def plot(
     run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, movie: str, smooth: int | None
 ) -> None:
     """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
-    from lot.config import load_config
     from lot.errors import BadInput
-    from lot.files import read_json
     from lot.probing import load_records
     from lot.run_dir import RunDir, find_run
 
     path = find_run(run)
-    config = load_config(path / "config.yaml")
+    recorded = RunDir(path)
+    config = recorded.config()
     drawable = ["curves", *config.diagnostics]
     for name in names:
         if name not in drawable:
             raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
-    facts = read_json(path / "run.json") or {}
-    leak = bool(facts.get("leak"))
+    leak = bool(recorded.facts().get("leak"))
     folder = out or path / "plots"
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"{folder}: cannot be written ({error.strerror})", fix="choose another folder with --out"
-        ) from None
     for name in names or drawable:
         if name == "curves":
-            _save(draw_curves(RunDir(path).rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
+            _save(draw_curves(recorded.rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
             continue
         chosen = config.diagnostics[name]
         diagnostic = chosen.component.create(chosen.options)
@@ -60,8 +56,22 @@ def plot(
         if (verdict := diagnostic.verdict(records)) is not None:
             click.echo(f"  {verdict}")
         if animate and hasattr(diagnostic, "animate"):
-            diagnostic.animate(records, folder / f"{name}.{movie}")
-            click.echo(f"{name}: {folder / f'{name}.{movie}'}")
+            film = folder / f"{name}.{movie}"
+            with writing(film):
+                diagnostic.animate(records, film)
+            click.echo(f"{name}: {film}")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Where `path` cannot be written in this context, BadInput says so."""
+    from lot.errors import BadInput
+
+    try:
+        yield
+    except OSError as error:
+        told = error.strerror or error
+        raise BadInput(f"{path}: cannot be written ({told})", fix="choose another folder with --out") from None
 
 
 def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
@@ -71,7 +81,8 @@ def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
     if leak:
         text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
         figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
-    figure.savefig(path)
+    with writing(path):
+        figure.savefig(path)
     click.echo(f"{name}: {path}")
 
 

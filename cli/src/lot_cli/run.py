@@ -45,7 +45,7 @@ def run(
     For example: lot run --attn lattice --task copy_reverse --set train.steps=200
     """
     from lot.config import Config, load_config
-    from lot.run_dir import find_run
+    from lot.run_dir import RunDir, find_run
 
     chosen = {section: value for section, value in select.items() if value is not None}
     sets = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
@@ -54,7 +54,7 @@ def run(
         config = load_config(config_file, select=chosen, losses=losses, overrides=sets)
     elif resume and (run_dir is not None or name is not None):
         if print_config:
-            config = load_config(find_run(run_dir or Path("runs") / str(name)) / "config.yaml")
+            config = RunDir(find_run(run_dir or Path("runs") / str(name))).config()
     else:
         config = load_config()  # says which task is missing, and which there are
     if print_config:

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from lot.errors import BadInput
 from lot_cli.text import BAD, DIM, GOOD, NAME, PLAIN, WARN, columns
 
-STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "killed": WARN, "interrupted": WARN, "new": DIM}
+STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "killed": WARN, "interrupted": WARN}
 
 
 @click.command()
@@ -21,8 +22,6 @@ STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "killed": WARN, "int
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def runs(folder: Path, as_json: bool) -> None:
     """List the runs below FOLDER (default: runs) with state, step and metrics, and how to go on with unfinished ones."""
-    from lot.errors import BadInput
-
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder", fix="lot run makes one; or name the folder that holds your runs")
     found = [run_facts(path) for path in find_runs(folder)]
@@ -46,24 +45,32 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def run_facts(path: Path) -> dict[str, Any]:
-    """A run as plain data: state, steps, final metrics or else the last ones on validation, whether it leaks."""
-    from lot.files import read_json
+    """A run as plain data: state, steps, final metrics or else the last ones on validation, whether it leaks.
+
+    A file that is damaged makes the state `damaged`, and the message says which.
+    """
     from lot.run_dir import RunDir
 
     run = RunDir(path)
-    status, final = run.status(), read_json(path / "metrics.json")
-    rows = [row for row in run.rows() if row.get("split") == "validation"] if final is None else []
-    measured = final or (rows[-1] if rows else {})
-    metrics = final["metrics"] if final else {k: v for k, v in measured.items() if k not in ("step", "split")}
+    state, status, measured, metrics, leak = run.state(), run.status(), {}, {}, False
+    message = status.get("message", "")
+    try:
+        leak = bool(run.facts().get("leak"))
+        if (final := run.result()) is not None:
+            measured, metrics = final, final["metrics"]
+        elif rows := [row for row in run.rows() if row.get("split") == "validation"]:
+            measured, metrics = rows[-1], {k: v for k, v in rows[-1].items() if k not in ("step", "split")}
+    except BadInput as error:
+        state, message = "damaged", str(error)
     return {
         "run": str(path),
-        "state": run.state(),
+        "state": state,
         "step": status.get("step", 0),
         "steps": status.get("steps"),
         "split": measured.get("split"),
         "metrics": metrics,
-        "leak": bool((read_json(path / "run.json") or {}).get("leak")),
-        "message": status.get("message", ""),
+        "leak": leak,
+        "message": message,
         "updated": status.get("updated"),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lot.config import Config, load_config
+from lot.config import Config
 from lot.errors import BadInput
 from lot.run_dir import RunDir, find_run
 
@@ -22,7 +22,7 @@ def choose_run(
     off, and where the run there has another configuration.
     """
     path = _find(config, run_dir, name, resume)
-    recorded = load_config(path / "config.yaml") if path is not None and (path / "config.yaml").exists() else None
+    recorded = RunDir(path).config() if path is not None and (path / "config.yaml").exists() else None
     if recorded is not None and config is not None:
         check_equal(f"{path} was started with another configuration", recorded.to_dict(), config.to_dict())
     config = config if config is not None else recorded
@@ -37,17 +37,21 @@ def choose_run(
 
 def check_equal(what: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises BadInput that lists the keys in which two configurations differ."""
-    ours, theirs = _flat(given), _flat(recorded)
-    differing = [
-        f"{key} is {ours.get(key, 'absent')!r}, was {theirs.get(key, 'absent')!r}"
-        for key in sorted((ours.keys() | theirs.keys()) - FREE)
-        if ours.get(key, "absent") != theirs.get(key, "absent")
-    ]
-    if differing:
+    if differing := differences(recorded, given):
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise BadInput(
             f"{what}: {'; '.join(differing[:5])}{more}", fix="resume without options, or choose another directory"
         )
+
+
+def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """Where two configurations differ: `optim.lr is 0.1, was 0.2`, by path."""
+    ours, theirs = _flat(given), _flat(recorded)
+    return [
+        f"{key} is {ours.get(key, 'absent')!r}, was {theirs.get(key, 'absent')!r}"
+        for key in sorted((ours.keys() | theirs.keys()) - FREE)
+        if ours.get(key, "absent") != theirs.get(key, "absent")
+    ]
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:

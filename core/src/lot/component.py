@@ -91,6 +91,11 @@ class Component:
         clash = RESERVED & {field.name for field in attrs.fields(config)}
         if clash:
             raise ValueError(f"component {self.name}: option {min(clash)!r} is a key of the framework; rename it")
+        untyped = [field.name for field in attrs.fields(config) if field.type is None]
+        if untyped:
+            raise ValueError(
+                f"component {self.name}: option {untyped[0]!r} has no type, as in {untyped[0]}: float = option(...)"
+            )
 
     def load(self) -> Any:
         """The factory itself. Raises PluginError when its module does not import or lacks the name."""

@@ -180,7 +180,8 @@ def load_config(
 
     source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces
     that section's table unless it names the same component. losses: losses added by name. overrides: `"optim.lr=3e-4"`,
-    values as in YAML 1.2. Raises BadInput, with the path, for all that is unknown, missing, of the wrong type or out of bounds.
+    values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it. Raises BadInput,
+    with the path, for all that is unknown, missing, of the wrong type or out of bounds.
     """
     if isinstance(source, (str, Path)):
         where = str(source)
@@ -199,8 +200,8 @@ def load_config(
             raise BadInput(where="losses", expected="a table of losses", got=repr(table))
         if table.get(name) is None:
             table[name] = {}
-    for override in overrides:
-        _apply_override(tree, override)
+    for keys, value in sorted(map(_parse_override, overrides), key=lambda one: len(one[0]) - _names_component(one[0])):
+        _apply_override(tree, keys, value)
     if registry is None:
         from lot.registry import registry as find_registry
 
@@ -214,7 +215,8 @@ def _select(tree: dict[str, Any], path: tuple[Any, ...], name: Any) -> None:
     for key in path[:-1]:
         table = _descend(table, key, ".".join(map(str, path)))
     current = table.get(path[-1])
-    if isinstance(current, dict) and current.get("name") == name:
+    default = DEFAULT_NAMES.get(path[0]) if len(path) == 1 else None  # what a table without a name means
+    if isinstance(current, dict) and current.get("name", default) == name:
         return
     kept = {"layers": current["layers"]} if isinstance(current, dict) and "layers" in current else {}
     table[path[-1]] = {"name": name, **kept}
@@ -229,20 +231,28 @@ def _descend(table: dict[str, Any], key: Any, path: str) -> dict[str, Any]:
     return child
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    """Apply one `path=value`."""
+def _parse_override(override: str) -> tuple[list[Any], Any]:
+    """The keys and the value of one `path=value`."""
     path, equals, text = override.partition("=")
-    keys: list[Any] = [int(key) if key.isdigit() else key for key in path.strip().split(".")]
+    keys: list[Any] = [int(key) if key.isdecimal() else key for key in path.strip().split(".")]
     if not equals or "" in keys:
-        raise BadInput(where=f"--set {override}", expected="PATH=VALUE", got=repr(override), fix="as in optim.lr=3e-4")
-    value = parse_yaml(text, f"--set {path}")
-    is_choice = (len(keys) == 2 and keys[0] in SINGLE) or (len(keys) == 4 and keys[:2] == ["attn", "layers"])
-    if is_choice and keys[-1] == "name":
+        raise BadInput(where="--set", expected="PATH=VALUE, as in optim.lr=3e-4", got=repr(override))
+    return keys, parse_yaml(text, f"--set {path}")
+
+
+def _names_component(keys: list[Any]) -> bool:
+    """Whether a path is the name of a section's component, or of a layer's attention."""
+    of_section = len(keys) == 2 and keys[0] in SINGLE
+    return keys[-1] == "name" and (of_section or (len(keys) == 4 and keys[:2] == ["attn", "layers"]))
+
+
+def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
+    if _names_component(keys):
         _select(tree, tuple(keys[:-1]), value)
         return
     table = tree
     for key in keys[:-1]:
-        table = _descend(table, key, path)
+        table = _descend(table, key, ".".join(map(str, keys)))
     table[keys[-1]] = value
 
 
@@ -280,7 +290,8 @@ def _table(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
     if table is None:
         return {}
     if not isinstance(table, dict):
-        raise BadInput(where=section, expected="a table", got=repr(table))
+        fix = f"as in {section}.name={table}" if section in SINGLE and isinstance(table, str) else ""
+        raise BadInput(where=section, expected="a table", got=repr(table), fix=fix)
     return table
 
 

@@ -21,6 +21,7 @@ from lot.component import Component
 
 GROUP = "lot"
 CORE = "lot-core"
+CLI = "lot-cli"
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +39,18 @@ class Plugin:
     components: tuple[Component, ...] = ()
     failure: str | None = None
     imports_torch: bool = False
+
+
+def without_entry_point(path: Sequence[str] | None = None) -> list[str]:
+    """Distributions on `path` that need the core and register nothing with it, sorted: perhaps plugins that forgot to."""
+    found = set()
+    for distribution in _search(None, path):
+        with contextlib.suppress(Exception):
+            needs = [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in distribution.requires or []]
+            registers = f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or "")
+            if CORE in map(normalise, needs) and not registers:
+                found.add(distribution.metadata["Name"])
+    return sorted(found - {CLI})
 
 
 def normalise(distribution: str) -> str:
@@ -93,6 +106,7 @@ def _load_distribution(distribution: metadata.Distribution, core: str | None) ->
         return
     unmet = _unmet_core(described.get_all("Requires-Dist") or [], core)
     loaded: dict[str, str] = {}
+    names: set[tuple[str, str]] = set()
     for entry in entries:
         had_torch = "torch" in sys.modules
         components: list[Component] = []
@@ -104,6 +118,10 @@ def _load_distribution(distribution: metadata.Distribution, core: str | None) ->
         else:
             loaded[entry.value] = entry.name
             problems.extend(_load(entry, name, components))
+            for item in components:
+                if (item.kind, item.name) in names:
+                    problems.append(f"registers the {item.kind} {item.name!r} twice")
+                names.add((item.kind, item.name))
         yield Plugin(
             distribution=name,
             version=version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -40,8 +41,15 @@ def generate(
     model: in evaluation mode. step: () int64 optimizer step that the modules are told. temperature: divides the logits; 0
     takes the likeliest token. top_k: only the k likeliest tokens can be drawn. top_p: only the likeliest tokens that
     together have this probability (Holtzman et al., 2020). Beyond the model's `max_len` it sees the last `max_len` tokens,
-    by a full pass a token. Raises BadInput for an empty prompt, or one longer than `max_len`.
+    by a full pass a token. Raises BadInput for an empty prompt, one longer than `max_len`, and numbers that mean nothing.
     """
+    for name, holds, expected, got in (
+        ("temperature", 0 <= temperature < math.inf, "a finite number >= 0", temperature),
+        ("top_k", top_k is None or top_k >= 1, "a number >= 1", top_k),
+        ("top_p", top_p is None or 0 < top_p <= 1, "a number > 0 and <= 1", top_p),
+    ):
+        if not holds:
+            raise BadInput(where=name, expected=expected, got=got)
     longest = model.dims.max_len
     if not 1 <= prompt.shape[1] <= longest:
         raise BadInput(where="prompt", expected=f"1 to {longest} tokens", got=f"{prompt.shape[1]}")
@@ -86,9 +94,9 @@ def draw(
     top_p: float | None = None,
 ) -> Tensor:
     """A token (B,) int64 for each row of logits (B, V), as `generate` says."""
-    if temperature == 0:
+    if temperature < torch.finfo(torch.float32).tiny:  # below, dividing by it would give NaN
         return logits.argmax(-1)
-    logits = logits / temperature
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # the largest is 0: none overflows
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)

@@ -43,8 +43,10 @@ def option(
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 continue
-            if not math.isfinite(number):
+            if isinstance(number, float) and not math.isfinite(number):
                 raise refuse("a finite number")
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise refuse("a number of at most 63 bits")
             inside = (
                 (ge is None or number >= ge)
                 and (gt is None or number > gt)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lot.contracts import Batch, Context, Diagnostic, Probe, Record
+from lot.errors import BadInput
 from lot.evaluate import autocast, evaluating
 from lot.random import isolated, torch_generator
 
@@ -66,10 +67,14 @@ def save_snapshot(folder: Path, name: str, step: int, values: dict[str, Tensor])
 
 
 def load_records(run: Path, name: str) -> list[Record]:
-    """All that the diagnostic `name` measured in a run, oldest first."""
+    """All that the diagnostic `name` measured in a run, oldest first. Raises BadInput for a snapshot that is damaged."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return [
-        Record(int(path.stem.removeprefix("step_")), load_file(path))
-        for path in sorted((run / "snapshots" / name).glob("step_*.safetensors"))
-    ]
+    records = []
+    for path in sorted((run / "snapshots" / name).glob("step_*.safetensors")):
+        try:
+            records.append(Record(int(path.stem.removeprefix("step_")), load_file(path)))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise BadInput(f"{path}: damaged ({error})", fix="restore it, or remove it to go on without it") from None
+    return records

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from lot import checkpoint
+from lot.choosing import differences
 from lot.compose import compose
-from lot.config import Config, load_config
+from lot.config import Config
 from lot.contracts import Task
 from lot.environment import choose_device
 from lot.errors import BadInput
 from lot.model import Decoder
-from lot.run_dir import find_run
+from lot.run_dir import RunDir, find_run
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ def load_run(
 ) -> RecordedRun:
     """The run at `run` (a run directory, or a folder of versions: the newest is taken) with its best model on `device`.
 
-    warn: told when the best checkpoint is damaged and another is used. Raises BadInput where there is no run, no sound
-    checkpoint, or one of another configuration; nothing is written.
+    warn: told when the best checkpoint is damaged and another is used, and when config.yaml is no longer what the checkpoint was
+    trained with. Raises BadInput where there is no run, no sound checkpoint, or one of another model; nothing is written.
     """
     path = find_run(Path(run))
     chosen = choose_device(str(device))
     folder = best_checkpoint(path, warn)
-    composition = compose(load_config(path / "config.yaml"))
+    config = RunDir(path).config()
+    changed = differences(checkpoint.facts(folder)["config"], config.to_dict())
+    # An option that was absent is one that a later version of a package has.
+    if changed := [line for line in changed if not line.endswith("was 'absent'")]:
+        warn(f"{path / 'config.yaml'} is not what {folder.name} was trained with: {'; '.join(changed)}")
+    composition = compose(config)
     loaded = checkpoint.load(folder, state=False)
     load_weights(composition.model, loaded.model, folder)
     model = composition.model.to(chosen).eval()

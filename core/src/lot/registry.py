@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from lot.component import KINDS, Component
-from lot.discovery import CORE, Plugin, discover, normalise
+from lot.discovery import CORE, Plugin, discover, normalise, without_entry_point
 from lot.errors import BadInput, PluginError
 from lot.firstparty import first_party, home_of
 
@@ -123,6 +123,10 @@ class Registry:
             told = ", ".join(f"{plugin.distribution} ({plugin.failure})" for plugin in broken[:2])
             more = f" and {len(broken) - 2} more" if len(broken) > 2 else ""
             lines.append(f"broken: {told}{more}")
+        elif (silent := without_entry_point(self._path)) and not hints[0]:
+            lines.append(
+                f"{', '.join(silent)}: no entry point of the group 'lot' in its pyproject.toml, or not installed since it has one"
+            )
         return BadInput(what, fix="\n".join(line for line in lines if line))
 
     def _elsewhere(self, kinds: Sequence[str], bare: str) -> str:

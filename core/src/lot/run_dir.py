@@ -6,15 +6,19 @@ import contextlib
 import datetime
 import json
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from lot.errors import BadInput
 from lot.files import read_json, remove_leftovers, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from lot.config import Config
 
 
 class RunDir:
@@ -64,35 +68,64 @@ class RunDir:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
 
     def in_use(self) -> bool:
-        """Whether a process holds this directory."""
+        """Whether a process holds this directory; where the lock cannot be asked for (somebody else's folder), it is held."""
         if not (self.path / ".lock").exists():
             return False
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 return False
-        except Timeout:
+        except (Timeout, OSError):
             return True
 
     def status(self) -> dict[str, Any]:
         """status.json, or {} where there is none that can be read."""
-        try:
-            return read_json(self.path / "status.json") or {}
-        except (OSError, ValueError):
-            return {}
+        with contextlib.suppress(BadInput):
+            return _read_table(self.path / "status.json") or {}
+        return {}
 
     def state(self) -> str:
-        """`new`, `running`, `killed` (running says the file, but nobody holds the lock), `complete`, `failed`, `interrupted`."""
-        state = self.status().get("state", "new")
-        return "killed" if state == "running" and not self.in_use() else state
+        """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or `killed`:
+        none of these, and nobody holds the lock."""
+        if (self.path / "metrics.json").exists():
+            return "complete"
+        if not (self.path / "config.yaml").exists():
+            return "new"
+        state = self.status().get("state")
+        if state in ("failed", "interrupted"):
+            return str(state)
+        return "running" if self.in_use() else "killed"
 
     def set_status(self, state: str, **facts: Any) -> None:
         """Write status.json: `state`, and facts that stay until they are changed."""
         self._status.update(facts, state=state, pid=os.getpid(), host=socket.gethostname(), updated=_now())
         write_json(self.path / "status.json", self._status)
 
+    def config(self) -> Config:
+        """The configuration of the run. Raises BadInput that names the file where it cannot be used."""
+        from lot.config import load_config
+
+        file = self.path / "config.yaml"
+        try:
+            return load_config(file)
+        except BadInput as error:
+            told = str(error)
+            raise BadInput(told if told.startswith(str(file)) else f"{file}: {told}") from None
+
+    def facts(self) -> dict[str, Any]:
+        """run.json, or {} where there is none. Raises BadInput where it is damaged."""
+        return _read_table(self.path / "run.json") or {}
+
+    def result(self) -> dict[str, Any] | None:
+        """metrics.json of a complete run, else None. Raises BadInput where it is damaged."""
+        fix = f"remove it, and lot run --resume --run-dir {shlex.quote(self.name)} measures anew"
+        document = _read_table(self.path / "metrics.json", fix)
+        if document is not None and not isinstance(document.get("metrics"), dict):
+            raise BadInput(f"{self.path / 'metrics.json'}: damaged (no metrics in it)", fix=fix)
+        return document
+
     def metrics(self) -> dict[str, float] | None:
-        """The final metrics of a complete run, else None."""
-        document = read_json(self.path / "metrics.json")
+        """The final metrics of a complete run, else None. Raises BadInput where they are damaged."""
+        document = self.result()
         return None if document is None else document["metrics"]
 
     def complete(self, document: dict[str, Any]) -> None:
@@ -118,7 +151,7 @@ class RunDir:
                 self.path.rmdir()
 
     def rows(self, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
-        """The rows of a log, oldest first; a last line cut off by a kill is left out."""
+        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one."""
         return list(_rows(self.path / file))
 
 
@@ -126,10 +159,15 @@ class Log:
     """A file of JSON lines that can be taken back to an earlier length."""
 
     def __init__(self, path: Path, offset: int | None) -> None:
-        """Open `path` for appending, cut to `offset` bytes (None: as long as it is)."""
+        """Open `path` for appending, cut to `offset` bytes (None: as long as it is).
+
+        A file that has lost its end is cut after its last whole line.
+        """
+        if offset is not None and path.exists() and path.stat().st_size < offset:
+            offset = path.read_bytes().rfind(b"\n") + 1
         self._file = path.open("ab")
         if offset is not None:
-            self._file.truncate(offset)
+            self._file.truncate(min(offset, self._file.tell()))  # truncating beyond the end would fill up with zeros
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row; a value that is not finite is written as null, since JSON has no NaN."""
@@ -190,8 +228,29 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return
-    for line in lines[:-1]:
-        yield json.loads(line)
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise BadInput(
+                f"{path}, line {number}: damaged (not a row of a log)", fix="restore the file, or delete the line"
+            )
+        yield row
+
+
+def _read_table(path: Path, fix: str = "restore it from a copy") -> dict[str, Any] | None:
+    """The JSON table in `path`, or None where there is no such file. Raises BadInput where there is something else."""
+    try:
+        table = read_json(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: damaged ({error})", fix=fix) from None
+    if table is not None and not isinstance(table, dict):
+        raise BadInput(f"{path}: damaged (a {type(table).__name__} instead of a table)", fix=fix)
+    return table
 
 
 def _now() -> str:

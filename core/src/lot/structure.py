@@ -71,7 +71,10 @@ def _converter() -> cattrs.Converter:
         def hook(value: Any, _type: Any) -> Any:
             if (isinstance(value, bool) and kind is not bool) or not isinstance(value, (kind, *accepted)):
                 raise _WrongType(type_name(kind), value)
-            return kind(value)
+            try:
+                return kind(value)
+            except OverflowError:  # an int that no float can hold
+                raise _WrongType(type_name(kind), value) from None
 
         return hook
 
