@@ -15,10 +15,11 @@ from lot import checkpoint
 from lot.best import Best
 from lot.compose import compose
 from lot.config import Config
-from lot.contracts import Context
+from lot.contracts import Context, Output
 from lot.diagnostics import GradNorm
 from lot.errors import RunFailed
 from lot.evaluate import measure_split
+from lot.model import Decoder
 from lot.run_dir import RunDir
 from lot.schedule import learning_rate_factor
 from lot.train import Result, Trainer, train
@@ -75,12 +76,37 @@ def test_it_learns_and_records(tmp_path: Path) -> None:
 
 
 def test_logged_losses_are_means_over_the_steps_between(tmp_path: Path) -> None:
-    for name, every in (("each", 1), ("third", 3)):
+    for name, every in (("each", 1), ("fifth", 5)):
         train(toy_config(f"train.log_every={every}"), tmp_path / name)
-    each, third = (rows(tmp_path / name, "train") for name in ("each", "third"))
-    for index, row in enumerate(third):
-        mean = sum(r["loss"] for r in each[3 * index : 3 * index + 3]) / 3
-        assert row["loss"] == pytest.approx(mean, rel=1e-5)
+    each, fifth = ([row["loss"] for row in rows(tmp_path / name, "train")] for name in ("each", "fifth"))
+    means = [sum(each[start:stop]) / (stop - start) for start, stop in ((0, 5), (5, 10), (10, 12))]
+    assert fifth == pytest.approx(means, rel=1e-5)
+
+
+def test_a_logged_loss_is_the_mean_over_micro_steps(tmp_path: Path) -> None:
+    train(toy_config("train.accumulate=3", "train.steps=1", "train.log_every=1"), tmp_path / "x")
+    assert rows(tmp_path / "x", "train")[0]["loss"] == pytest.approx(math.log(7), rel=0.05)
+
+
+def test_noise_is_another_in_every_micro_step_and_the_same_in_every_run(tmp_path: Path) -> None:
+    seeds: dict[str, list[int]] = {"one": [], "same": [], "other": []}
+    for name, found in seeds.items():
+        config = toy_config("train.accumulate=2", "train.steps=3", f"seed={int(name == 'other')}")
+
+        def note(model: torch.nn.Module, _inputs: Any, found: list[int] = found) -> None:
+            if model.training:
+                found.append(torch.initial_seed())
+
+        hook = torch.nn.modules.module.register_module_forward_pre_hook(
+            lambda module, inputs, note=note: note(module, inputs) if isinstance(module, Decoder) else None
+        )
+        try:
+            train(config, tmp_path / name)
+        finally:
+            hook.remove()
+    assert len(set(seeds["one"])) == len(seeds["one"]) == 6
+    assert seeds["one"] == seeds["same"]
+    assert not set(seeds["one"]) & set(seeds["other"])
 
 
 def test_the_best_checkpoint_is_kept_and_tested(tmp_path: Path) -> None:
@@ -142,6 +168,23 @@ def test_evaluation_covers_every_example_once_whatever_the_batch() -> None:
         composition.task.metrics = Counting  # type: ignore[method-assign, assignment]
         found = measure_split(composition.model, composition.task, "test", batch_size=size, limit=limit, **options)  # type: ignore[arg-type]
         assert found == {"seen": expected}
+
+
+def test_evaluation_drops_nothing_and_hands_on_step_and_padding() -> None:
+    composition = compose(toy_config("model.dropout=0.5"))
+    model, task = composition.model.train(), composition.task
+    padding = torch.zeros(10, task.seq_len, dtype=torch.bool)
+    plain, seen = task.batch, []
+    task.batch = lambda *arguments: plain(*arguments)._replace(padding=padding)  # type: ignore[method-assign]
+
+    def forward(ids: torch.Tensor, ctx: Context) -> Output:
+        seen.append((model.training, int(ctx.step), ctx.padding is padding))
+        return model(ids, ctx)  # type: ignore[no-any-return]
+
+    options = {"device": torch.device("cpu"), "precision": "fp32", "step": 7, "batch_size": 10}
+    measure_split(model, task, "test", forward=forward, **options)  # type: ignore[arg-type]
+    assert seen == [(False, 7, True)]
+    assert model.training  # as it was
 
 
 def test_a_diagnostic_changes_no_bit_of_training(tmp_path: Path) -> None:

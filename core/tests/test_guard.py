@@ -31,6 +31,15 @@ def test_spikes_in_a_row_are_counted_and_do_not_raise_the_mean() -> None:
     assert guard.longest_spikes() == 10
 
 
+def test_a_spike_is_held_against_a_mean_that_follows_by_a_tenth() -> None:
+    guard = Guard(torch.device("cpu"), 1.5)
+    feed(guard, *[1.0] * SETTLE, 1.4)  # the mean is 1.04 now
+    feed(guard, 1.55)
+    assert guard.longest_spikes() == 0  # and 1.091 now
+    feed(guard, 1.65)
+    assert guard.longest_spikes() == 1
+
+
 def test_early_norms_are_no_spikes() -> None:
     guard = Guard(torch.device("cpu"), 10.0)
     feed(guard, 1.0, 1000.0)

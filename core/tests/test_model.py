@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -48,6 +50,26 @@ def test_initial_values_are_keyed_by_name() -> None:
     again, seeded = build_model(toy_config()).state_dict(), build_model(toy_config("seed=1")).state_dict()
     assert all(torch.equal(base[name], again[name]) for name in base)
     assert not torch.equal(base["head.weight"], seeded["head.weight"])
+
+
+def test_a_model_starts_and_computes_as_gpt2_does() -> None:
+    model = build_model(toy_config("model.width=64", "model.layers=8"))
+    model.set_want(frozenset({"hidden"}))
+    block = model.layers[0]
+    assert float(block.mlp.up.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    for leaving in (block.mlp.down, block.attention.heads.out):  # what adds to the residual stream
+        assert float(leaving.weight.detach().std()) == pytest.approx(0.02 / 4, rel=0.05)
+    with torch.no_grad():  # as small as they start, all forms of GELU are one
+        block.mlp.up.weight.mul_(20)
+        block.mlp.down.weight.mul_(200)
+    tokens = ids()
+    hidden = model(tokens).signals["hidden"]
+    torch.testing.assert_close(hidden[0], model.embedding.weight[tokens] + model.positions.weight)
+    x = hidden[0] + block.attention(block.norm_attention(hidden[0]), Context())[0]
+    up = block.mlp.up(block.norm_mlp(x))
+    gelu = 0.5 * up * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
+    torch.testing.assert_close(hidden[1], x + block.mlp.down(gelu))
+    torch.testing.assert_close(model(tokens).logits, model.head(model.norm(hidden[-1])))
 
 
 def test_building_leaves_the_global_generator_alone() -> None:
@@ -136,7 +158,22 @@ def test_norms_and_biases_do_not_decay() -> None:
     decaying, rest = parameter_groups(list(model.parameters()), 0.1)
     assert {p.dim() for p in decaying["params"]} == {2}
     assert {p.dim() for p in rest["params"]} == {1}
+    assert (decaying["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
     assert sum(len(g["params"]) for g in (decaying, rest)) == len(list(model.parameters()))
+
+
+def test_the_configuration_reaches_the_optimizers() -> None:
+    adamw = {"lr": 0.3, "betas": (0.7, 0.8), "eps": 0.01, "weight_decay": 0.2}
+    muon = {"matrix_lr": 0.4, "momentum": 0.6, "nesterov": False}
+    for name, options in (("adamw", adamw), ("muon", {**adamw, **muon})):
+        config = toy_config(optim={"name": name, **options})
+        optimizer = config.optim.component.create(config.optim.options, build_model(config))
+        *hidden, decaying, rest = optimizer.param_groups
+        for group in (decaying, rest):
+            assert (group["lr"], group["betas"], group["eps"]) == (0.3, (0.7, 0.8), 0.01)
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.2, 0.2, 0.0][-len(hidden) - 2 :]
+        for group in hidden:
+            assert (group["lr"], group["momentum"], group["nesterov"]) == (0.4, 0.6, False)
 
 
 def test_muon_takes_the_hidden_matrices() -> None:

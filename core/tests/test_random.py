@@ -133,6 +133,15 @@ def test_every_place_is_as_likely_as_any_other(size):
         assert abs(chi2 - (size - 1)) < 6 * np.sqrt(2 * (size - 1))
 
 
+def test_a_permutation_that_is_not_stored_scatters_neighbours():
+    size = 200_000
+    places = permutation(np.arange(2000), size, 0)
+    assert abs(np.corrcoef(np.arange(2000), places)[0, 1]) < 5 / np.sqrt(2000)
+    steps = np.diff(places)
+    assert np.abs(steps).mean() == pytest.approx(size / 3, rel=0.1)  # of independent places
+    assert len(set(steps.tolist())) > 1950
+
+
 def test_a_permutation_of_nothing_is_refused():
     with pytest.raises(ValueError, match="size: expected a number >= 1, got 0"):
         permutation(np.arange(1), 0, 1)

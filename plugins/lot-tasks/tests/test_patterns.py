@@ -113,6 +113,15 @@ def test_sinusoidal_periods_stay_within_bounds(build: Make) -> None:
     assert peaks.mean() == pytest.approx((8 + 32) / 2, abs=2.5)  # uniform in frequency; in period it would be 15
 
 
+def test_sinusoidal_signals_of_several_sines_stay_within_the_levels(build: Make) -> None:
+    inputs = build("sinusoidal", components=3).batch("train", 0, 200).inputs
+    assert inputs.min() >= 0
+    assert inputs.max() < 64
+    assert float(inputs.float().std()) == pytest.approx(
+        32 / 6**0.5, rel=0.1
+    )  # of the mean of three sines, 32 levels high
+
+
 def test_sinusoidal_refuses_bounds_the_wrong_way_round(build: Make) -> None:
     with pytest.raises(BadInput, match=r"min_period: expected at most max_period \(8\), got 16"):
         build("sinusoidal", max_period=8.0)

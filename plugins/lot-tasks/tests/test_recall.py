@@ -118,6 +118,17 @@ def test_published_recall_trains_on_all_next_tokens_and_tests_as_the_corrected(b
         ]
 
 
+def test_recall_draws_values_anew_in_every_example(build: Make) -> None:
+    """Turned into its split, a row moves all its values alike: their differences would give a common table away."""
+    task = build("in_context_recall_corrected", train_examples=None)
+    apart = set()
+    for inputs, targets in examples(task, "train", 100):
+        sequence = [*inputs, targets[-1]]
+        value_of = dict(zip(sequence[0::2], sequence[1::2], strict=True))
+        apart.add((value_of[0] - value_of[1]) % len(task.values))
+    assert len(apart) == len(task.values)
+
+
 def test_recall_ends_with_any_key_met_before_alike(build: Make) -> None:
     task = build("in_context_recall", seq_len=8, train_examples=None)
     ranks = collections.Counter()

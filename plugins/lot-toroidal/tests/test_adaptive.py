@@ -93,7 +93,10 @@ def test_a_router_chooses_by_token(attention: Get, draw: Draw) -> None:
     choice = module.router(x).argmax(-1)
     expected = torch.where((choice == 0)[..., None], *alone)
     assert 0 < int(choice.sum()) < 20
-    torch.testing.assert_close(module(x, Context())[0], expected, atol=1e-12, rtol=0)
+    module.want = frozenset({"attention"})
+    y, signals = module(x, Context())
+    torch.testing.assert_close(y, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(signals["attention"].sum(-1), torch.ones(1, 2, 20, dtype=torch.float64))
 
 
 def test_one_draw_of_noise_serves_all_tokens_of_a_sequence(attention: Get, draw: Draw) -> None:

@@ -14,6 +14,7 @@ from lot.contracts import Context, Dims
 from lot.errors import BadInput
 from lot_toroidal.circulant import causal_convolve, convolve, correlate_ring
 from lot_toroidal.fft_attention import FFTAttention
+from lot_toroidal.reference import dense_weights
 
 Get = Callable[[str], Component]
 Draw = Callable[..., Tensor]
@@ -44,6 +45,19 @@ def test_positional_lags_equal_dense_attention(options: dict[str, Any], T: int, 
         wanted = [x, *module.parameters()]
         for a, b in zip(torch.autograd.grad(y, wanted, g), torch.autograd.grad(dense, wanted, g), strict=True):
             torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_attention_signal_is_that_of_dense_attention(causal: bool, attention: Get, draw: Draw) -> None:
+    module = built(attention, draw, causal=causal)
+    module.want = frozenset({"attention"})
+    x, padding = draw(2, 9, 32), draw(2, 9) < -0.5
+    q, k = (
+        module.heads.encoding(part[:, None].expand(-1, 9, -1, -1)).expand(2, -1, -1, -1, -1)
+        for part in (module.query, module.key)
+    )
+    expected = dense_weights(q, k, module.torus, padding=padding).mean(3).sum(-1)
+    torch.testing.assert_close(module(x, Context(padding=padding))[1]["attention"], expected, atol=2e-6, rtol=1e-6)
 
 
 def test_content_lags_are_exact_when_scores_are_circulant(attention: Get, draw: Draw) -> None:

@@ -123,6 +123,30 @@ def test_dropout_of_pairwise_weights(make, normalise):
     torch.testing.assert_close((gradient * direction).sum(), change)
 
 
+def test_every_tile_drops_weights_of_its_own(make):
+    """With the identity for values, the output is the weights themselves."""
+    T, c = 128, tiles.TILE["cpu"]
+    waves = make.waves(1, 1, T, 2)
+    with isolated(0, "test"):
+        eye = torch.eye(T, dtype=torch.float64)[None, None]
+        dropped = pairwise_attention(waves, waves, eye, normalise="energy", causal=True, dropout=0.5)[0, 0] == 0
+    for first, second in ((dropped[:c, :c], dropped[c:, :c]), (dropped[:c, :c], dropped[c:, c:])):
+        agree = (first == second)[torch.ones(c, c, dtype=torch.bool).tril()].double().mean()
+        assert float(agree) == pytest.approx(0.5, abs=0.08)  # of 2080: over seven standard deviations
+
+
+def test_rows_sum_to_1_but_for_energy_whose_sums_grow_with_the_keys(make):
+    for evolution in ("pairwise", "evolved"):
+        for normalise in NORMALISE:
+            module = make.interference(evolution=evolution, normalise=normalise)
+            module.want = frozenset({"attention"})
+            sums = module(make.normal(1, 40, 16), Context())[1]["attention"].sum(-1)
+            if normalise == "energy":
+                assert (sums[..., 39] > 4 * sums[..., 0]).all()
+            else:
+                torch.testing.assert_close(sums, torch.ones_like(sums), atol=1e-5, rtol=0)
+
+
 def test_dropout_of_weights_in_blocks():
     """Of even weights over ones: dropping keeps the mean of 1 and no longer every row."""
     ones = torch.ones(1, 1, 400, 1)
@@ -257,6 +281,15 @@ def test_the_operator_works_in_float32_under_autocast(make):
         found = torch.autograd.grad(z.sum(), [*waves, v])
     for a, b in zip((z, *found), (y, *expected), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_randomised_phases_lie_anywhere_on_the_circle(make):
+    module = make.interference()
+    x = make.normal(1, 400, 16)
+    with module.ablate(make.generator):
+        shift = module.token_waves(x).phase - module.token_waves(x).phase  # of two draws: triangular over two turns
+    quantiles = (shift.detach().flatten() / (2 * torch.pi)).quantile(torch.linspace(0, 1, 5, dtype=torch.float64))
+    assert quantiles.tolist() == pytest.approx([-1, -(1 - 0.5**0.5), 0, 1 - 0.5**0.5, 1], abs=0.1)
 
 
 def test_phases_ignore_autocast(make, close):

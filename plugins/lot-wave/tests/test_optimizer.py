@@ -40,6 +40,20 @@ def test_published_and_plain_momentum_agree_on_square_matrices_only(make):
         assert (float((found[0] - found[1]).abs().max()) < 1e-12) == equal
 
 
+def test_a_rank_beyond_the_shorter_side_projects_as_the_full_svd_does(make, close):
+    for shape in ((9, 6), (6, 9)):
+        start, gradients = make.normal(*shape), [make.normal(*shape) for _ in range(3)]
+        found = []
+        for rank in (7, None):
+            p = nn.Parameter(start.clone())
+            optimizer = WaveNative([p], lr=0.1, rank=rank, refresh=1)
+            for g in gradients:
+                p.grad = g.clone()
+                optimizer.step()
+            found.append(p)
+        close(found[0], found[1], 1e-10)
+
+
 @pytest.mark.parametrize("shape", [(40, 30), (30, 40), (32, 32)])
 def test_the_tracked_projection_is_an_orthogonal_projector(make, close, shape):
     weight = make.normal(*shape).float()
