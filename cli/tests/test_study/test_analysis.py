@@ -11,7 +11,7 @@ import pytest
 from study_support import small
 
 from lot.errors import BadInput
-from lot_cli.study.analysis import Comparison, curve, describe, judge, reachable
+from lot_cli.study.analysis import Comparison, curve, describe, judge, reachable, read_scores
 from lot_cli.study.plan import Run, make_run, plan_arms
 from lot_cli.study.tuning import choose
 from lot_cli.study.worker import Outcome
@@ -125,6 +125,19 @@ def test_order_of_arms_changes_no_number() -> None:
     assert by_arm(judge(scores, "vanilla", {"m": True}, {}, 0.05)) == by_arm(
         judge(swapped, "vanilla", {"m": True}, {}, 0.05)
     )
+
+
+def test_only_a_run_that_was_tested_has_scores(tmp_path: Path) -> None:
+    assert read_scores(tmp_path, {"m": True, "loss": False}) == {"m": None, "loss": None}  # it diverged
+    for split in ("test", "validation"):
+        (tmp_path / "metrics.json").write_text(
+            json.dumps({"split": split, "metrics": {"m": 0.5, "loss": None, "x": 1}})
+        )
+        if split == "test":
+            assert read_scores(tmp_path, {"m": True, "loss": False}) == {"m": 0.5, "loss": None}
+        else:
+            with pytest.raises(AssertionError, match="was not tested"):
+                read_scores(tmp_path, {"m": True})
 
 
 def test_descriptions_of_few_values() -> None:

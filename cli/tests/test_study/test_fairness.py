@@ -30,6 +30,23 @@ def test_arms_that_differ_in_mechanism_only_are_fair() -> None:
     assert found.budget == {"steps": 6, "tokens_per_step": 32, "tokens": 192, "seeds": 3, "tuning_runs": 2}
 
 
+def test_the_budget_counts_micro_steps_and_tuning_seeds() -> None:
+    base = {**RUN, "train": {**RUN["train"], "accumulate": 2}}
+    _, found = check({}, base=base, tune_seeds=3)
+    assert found.budget == {"steps": 6, "tokens_per_step": 64, "tokens": 384, "seeds": 3, "tuning_runs": 6}
+
+
+def test_other_initial_values_under_one_name_are_told() -> None:
+    """What adds to the residual stream starts scaled by the depth."""
+    deeper = {"model": {"layers": 2, "width": 8}}
+    base = {**RUN, "model": {**RUN["model"], "width": 8}}
+    _, found = check(deeper, base=base, differs={"parameters": "x", "model.layers": "x"})
+    rest = found.initial["other"]["rest"]
+    assert rest["blocks.0.mlp.down.weight"] == "other initial values"
+    assert rest["blocks.1.mlp.down.weight"] == "only in this arm"
+    assert "blocks.0.mlp.up.weight" not in rest
+
+
 def test_parameters_are_matched_by_the_width_of_the_mlp() -> None:
     arm, found = check(TIED, differs={"model.tie": "saves a table"})
     before, after = found.matched
@@ -98,6 +115,11 @@ def test_unmatched_parameters_are_unfair_unless_asked_for() -> None:
     _, found = check(TIED, differs={"model.tie": "x", "parameters": "y"})
     assert found.reasons == []
     assert found.matched[1].hidden == found.matched[1].hidden_before
+
+
+def test_another_width_of_the_mlp_is_told_where_nothing_matches_it() -> None:
+    _, found = check({"model": {"mlp_ratio": 3.0}}, match="none")
+    assert "other: model.mlp_ratio is 3.0, in the reference 4.0" in found.reasons
 
 
 def test_a_leaking_arm_is_unfair_even_when_asked_for() -> None:
