@@ -239,6 +239,22 @@ def test_a_value_that_means_nothing_is_refused(make, monkeypatch) -> None:
         mean_field(make.normal(1, 1, 3, 1), make.normal(1, 1), make.normal(1), 0.1, 2)
 
 
+def test_a_device_that_cannot_run_the_kernels_is_told_and_done_without(fresh, make, caplog, monkeypatch) -> None:
+    def launch(loaded: object, device: torch.device) -> None:
+        raise RuntimeError("no kernel image is available for execution on the device\nand more")
+
+    monkeypatch.setattr(native, "library", lambda name: Path("kernels.so"))
+    monkeypatch.setattr(native, "library_for", lambda tensor: "cuda")
+    monkeypatch.setattr(native, "_try_out", launch)
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)
+    with caplog.at_level(logging.WARNING, logger="lot_lattice"):
+        assert native.kernels(torch.zeros(1)) is None
+    assert "kernels.so does not run on cpu (no kernel image is available for execution on the device);" in caplog.text
+    monkeypatch.setenv("LOT_KERNELS", "require")
+    with pytest.raises(RunFailed, match="does not run on cpu"):
+        native.kernels(torch.zeros(1))
+
+
 @needs_compiler
 def test_a_library_that_does_not_load_is_told_and_done_without(tiny, fresh, make, caplog, monkeypatch) -> None:
     monkeypatch.setenv("LOT_KERNELS", "auto")

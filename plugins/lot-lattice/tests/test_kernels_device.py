@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lot_lattice.dynamics import lattice_scan_eager, mean_field_eager
-from lot_lattice.kernels import build, check_cuda, lattice_scan, mean_field, operators, toolchain
+from lot_lattice.kernels import build, check_cuda, lattice_scan, mean_field, native, operators, toolchain
 
 SCANS = [(1, 1, 1), (5, 3, 21), (3, 12, 18), (2, 13, 9), (1, 32, 5), (35, 1, 4), (2, 40, 6), (1, 256, 2)]
 FIELDS = [(1, 1, 1, 1), (2, 3, 70, 5), (1, 1, 130, 2), (1, 2, 40, 33)]
@@ -71,6 +71,12 @@ def test_the_mean_field_of_the_device_equals_the_eager_form(
     got = values_and_gradients(lambda *a: mean_field(*a, 0.1, iterations, causal), single, grad)
     for a, b in zip(got, wanted, strict=True):
         assert (a - b).abs().max() <= tolerance * max(1.0, b.abs().max().item())
+
+
+def test_what_tries_a_device_out_is_a_scan(emulated) -> None:
+    native._try_out(emulated, torch.device("cpu"))
+    with pytest.raises(RuntimeError):
+        native._try_out(emulated, torch.device("meta"))
 
 
 @pytest.mark.parametrize("size", SCANS, ids=str)

@@ -42,7 +42,7 @@ def kernels(tensor: Tensor) -> Any | None:
     if wanted == "off":
         return None
     name = library_for(tensor)
-    loaded, reason = (None, f"there are none for {tensor.device.type}") if name is None else _load(name)
+    loaded, reason = (None, f"there are none for {tensor.device.type}") if name is None else _load(name, tensor.device)
     if loaded is None and wanted == "require":
         raise RunFailed(f"LOT_KERNELS=require, but there are no compiled kernels for {tensor.device.type}: {reason}")
     if loaded is None:
@@ -59,13 +59,13 @@ def library_for(tensor: Tensor) -> Name | None:
     return "float64" if tensor.dtype == torch.float64 else toolchain.levels()[-1]
 
 
-def _load(name: Name) -> tuple[Any | None, str]:
+def _load(name: Name, device: torch.device) -> tuple[Any | None, str]:
     with _loading:  # torch runs backward passes in threads of their own
-        return _load_once(name)
+        return _load_once(name, device)
 
 
 @functools.cache
-def _load_once(name: Name) -> tuple[Any | None, str]:
+def _load_once(name: Name, device: torch.device) -> tuple[Any | None, str]:
     """The namespace of the operators of a library, or None and the reason."""
     try:
         path = library(name)
@@ -74,8 +74,25 @@ def _load_once(name: Name) -> tuple[Any | None, str]:
     try:
         torch.ops.load_library(str(path))
     except OSError as error:
-        return None, f"{path} did not load ({str(error).splitlines()[0]})"
-    return getattr(torch.ops, f"lot_lattice_{name}"), ""
+        return None, f"{path} did not load ({_first_line(error)})"
+    loaded = getattr(torch.ops, f"lot_lattice_{name}")
+    if name == "cuda":
+        # A driver older than nvcc, or code for another architecture, shows at the first launch and not before.
+        try:
+            _try_out(loaded, device)
+        except RuntimeError as error:
+            return None, f"{path} does not run on {device} ({_first_line(error)})"
+    return loaded, ""
+
+
+def _try_out(loaded: Any, device: torch.device) -> None:
+    """Launch the smallest scan. Raises RuntimeError where that fails."""
+    one = torch.zeros(1, 1, 1, device=device)
+    loaded.lattice_forward(one, one[0], one[0, 0], one[0], one[0], 0.1, torch.empty_like(one))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @functools.cache
