@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lot.compose import compose
 from lot.config import Config
 from lot.contracts import Context, Output
 from lot.diagnostics import GradNorm
+from lot.environment import fingerprint
 from lot.errors import RunFailed
 from lot.evaluate import measure_split
 from lot.model import Decoder
@@ -204,7 +206,15 @@ def test_an_alarm_remembers_what_was_measured_before_a_resume(tmp_path: Path, mo
     )
     config = toy_config("train.steps=6", "train.save_every=2", "diagnostics.grad_norm.every=1")
     train(config, tmp_path / "whole")
-    whole, seen[:] = list(seen), []
+    whole = list(seen)
+    cut_off(config, tmp_path / "cut", monkeypatch)
+    seen.clear()
+    train(config, tmp_path / "cut", resume=True)
+    assert seen == whole[5:], "it resumes after step 4"
+
+
+def cut_off(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that fails after step 5, and can be resumed although the toy is not installed."""
     step = Trainer.train_step
 
     def failing(self: Trainer) -> None:
@@ -212,14 +222,30 @@ def test_an_alarm_remembers_what_was_measured_before_a_resume(tmp_path: Path, mo
             raise RuntimeError
         step(self)
 
-    monkeypatch.setattr(Trainer, "train_step", failing)
-    with pytest.raises(RuntimeError):
-        train(config, tmp_path / "cut")
-    monkeypatch.setattr(Trainer, "train_step", step)
-    monkeypatch.setattr("lot.choosing.load_config", lambda file: config)  # the toy is not installed
-    seen.clear()
-    train(config, tmp_path / "cut", resume=True)
-    assert seen == whole[5:], "it resumes after step 4"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", failing)
+        with pytest.raises(RuntimeError):
+            train(config, folder)
+    monkeypatch.setattr(RunDir, "config", lambda self: config)
+
+
+def test_a_resume_on_other_numerics_is_told_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=6", "train.save_every=2")
+    told: dict[str, list[str]] = {"same": [], "other": []}
+    for name, warnings in told.items():
+        cut_off(config, tmp_path / name, monkeypatch)
+        if name == "other":
+            module = import_module("lot.train")  # the name in `lot` is the function's
+            monkeypatch.setattr(module, "fingerprint", lambda *facts: {**fingerprint(*facts), "threads": 99})
+
+        def report(event: str, facts: dict[str, Any], warnings: list[str] = warnings) -> None:
+            if event == "warning":
+                warnings.append(facts["text"])
+
+        assert train(config, tmp_path / name, resume=True, report=report).step == 6
+    assert told["same"] == []
+    threads = torch.get_num_threads()
+    assert told["other"] == [f"resuming on other numerics, so bits may differ: threads was {threads}, is 99"]
 
 
 def test_spikes_in_a_row_stop_the_run(tmp_path: Path) -> None:
