@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed
-from together import ARMS, PARALLEL, STEPS, config, cut, same
+from support import TINY
+from together import ARMS, MODEL, PARALLEL, STEPS, config, cut, same
 
 from lot import checkpoint
+from lot.compose import compose
+from lot.config import load_config
+from lot.errors import BadInput
 from lot.evaluate import evaluate
 from lot.run_dir import RunDir
 from lot.train import train
@@ -92,6 +98,29 @@ def test_two_train_as_one(
         assert found[f"{arm}-{how}"]["metrics"]["loss"] == pytest.approx(alone[arm]["loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"attn": {"name": "lattice"}}, "attn: this attention needs whole sequences; set train.context_parallel=1"),
+        (
+            {"attn": {**ARMS["ring"]["attn"], "layers": {1: {"name": "vanilla"}}}},
+            "attn.layers.1: this attention needs whole sequences",
+        ),
+        (
+            {"train": {"context_parallel": 3}},
+            "train.context_parallel: expected a divisor of the task's 16 tokens, got 3",
+        ),
+        ({"task": {**TINY["task"], "seq_len": 14}}, "attn.balance: expected an even number of positions a process"),
+        ({"losses": {"wave_coherence": {}}}, "losses.wave_coherence: this loss needs whole sequences"),
+    ],
+)
+def test_sequences_that_cannot_be_spread_are_refused_at_once(changes: dict[str, Any], told: str | None) -> None:
+    tree = {**TINY, "model": MODEL, **ARMS["ring"], **changes}
+    with nullcontext() if told is None else pytest.raises(BadInput, match=re.escape(told)):
+        compose(load_config(tree))
+
+
 def test_shards_are_shards(folder: Path, compared: Found) -> None:
     """Each process has written about half, and nothing is in two files as a whole."""
     saved = checkpoint.folder_of(folder / "lattice-fsdp/checkpoints", 24)
@@ -110,6 +139,7 @@ def test_what_cannot_be_shared_or_sharded_is_refused(folder: Path, compared: Fou
         assert found["wave"]["error"].startswith("optim: this optimizer does not work on sharded parameters (aten.")
         assert found["wave"]["error"].endswith("choose another, or train.parallel=ddp")
         assert found["batch"]["error"] == "train.batch_size: expected a multiple of the 2 processes, got 5"
+        assert found["span"]["error"] == "train.context_parallel: expected a divisor of the 2 processes, got 3"
         assert "holds a run already" in found["held-ddp"]["error"]
     assert not (folder / "wave").exists()
     assert not (folder / "batch").exists()
@@ -134,6 +164,8 @@ def test_four_read_what_two_wrote(folder: Path, compared: Found, alone: dict[str
                 assert found[f"{source} to {target}"], f"{source} to {target}"
     for how in PARALLEL:
         require_close(folder / f"resumed-{how}", folder / "lattice", 2e-5)
+    for span in (2, 4):
+        require_close(folder / f"ring-of-{span}", folder / "ring", 2e-5)
 
 
 def test_one_reads_what_two_wrote(folder: Path, compared: Found, alone: dict[str, dict[str, float]]) -> None:

@@ -43,15 +43,23 @@ ARMS: dict[str, dict[str, Any]] = {
     "lattice": ARM,
     "muon": {**ARM, "optim": {"name": "muon"}, "model": {**MODEL, "recompute": True}},
     "uneven": {"task": {"name": "fuzzy_recall_corrected", "seq_len": 32}},
+    "ring": {
+        "task": {**TINY["task"], "seq_len": 16},
+        "attn": {"name": "toroidal_ring", "depth": 2, "block": 4},
+        "diagnostics": {"grad_norm": {"every": 7}},
+        "train": {"context_parallel": 2},
+    },
 }
-"""uneven: rows with different numbers of scored targets."""
-STEPS = {"lattice": 24, "muon": 8, "uneven": 8}
+"""uneven: rows with different numbers of scored targets. ring: all scored targets lie in the second half of a sequence."""
+STEPS = {"lattice": 24, "muon": 8, "uneven": 8, "ring": 8}
 PARALLEL = ("ddp", "fsdp")
 
 
 def config(arm: str, parallel: str = "ddp", **settings: Any) -> Config:
     """A run that takes a second."""
-    return load_config({**TINY, "model": MODEL, **ARMS[arm], "train": {**TRAIN, "parallel": parallel, **settings}})
+    chosen = ARMS[arm]
+    train = {**TRAIN, "parallel": parallel, **chosen.get("train", {}), **settings}
+    return load_config({**TINY, "model": MODEL, **chosen, "train": train})
 
 
 def tried(given: Config, folder: Path, **options: Any) -> dict[str, Any]:
@@ -74,6 +82,7 @@ def compare(folder: Path) -> dict[str, Any]:
     given = load_config({**TINY, **wave, "train": {**TRAIN, "parallel": "fsdp"}})
     found["wave"] = tried(given, folder / "wave")
     found["batch"] = tried(config("lattice", batch_size=5), folder / "batch")
+    found["span"] = tried(config("ring", context_parallel=3), folder / "span")
     for how in PARALLEL:
         found[f"held-{how}"] = tried(config("lattice", how), folder / "lattice-ddp")
         for rank in (0, 1) if how == "fsdp" else (0,):
@@ -110,7 +119,10 @@ def _die() -> None:
 
 
 def elsewhere(folder: Path) -> dict[str, Any]:
-    """Checkpoints of two processes, sharded and whole, in four: loaded, compared, written again; and resumed."""
+    """Checkpoints of two processes, sharded and whole, in four: loaded, compared, written again; and resumed.
+
+    And sequences over all four, or over pairs.
+    """
     found: dict[str, Any] = {}
     for source in PARALLEL:
         saved = checkpoint.folder_of(folder / f"lattice-{source}/checkpoints", 24)
@@ -130,6 +142,9 @@ def elsewhere(folder: Path) -> dict[str, Any]:
             cut(folder / "lattice-fsdp", target, 18)
         torch.distributed.barrier()
         found[f"resumed {how}"] = tried(config("lattice", how), target, resume=True)
+    for span in (2, 4):
+        ring = config("ring", steps=STEPS["ring"], context_parallel=span)
+        found[f"ring {span}"] = tried(ring, folder / f"ring-of-{span}")
     return found
 
 

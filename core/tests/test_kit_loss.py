@@ -29,6 +29,7 @@ CAUGHT = [
     (losses.RunningMean, "determinism", "entropy"),
     (losses.NarrowSoftmax, "precision", "bfloat16"),
     (losses.FalseReplacement, "replaces", "stands for cross-entropy"),
+    (losses.PerSequence, "parts", "per_target is wrong"),
 ]
 
 
@@ -37,10 +38,11 @@ def component(cls: type):
     return specimen(cls, "loss", needs=frozenset({"phase"}), replaces=replaces)
 
 
-@pytest.mark.parametrize("cls", [losses.Honest, losses.Optional])
-def test_an_honest_loss_passes_every_check(cls):
-    skipped = check_loss(component(cls))
-    assert set(skipped) == ({"needs"} if cls is losses.Optional else set())
+@pytest.mark.parametrize(
+    ("cls", "skips"), [(losses.Honest, {"parts"}), (losses.Optional, {"needs", "parts"}), (losses.PerTarget, {"needs"})]
+)
+def test_an_honest_loss_passes_every_check(cls, skips):
+    assert set(check_loss(component(cls))) == skips
 
 
 @pytest.mark.parametrize(("cls", "name", "told"), CAUGHT, ids=lambda value: getattr(value, "__name__", value))
@@ -55,4 +57,4 @@ def test_a_signal_of_unknown_shape_is_skipped_until_its_shape_is_handed_over():
     with pytest.raises(NotApplicable, match="flux"):
         CHECKS["terms"](made)
     flux = Signal(name="flux", source="attention", shapes=(("B", "T", "F"),), meaning="flow through each token")
-    assert set(check_loss(made, signals={"flux": flux})) == {"replaces"}
+    assert set(check_loss(made, signals={"flux": flux})) == {"replaces", "parts"}

@@ -109,6 +109,8 @@ class Display:
         how = [header["precision"], "compiled" if header["compile"] else "eager"]
         if header["processes"] > 1:
             how.append(f"{header['processes']} processes, {PARALLEL[header['parallel']]}")
+        if header["context_parallel"] > 1:
+            how.append(f"each sequence spread over {header['context_parallel']} of them")
         table.add_row("device", f"{header['device']}, {', '.join(how)}")
         self.console.print(table)
         if header["leak"]:

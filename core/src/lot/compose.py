@@ -108,7 +108,31 @@ def compose(config: Config) -> Composition:
     task = build_task(config)
     model = build_model(config, task)
     model.set_want(objective.want)
+    _check_spread(config, task, model, objective)
     return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+
+
+def _check_spread(config: Config, task: Task, model: Decoder, objective: Objective) -> None:
+    """Refuse to spread sequences over processes where they come out unequal, or where a part could not do a part of the work."""
+    span = config.train.context_parallel
+    if span == 1:
+        return
+    if task.seq_len % span:
+        raise BadInput(
+            where="train.context_parallel", expected=f"a divisor of the task's {task.seq_len} tokens", got=span
+        )
+    for layer, attention in enumerate(model.attentions):
+        try:
+            attention.check_spread(task.seq_len // span, span)
+        except BadInput as error:
+            raise error.under(config.attention_path(layer)) from None
+    for name, (_, loss) in objective.losses.items():
+        if not loss.per_target:
+            raise BadInput(
+                "this loss needs whole sequences",
+                where=f"losses.{name}",
+                fix="leave it out, or set train.context_parallel=1",
+            )
 
 
 def _create(path: str, chosen: Any) -> Any:

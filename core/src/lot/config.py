@@ -57,6 +57,11 @@ class TrainConfig:
     parallel: Literal["ddp", "fsdp"] = option(
         "ddp", help="where torchrun starts several processes: ddp copies the model to each, fsdp shards it over them"
     )
+    context_parallel: int = option(
+        1,
+        ge=1,
+        help="processes that each sequence is spread over; the attention must be one that brings the parts together",
+    )
     deterministic: bool = option(True, help="the same bits in every run on the same hardware; costs speed on a GPU")
     log_every: int = option(10, ge=1, help="steps a row of the log")
     eval_every: int = option(50, ge=1, help="steps between evaluations on the validation split")
@@ -131,6 +136,10 @@ class Config:
     def attention_of(self, layer: int) -> Chosen:
         """The attention of a layer, counted from 0."""
         return self.attn_layers.get(layer, self.attn)
+
+    def attention_path(self, layer: int) -> str:
+        """Where the attention of a layer is chosen, for messages."""
+        return f"attn.layers.{layer}" if layer in self.attn_layers else "attn"
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    import torch.distributed as dist
     import torchmetrics
     from matplotlib.figure import Figure
 
@@ -57,11 +58,14 @@ class Context:
     step: () int64 optimizer step, a tensor so that a compiled model is not compiled again for each step.
     start: position of the first token of `x` in its sequence (nonzero when decoding with a cache).
     padding: (B, T) bool, True where a token is padding, or None.
+    group: processes over which the sequences are spread, in the order of their ranks: `x` and `padding` are the part from
+    `start` on; or None, where `x` is all there is.
     """
 
     step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     start: int = 0
     padding: Tensor | None = None
+    group: dist.ProcessGroup | None = None
 
 
 class Output(NamedTuple):
@@ -117,6 +121,17 @@ class Attention(nn.Module):
     def can_decode(self) -> bool:
         """Whether this module offers decoding with a cache."""
         return hasattr(self, "init_cache")
+
+    def check_spread(self, positions: int, processes: int) -> None:
+        """Raise BadInput unless sequences may be spread over `processes`, `positions` in a row to each (see `Context.group`).
+
+        A module that brings the parts together overrides this; the default is that it needs whole sequences.
+        """
+        from lot.errors import BadInput
+
+        raise BadInput(
+            "this attention needs whole sequences", fix="set train.context_parallel=1, or choose one that can be spread"
+        )
 
 
 class Embedding(nn.Module):
@@ -190,10 +205,13 @@ class Loss(abc.ABC):
 
     needs: signals that `output.signals` must hold when this loss is called.
     optional: signals that it uses where the model gives them; it says in its description what it does without.
+    per_target: whether every term is a mean over scored targets of what depends on the logits there alone, so that a part of
+    a sequence can be scored by itself.
     """
 
     needs: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
+    per_target: bool = False
 
     @abc.abstractmethod
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:

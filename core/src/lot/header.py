@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def run_header(trainer: Trainer) -> dict[str, Any]:
-    """The facts of the events `start` and `resume`. parallel: none, ddp or fsdp."""
+    """The facts of the events `start` and `resume`.
+
+    parallel: none, ddp or fsdp. context_parallel: how many processes hold a sequence together.
+    """
     config, task, settings = trainer.config, trainer.task, trainer.settings
     attentions: list[Any] = list(trainer.model.attentions)
     notes = [a.describe() for a in attentions if hasattr(a, "describe")]
@@ -25,6 +28,7 @@ def run_header(trainer: Trainer) -> dict[str, Any]:
         "device": device_name(trainer.device),
         "processes": trainer.team.world,
         "parallel": trainer.parallel.kind,
+        "context_parallel": trainer.team.span,
         "precision": trainer.precision,
         "compile": trainer.compiled,
         "steps": settings.steps,

@@ -12,6 +12,8 @@ from lot.plugin import CrossEntropyConfig
 class CrossEntropy(Loss):
     """Mean negative log likelihood of the scored targets, in nats, computed in float32."""
 
+    per_target = True
+
     def __init__(self, config: CrossEntropyConfig) -> None:
         self.label_smoothing = config.label_smoothing
 

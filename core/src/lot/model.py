@@ -197,8 +197,7 @@ def build_model(config: Config, task: Task | None = None) -> Decoder:
     attentions = []
     for layer in range(model.layers):
         chosen = config.attention_of(layer)
-        path = f"attn.layers.{layer}" if layer in config.attn_layers else "attn"
-        attentions.append(_create(path, chosen.component, chosen.options, dims(layer)))
+        attentions.append(_create(config.attention_path(layer), chosen.component, chosen.options, dims(layer)))
     _check_positions(config, attentions)
     _check_causal(config, task, attentions)
     embedding = _create("embed", config.embed.component, config.embed.options, dims(0))

@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,33 +20,48 @@ from lot.errors import BadInput, LotError, RunFailed
 T = TypeVar("T")
 
 
+class Share(NamedTuple):
+    """What a process works on: its part of a batch, the weight () of its loss, and the position of its first token.
+
+    The weight is the part's share of the scored targets times the number of processes, so that the mean over the team of
+    losses that are means over targets is the mean over all targets, as one process would compute it.
+    """
+
+    batch: Batch
+    weight: Tensor | float = 1.0
+    start: int = 0
+
+
 @dataclass(frozen=True)
 class Team:
-    """This process among `world` of them. The main one alone writes; every batch is shared out evenly."""
+    """This process among `world` of them. The main one alone writes; every batch is shared out evenly.
+
+    span: how many processes, of neighbouring ranks, hold each sequence together. group: these; None where it is one.
+    """
 
     rank: int
     world: int
     device: torch.device
+    span: int = 1
+    group: dist.ProcessGroup | None = None
 
     @property
     def main(self) -> bool:
         """Whether this is the process that leads: it writes the run directory."""
         return self.rank == 0
 
-    def share(self, batch: Batch) -> tuple[Batch, Tensor | float]:
-        """This process's rows of a batch of the whole team, and the weight () of its loss in the team's mean.
-
-        The weight is this process's share of the scored targets times `world`, so that the mean over the team of losses
-        that are means over targets is the mean over all targets, as one process would compute it.
-        """
+    def share(self, batch: Batch) -> Share:
+        """This process's part of a batch of the whole team: some of the rows, and of these some of the positions."""
         if self.world == 1:
-            return batch, 1.0
-        size = batch.inputs.shape[0] // self.world
-        rows = slice(self.rank * size, (self.rank + 1) * size)
-        padding = None if batch.padding is None else batch.padding[rows]
+            return Share(batch)
+        B, T = batch.inputs.shape
+        height, width = B * self.span // self.world, T // self.span
+        row, start = self.rank // self.span * height, self.rank % self.span * width
+        mine = slice(row, row + height), slice(start, start + width)
+        padding = None if batch.padding is None else batch.padding[mine]
         scored = batch.targets != IGNORED
-        weight = scored[rows].sum() * self.world / scored.sum().clamp(min=1)
-        return Batch(batch.inputs[rows], batch.targets[rows], padding), weight
+        weight = scored[mine].sum() * self.world / scored.sum().clamp(min=1)
+        return Share(Batch(batch.inputs[mine], batch.targets[mine], padding), weight, start)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of `value` over the team."""
@@ -117,16 +132,20 @@ def is_lost_peer(error: BaseException) -> bool:
     )
 
 
-def join_team(device: str, batch_size: int) -> Team:
+def join_team(device: str, batch_size: int, span: int = 1) -> Team:
     """The team that the environment describes (torchrun sets it), joined; a team of one without it.
 
-    Raises BadInput when the batch cannot be shared out evenly, or when there are fewer GPUs than processes here.
+    span: how many processes hold a sequence together; one process alone holds it in any case. Raises BadInput when sequences
+    or the batch cannot be shared out evenly, or when there are fewer GPUs than processes here.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Team(0, 1, choose_device(device))
-    if batch_size % world:
-        raise BadInput(where="train.batch_size", expected=f"a multiple of the {world} processes", got=batch_size)
+    if world % span:
+        raise BadInput(where="train.context_parallel", expected=f"a divisor of the {world} processes", got=span)
+    if batch_size % (world // span):
+        who = f"{world} processes" if span == 1 else f"{world // span} groups of {span} processes"
+        raise BadInput(where="train.batch_size", expected=f"a multiple of the {who}", got=batch_size)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = choose_device(device)
     if chosen.type == "cuda":
@@ -143,7 +162,10 @@ def join_team(device: str, batch_size: int) -> Team:
         # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
         atexit.register(leave)
-    return Team(dist.get_rank(), world, chosen)
+    group = None
+    if span > 1:
+        group, _ = dist.new_subgroups(span)  # type: ignore[no-untyped-call]
+    return Team(dist.get_rank(), world, chosen, span, group)
 
 
 def leave() -> None:

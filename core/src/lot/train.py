@@ -78,7 +78,7 @@ def train(
     Interrupted (by SIGINT or SIGTERM: saved first).
     """
     path, config = choose_run(config, run_dir, name, resume)
-    team = join_team(device, config.train.batch_size)
+    team = join_team(device, config.train.batch_size, config.train.context_parallel)
     report = report if report is not None and team.main else _silent
     composition = compose(config)
     if path is None:
@@ -201,9 +201,9 @@ class Trainer:
         loss = torch.zeros((), device=self.device)
         for micro in range(s.accumulate):
             index = self.step * s.accumulate + micro
-            batch, weight = self.team.share(self.task.batch("train", index, s.batch_size, self.device))
+            batch, weight, start = self.team.share(self.task.batch("train", index, s.batch_size, self.device))
             weight = weight / s.accumulate
-            ctx = Context(step=ctx_step, padding=batch.padding)
+            ctx = Context(step=ctx_step, start=start, padding=batch.padding, group=self.team.group)
             torch.manual_seed(derive(self.config.seed, "noise", self.step, micro, self.team.rank) >> 1)
             with self.parallel.micro_step(last=micro == s.accumulate - 1):
                 with autocast(self.device, self.precision):

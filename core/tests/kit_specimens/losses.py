@@ -49,6 +49,24 @@ class Optional(Honest):
         return super().sync(output, batch) if "phase" in output.signals else output.logits.new_zeros(())
 
 
+class PerTarget(Honest):
+    """Cross-entropy alone: a mean over targets, and says so."""
+
+    needs = frozenset()
+    per_target = True
+
+    def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        return {"entropy": self.entropy(output, batch)}
+
+
+class PerSequence(PerTarget):
+    """Means over each sequence first."""
+
+    def entropy(self, output: Output, batch: Batch) -> Tensor:
+        each = F.cross_entropy(output.logits.float().transpose(1, 2), batch.targets, reduction="none")
+        return (each.sum(1) / (batch.targets != -100).sum(1).clamp(min=1)).mean()
+
+
 class PaddingCounts(Honest):
     """Means over all tokens."""
 

@@ -15,17 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lot import build_model, load_config
 from lot.contracts import Context, Dims
 from lot.hookspecs import HOOKS
-from lot.registry import registry
 from lot.team import leave
 from lot_toroidal import plugin
 from lot_toroidal.exchange import Members
 from lot_toroidal.geometry import Torus
 from lot_toroidal.reference import dense_attention
 from lot_toroidal.ring import plan, ring_attention
-from lot_toroidal.ring_attention import join, shard
 
 LENGTH, PERIOD = 24, 32
 
@@ -58,48 +55,28 @@ def operator_error(
     return max(float((a - b[:, :, mine]).detach().abs().max()) for a, b in zip(found, expected, strict=True))
 
 
+def part(x: Tensor, members: Members) -> Tensor:
+    """This process's positions of x (B, T, ...)."""
+    return x.chunk(members.world, dim=1)[members.rank]
+
+
 def module_error(group: dist.ProcessGroup) -> float:
-    """Largest error of a joined module: outputs of this part, and gradients of the parameters summed over the group."""
+    """Largest error of a module: outputs of this part, and gradients of the parameters summed over the group."""
     component = next(c for c in getattr(plugin, HOOKS["attention"])() if c.name == "toroidal_ring")
     dims = Dims(width=32, heads=2, max_len=PERIOD, vocab_size=8)
-    alone, joined = (component.build(dims, block=5).double() for _ in range(2))
-    assert join(joined, group) == 1
+    alone, spread = (component.build(dims, block=5).double() for _ in range(2))
     generator = torch.Generator().manual_seed(7)
     x, cotangent = (torch.randn(2, LENGTH, 32, generator=generator, dtype=torch.float64) for _ in range(2))
     y, _ = alone(x, Context())
     y.backward(cotangent)
-    part, start = shard(x, group)
-    z, _ = joined(part, Context(start=start))
-    z.backward(shard(cotangent, group)[0])
-    error = float((z - shard(y, group)[0]).detach().abs().max())
-    for p, p_joined in zip(alone.parameters(), joined.parameters(), strict=True):
-        dist.all_reduce(p_joined.grad, group=group)
-        error = max(error, float((p.grad - p_joined.grad).abs().max()))
+    members = Members.of(group)
+    z, _ = spread(part(x, members), Context(start=members.rank * LENGTH // members.world, group=group))
+    z.backward(part(cotangent, members))
+    error = float((z - part(y, members)).detach().abs().max())
+    for p, p_spread in zip(alone.parameters(), spread.parameters(), strict=True):
+        dist.all_reduce(p_spread.grad, group=group)
+        error = max(error, float((p.grad - p_spread.grad).abs().max()))
     return error
-
-
-def decoder_error(group: dist.ProcessGroup) -> float:
-    """Largest difference of the weights after two steps of a decoder whose sequences are spread out, under DDP, and alone."""
-    attn = {"name": "toroidal_ring", "depth": 2, "block": 5}
-    model = {"width": 16, "heads": 2, "layers": 2, "positions": "learned"}
-    config = load_config({"task": {"name": "periodic", "seq_len": LENGTH, "period": 8}, "model": model, "attn": attn})
-    alone, joined = (build_model(config).double() for _ in range(2))
-    assert join(joined, group) == 2
-    parallel = torch.nn.parallel.DistributedDataParallel(joined, process_group=group)
-    for step in range(2):
-        ids = torch.randint(16, (2, LENGTH + 1), generator=torch.Generator().manual_seed(step))
-        (part, start), (targets, _) = shard(ids[:, :-1], group), shard(ids[:, 1:], group)
-        for form, x, y, ctx in (
-            (alone, ids[:, :-1], ids[:, 1:], Context()),
-            (parallel, part, targets, Context(start=start)),
-        ):
-            torch.nn.functional.cross_entropy(form(x, ctx).logits.flatten(0, 1), y.flatten()).backward()
-            with torch.no_grad():
-                for parameter in form.parameters():
-                    parameter -= parameter.grad
-            form.zero_grad()
-    pairs = zip(alone.parameters(), joined.parameters(), strict=True)
-    return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
 def main() -> None:
@@ -119,8 +96,6 @@ def main() -> None:
             errors[name] = operator_error(group, causal, window, balance, padded, torch.float32)
         errors[f"{size}: float64"] = operator_error(group, True, None, True, True, torch.float64)
         errors[f"{size}: module"] = module_error(group)
-        if "periodic" in registry().names("task"):
-            errors[f"{size}: decoder"] = decoder_error(group)
     worst = torch.tensor(list(errors.values()), dtype=torch.float64)
     dist.all_reduce(worst, op=dist.ReduceOp.MAX)
     if rank == 0:

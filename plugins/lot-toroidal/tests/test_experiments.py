@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +67,3 @@ def test_a_run_takes_a_step(file: Path) -> None:
 @pytest.mark.parametrize(("config", "overrides"), [arm[1:] for arm in arms()], ids=[arm[0] for arm in arms()])
 def test_an_arm_takes_a_step(config: dict[str, Any], overrides: list[str]) -> None:
     take_a_step(config, [*SMALL, *overrides])
-
-
-def test_the_ring_of_two_processes_gives_the_loss_of_whole_sequences() -> None:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*start, str(FOLDER / "ring.py"), "--seq-len=48", "--steps=1"],
-        capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    model = {"width": 128, "heads": 4, "layers": 2}
-    task = {"name": "periodic", "seq_len": 48}
-    parts = compose(load_config({"task": task, "model": model, "attn": {"name": "toroidal_ring"}}))
-    batch = parts.task.batch("train", 1, 4)
-    logits = parts.model(batch.inputs, Context()).logits
-    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
-    assert float(done.stdout.split()[-1]) == pytest.approx(float(expected.detach()), abs=2e-4)

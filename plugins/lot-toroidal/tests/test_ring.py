@@ -48,15 +48,10 @@ def test_the_ring_is_exact_in_float64(processes: int, errors: dict[str, float]) 
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_a_joined_module_gives_the_outputs_and_gradients_of_one_alone(processes: int, errors: dict[str, float]) -> None:
+def test_a_module_over_parts_gives_the_outputs_and_gradients_of_one_alone(
+    processes: int, errors: dict[str, float]
+) -> None:
     assert errors[f"{processes}: module"] < 1e-12
-
-
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_a_decoder_trains_on_spread_sequences_as_on_whole_ones(processes: int, errors: dict[str, float]) -> None:
-    if (error := errors.get(f"{processes}: decoder")) is None:
-        pytest.skip("needs lot-tasks")
-    assert error < 1e-12
 
 
 @pytest.mark.parametrize("block", [1, 5, 64])
@@ -88,12 +83,14 @@ def test_balance_gives_every_process_the_same_work(world: int) -> None:
     assert max(lopsided) > 1.4 * max(balanced)
 
 
-def test_balance_needs_an_even_share() -> None:
+def test_balance_needs_an_even_share(attention: Callable[[str], Component]) -> None:
+    module = attention("toroidal_ring").build(DIMS)
+    module.check_spread(4, 2)
     with pytest.raises(
-        BadInput, match=r"attn.balance: expected an even number of positions a process, got 5"
-    ) as caught:
-        plan(5, Members(0, 2), Torus(10, 1), True)
-    assert "\n" not in str(caught.value)
+        BadInput, match=r"^balance: expected an even number of positions a process, got 5; or set it to"
+    ):
+        module.check_spread(5, 2)
+    attention("toroidal_ring").build(DIMS, balance=False).check_spread(5, 2)
 
 
 def test_what_a_ring_cannot_do_gets_one_clear_line(
@@ -105,8 +102,6 @@ def test_what_a_ring_cannot_do_gets_one_clear_line(
     x = draw(1, 8, 32, dtype=torch.float32)
     with pytest.raises(BadInput, match="toroidal_ring takes padding, but no mask of the batch"):
         module(x, Context(), torch.ones(8, 8, dtype=torch.bool))
-    module.members = Members(0, 2)
     module.want = frozenset({"attention"})
     with pytest.raises(BadInput, match="each process sees a part of the sequence only"):
-        module(x, Context())
-    assert not module.can_decode()
+        module(x, Context(group=object()))

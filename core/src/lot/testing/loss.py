@@ -318,6 +318,31 @@ def replaces(case: Case) -> None:
     )
 
 
+def parts(case: Case) -> None:
+    """A loss that is a mean over targets is the mean of its values for parts of the sequences, by how many each scores."""
+    loss = _loss(case)
+    if not loss.per_target:
+        raise NotApplicable("needs whole sequences: it cannot be trained with train.context_parallel")
+    sample = next(_samples(case, loss))
+    sample.batch.targets[0, T // 4 : T // 2] = IGNORED  # rows score unequally, and so do the parts of a row
+    scored = int((sample.batch.targets != IGNORED).sum())
+    whole, summed = _terms(loss, sample), dict.fromkeys(_terms(loss, sample), 0.0)
+    for first, last in ((0, T // 3), (T // 3, T)):
+        part = Batch(sample.batch.inputs[:, first:last], sample.batch.targets[:, first:last])
+        ctx = Context(sample.ctx.step, start=first)
+        found = loss(Output(sample.output.logits[:, first:last], Signals({})), part, ctx)
+        for name, value in found.items():
+            summed[name] += float(value.detach()) * int((part.targets != IGNORED).sum()) / scored
+    for name, value in whole.items():
+        require_close(
+            torch.tensor(summed[name]),
+            value.detach().float(),
+            1e-5,
+            f"term {name} of two parts together, against the whole",
+            cause="a mean over all positions, a signal, or neighbours that the part lacks: per_target is wrong",
+        )
+
+
 LOSS_CHECKS: dict[str, CheckFunction] = {
     "builds": builds,
     "terms": terms,
@@ -328,4 +353,5 @@ LOSS_CHECKS: dict[str, CheckFunction] = {
     "determinism": determinism,
     "precision": precision,
     "replaces": replaces,
+    "parts": parts,
 }

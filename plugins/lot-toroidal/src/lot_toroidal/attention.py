@@ -64,7 +64,7 @@ class TorusAttention(Attention):
         self.heads.reset_parameters(lambda name: generator_for(f"heads.{name}"))
         self.fusion.reset_parameters(lambda name: generator_for(f"fusion.{name}"))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
         """o (B, H, Tq, D, p) of queries that are the last Tq of Tk positions."""
         raise NotImplementedError
 
@@ -76,7 +76,7 @@ class TorusAttention(Attention):
         if mask is not None:
             mask = mask.expand(x.shape[0], -1, -1)
         q, k, v = self.heads.platters(x, ctx.start)
-        o = self.attend(q, k, v, ctx.padding, mask)
+        o = self.attend(q, k, v, ctx, mask)
         signals = attention_signals(q, k, self.torus, self.want, ctx.padding, mask)
         if "platter_mixing" in self.want:
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
@@ -126,14 +126,14 @@ class ToroidalAttention(TorusAttention):
         super().__init__(config, dims, causal=config.causal, window=config.window)
         check_backend(config.backend, self.torus, dims.dropout)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, mask: Tensor | None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
         """In the form that the backend and the shape call for."""
         return attend(
             q,
             k,
             v,
             self.torus,
-            padding=padding,
+            padding=ctx.padding,
             mask=mask,
             dropout=dropout_now(self, self.dims),
             backend=self.options.backend,

@@ -24,8 +24,8 @@ class Members:
 
     @classmethod
     def of(cls, group: dist.ProcessGroup | None) -> Members:
-        """This process's place in `group` (None: all processes)."""
-        return cls(dist.get_rank(group), dist.get_world_size(group), group)
+        """This process's place in `group`; None: alone."""
+        return cls() if group is None else cls(dist.get_rank(group), dist.get_world_size(group), group)
 
     def peer(self, rank: int) -> int:
         """The global rank of a member."""

@@ -41,9 +41,8 @@ def lot_attention() -> list[Component]:
             notes=(
                 "As published, each block was normalised by itself (off by 0.36 with four blocks) and nothing was sent. "
                 "Here blocks are merged by their log-sum-exp, and the ring equals dense attention.",
-                "`lot run` gives every process whole sequences, which it works through block by block; under torchrun it "
-                "shares out the batch. `lot_toroidal.ring_attention.join(model, group)` spreads the sequences themselves over "
-                "the processes of a group: experiments/toroidal/ring.py trains that way.",
+                "Under torchrun, train.context_parallel=N spreads each sequence over N processes; without it a process holds "
+                "whole sequences and works through them block by block.",
                 "It cannot drop attention weights: model.dropout must be 0.",
             ),
         ),

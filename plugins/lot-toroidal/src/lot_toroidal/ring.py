@@ -43,10 +43,10 @@ def plan(local: int, members: Members, torus: Torus, balance: bool) -> Layout:
     parts = 2 if balance and torus.causal and members.world > 1 else 1
     if local % parts:
         raise BadInput(
-            where="attn.balance",
+            where="balance",
             expected="an even number of positions a process",
             got=local,
-            fix="or set balance=false",
+            fix="or set it to false",
         )
     return Layout(local // parts, parts, members)
 
