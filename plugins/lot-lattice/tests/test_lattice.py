@@ -153,6 +153,7 @@ def test_decoding_equals_the_forward_pass(make, options, positions):
         y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
         pieces.append(y)
     torch.testing.assert_close(torch.cat(pieces, 1), expected)
+    assert cache.theta.shape == (2, 4)  # a phase a head, beside keys and values
 
 
 def test_a_non_causal_module_does_not_decode(make):

@@ -102,6 +102,22 @@ def test_tiles_of_any_size_agree(make, close, monkeypatch):
     close(pairwise_attention(waves, waves, v, normalise="softmax", causal=True), whole, 1e-12)
 
 
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_tiles_hold_every_pair_once_and_no_more_at_a_time_than_they_may(is_causal):
+    """Nothing of size T x T x W is formed."""
+    N, W, q_len, k_len = 8, 16, 200, 330
+    q_waves, k_waves = torch.zeros(N, 3, W, q_len), torch.zeros(N, 3, W, k_len)
+    held = torch.zeros(N, q_len, k_len, dtype=torch.int64)
+    for block in tiles.tiles(q_waves, k_waves, is_causal):
+        for tile in block:
+            part = held[tile.n, tile.q, tile.k]
+            part += 1
+            assert part.numel() * W <= tiles.ELEMENTS["cpu"] < N * W * q_len * k_len
+    assert held.max() == 1
+    visible = torch.ones(q_len, k_len, dtype=torch.bool)
+    assert (held[:, visible.tril(k_len - q_len) if is_causal else visible] == 1).all()
+
+
 @pytest.mark.parametrize("normalise", NORMALISE)
 def test_dropout_of_pairwise_weights(make, normalise):
     """The mean over masks is the output without dropout, and backward drops what forward dropped."""
