@@ -92,11 +92,20 @@ def _score_mod(torus: Torus, offset: int, device: torch.device) -> Callable[...,
     # Tensors, since a compiler that has seen two values of a number makes a symbol of it, which FlexAttention refuses.
     per_step = torch.full((), torus.strength / N, device=device)
     per_platter = torch.full((), torus.strength / D, device=device)
+    half = torch.full((), N / 2, device=device)
 
     def score_mod(score: Tensor, b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        steps = torch.abs(query // D + offset - key // D)
-        steps = torch.minimum(steps, N - steps)
-        return score - per_step * steps - per_platter * torch.abs(query % D - key % D)
+        # Made once for a row or a column of a tile, so that a pair of tokens costs five operations on floats; integers, or a
+        # division that rounds down, would take half as many instructions again as the whole tile and spill registers.
+        i, j = (torch.div(x, D, rounding_mode="trunc") for x in (query, key))
+        k, l = (query - i * D).float(), (key - j * D).float()  # noqa: E741
+        i, j = (i + offset).float(), j.float()
+        # min(s, N - s) = N/2 - |s - N/2|, where s = i - j is never negative under a causal mask.
+        beyond = (i - half) - j if torus.causal else torch.abs(i - j) - half
+        distance = per_step * (half - torch.abs(beyond))
+        if D > 1:
+            distance = distance + per_platter * torch.abs(k - l)
+        return score - distance
 
     return score_mod
 
