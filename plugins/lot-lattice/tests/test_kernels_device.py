@@ -224,6 +224,7 @@ class TestOnAGpu:
             got = lattice_scan(*scan, 0.1)
         assert torch.equal(got, lattice_scan(*(tensor.float() for tensor in scan), 0.1))
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's compiler says that it computes without TF32
     def test_torch_compile_takes_them_whole(self, make) -> None:
         def both(drive, omega, coupling, weights, theta0):
             phases = lattice_scan(2 * drive, omega, coupling, weights, theta0, 0.1)
