@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from lot_cli.study import svg, wording
 from lot_cli.study.analysis import curve, describe, judge, reachable
 from lot_cli.study.markdown import to_markdown
-from lot_cli.study.page import to_html
+from lot_cli.study.page import SERIES, _colours, to_html
 from lot_cli.study.terminal import show
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -216,6 +217,30 @@ def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
             "two one-sided t tests (TOST), corrected by Holm over 2 comparisons",
         ):
             assert fact in form
+
+
+def test_a_comparison_is_a_line_of_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show(document())
+    lines = capsys.readouterr().out.splitlines()
+    rows = [
+        line.split() for line in lines if line.startswith(("lattice ", "wild ")) and " is " not in line and "[" in line
+    ]
+    assert len(rows) == 4
+    assert ["lattice", "+0.0995", "[+0.0889,", "+0.11]"] in [row[:4] for row in rows]
+    assert any(line.startswith("loss against vanilla (lower is better)") for line in lines)
+
+
+def test_many_arms_have_names_and_colours_of_their_own() -> None:
+    arms = [f"mechanism_{number}" for number in range(9)]
+    drawn = svg.points([(arm, 0, [0.1, 0.2]) for arm in arms], [0, 1], "m")
+    assert re.findall(r">(mechanism_\d)</text>", drawn) == arms
+    colours = _colours({"reference": "mechanism_0", "arms": dict.fromkeys(arms)})
+    assert len(set(colours.values())) == len(arms)
+    style = (resources.files("lot_cli.study") / "report.css").read_text(encoding="utf-8")
+    assert all(style.count(f"--s{number}:") == 3 and f".series-{number} " in style for number in range(SERIES))
 
 
 def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lot_cli.study import svg, wording
 from lot_cli.study.wording import Document, compact, interval, number, p_value, seconds, signed
 
-SERIES = 8
+SERIES = 11
 """Colours that the style sheet defines; the reference has the first."""
 
 

@@ -11,6 +11,7 @@ from lot_cli.study.wording import number, signed
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34
+LONGEST = 16  # characters of a name under the axis
 
 Scale = Callable[[float], float]
 
@@ -70,7 +71,7 @@ def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Seque
                 parts.append(
                     f'<line class="pair" x1="{x[index]:.1f}" y1="{y(one):.1f}" x2="{x[index + 1]:.1f}" y2="{y(other):.1f}"/>'
                 )
-    room = max(4, int(gap / 6.2))
+    slanted = any(len(name) * 6.2 > gap for name, _, _ in arms)  # names that do not fit side by side
     for index, (name, series, values) in enumerate(arms):
         for seed, value in zip(seeds, values, strict=True):
             title = f"<title>{escape(name)}, seed {seed}: {number(value) if value is not None else 'diverged'}</title>"
@@ -81,11 +82,16 @@ def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Seque
                 parts.append(
                     f'<circle class="dot series-{series}" cx="{x[index]:.1f}" cy="{y(value):.1f}" r="4">{title}</circle>'
                 )
-        shown = name if len(name) <= room else f"{name[: room - 1]}…"
-        parts.append(
-            f'<text class="tick" x="{x[index]:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{escape(shown)}</text>'
+        shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        turn = (
+            f'text-anchor="end" transform="rotate(-40 {x[index]:.1f} {HEIGHT - 18})"'
+            if slanted
+            else 'text-anchor="middle"'
         )
-    return _figure(parts, f"{label} of every seed, by arm", HEIGHT)
+        parts.append(
+            f'<text class="tick" x="{x[index]:.1f}" y="{HEIGHT - (18 if slanted else 14)}" {turn}>{escape(shown)}</text>'
+        )
+    return _figure(parts, f"{label} of every seed, by arm", HEIGHT + (50 if slanted else 0))
 
 
 def difference(mean: float, low: float, high: float, span: float, margin: float | None, series: int, label: str) -> str:

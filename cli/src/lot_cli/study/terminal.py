@@ -108,8 +108,9 @@ def show(document: Document, *, stderr: bool = False) -> None:
     if document["question"]:
         console.print(document["question"], markup=False)
     console.print()
-    console.print(_comparisons(document))
-    console.print()
+    for metric in document["metrics"]:
+        console.print(_comparisons(document, metric))
+        console.print()
     console.print(_arms(document))
     console.print()
     for reason in document["fairness"]["reasons"]:
@@ -141,20 +142,22 @@ def claim_line(claim: dict[str, Any]) -> str:
     )
 
 
-def _comparisons(document: Document) -> Table:
-    title = f"against {document['reference']}" + ("" if document["fairness"]["fair"] else "   UNFAIR")
-    table = _table(title)
-    for name in ("arm", "metric", "difference, 95 % interval", "p (Holm)", "effect", "verdict"):
+def _comparisons(document: Document, metric: str) -> Table:
+    """Every arm against the reference in one metric, a line each at 80 columns."""
+    better = "higher" if document["metrics"][metric] else "lower"
+    unfair = "" if document["fairness"]["fair"] else "   UNFAIR"
+    table = _table(f"{metric} against {document['reference']} ({better} is better){unfair}")
+    for name in ("arm", "difference, 95 % interval", "p (Holm)", "effect", "verdict"):
         table.add_column(name, justify="right" if name in ("p (Holm)", "effect") else "left", no_wrap=name == "arm")
     for c in document["comparisons"]:
-        table.add_row(
-            c["arm"],
-            c["metric"],
-            f"{signed(c['mean'])} {interval(c['low'], c['high'])}".strip(),
-            p_value(c["p_holm"]),
-            signed(c["effect"]),
-            Text(wording.verdict(c), style=COLOURS.get(wording.tone(c), "")),
-        )
+        if c["metric"] == metric:
+            table.add_row(
+                c["arm"],
+                f"{signed(c['mean'])} {interval(c['low'], c['high'])}".strip(),
+                p_value(c["p_holm"]),
+                signed(c["effect"]),
+                Text(wording.short_verdict(c), style=COLOURS.get(wording.tone(c), "")),
+            )
     return table
 
 

@@ -103,6 +103,11 @@ def verdict(comparison: dict[str, Any]) -> str:
     return f"{stamp}{word}"
 
 
+def short_verdict(comparison: dict[str, Any]) -> str:
+    """The verdict without its margin, for a narrow table."""
+    return verdict(comparison).partition(" within")[0].partition(": no verdict")[0]
+
+
 def tone(comparison: dict[str, Any]) -> str:
     """The verdict as a colour goes by: none for one that is not fair."""
     return str(comparison["verdict"]) if comparison["fair"] else "unfair"
