@@ -38,7 +38,7 @@ def masks(kind: str, B: int, Tq: int, Tk: int, device: str = "cpu") -> dict[str,
 def compare(
     fast: Callable[..., Tensor], inputs: list[Tensor], torus: Torus, tolerance: float, **hidden: Tensor
 ) -> None:
-    """Values and gradients of `fast` against the dense form in float64."""
+    """Values and gradients of `fast` against the dense form in float64; on a GPU, to the tolerance of the largest one."""
     wide = [x.detach().double().requires_grad_() for x in inputs]
     y, expected = fast(*inputs, torus, **hidden), dense_attention(*wide, torus, **hidden)
     torch.testing.assert_close(y.double(), expected, atol=tolerance, rtol=0)
@@ -46,7 +46,9 @@ def compare(
     found = torch.autograd.grad(y, inputs, cotangent)
     wanted = torch.autograd.grad(expected, wide, cotangent.double())
     for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a.double(), b, atol=tolerance, rtol=0)
+        # There a sum over thousands of tokens is added up in another order, and in bfloat16 rounded to its own size.
+        size = max(1.0, b.abs().max().item()) if a.is_cuda else 1.0
+        torch.testing.assert_close(a.double(), b, atol=tolerance * size, rtol=0)
 
 
 @pytest.mark.parametrize("hidden", MASKS)
