@@ -78,6 +78,17 @@ def test_pairs_are_measured_and_the_slower_is_told() -> None:
     assert found.ratio < 0.5
 
 
+def test_a_call_is_held_against_a_part_of_itself() -> None:
+    parts = iter(range(1, 100))
+    case = Case(
+        name="x", candidate=lambda: None, part=lambda: next(parts) * 1.0, baseline_name="y", cost=1
+    )
+    measured = measure(case, seconds=0.0)
+    assert [b for _, b in measured.samples] == list(range(1, 12))
+    assert measured.baseline == 6
+    assert measured.verdict == "holds"
+
+
 def test_peak_memory_counts_what_is_held_at_a_time() -> None:
     megabyte = 1 << 20
 

@@ -28,17 +28,20 @@ class Case:
     speedup: the claim that the baseline takes at least this many times what the candidate takes; or
     cost: the claim that the candidate takes at most this many times what the baseline takes. One of the two, or neither.
     device: on which the callables work ("cuda" waits for the GPU). note: what a reader must know.
+    part: in place of a baseline, where that is something that the candidate does among other things: the seconds that its
+    last call spent on it.
     """
 
     name: str
     candidate: Callable[[], Any]
-    baseline: Callable[[], Any]
+    baseline: Callable[[], Any] = lambda: None
     baseline_name: str
     what: Literal["time", "memory"] = "time"
     speedup: float | None = None
     cost: float | None = None
     device: str = "cpu"
     note: str = ""
+    part: Callable[[], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,9 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
     if case.what == "memory":
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
         return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
-    repeats = {which: _repeats(run, case.device) for which, run in (("a", case.candidate), ("b", case.baseline))}
+    repeats = {}
+    if case.part is None:
+        repeats = {which: _repeats(run, case.device) for which, run in (("a", case.candidate), ("b", case.baseline))}
     rng = random.Random(0)
     samples: list[tuple[float, float]] = []
     began = time.perf_counter()
@@ -79,12 +84,14 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
     gc.disable()
     try:
         while len(samples) < max_pairs:
-            order = ["a", "b"] if rng.random() < 0.5 else ["b", "a"]
-            taken = {}
-            for which in order:
-                run = case.candidate if which == "a" else case.baseline
-                taken[which] = _seconds(run, repeats[which], case.device)
-            samples.append((taken["a"], taken["b"]))
+            if case.part is not None:
+                samples.append((_seconds(case.candidate, 1, case.device), case.part()))
+            else:
+                taken = {}
+                for which in ["a", "b"] if rng.random() < 0.5 else ["b", "a"]:
+                    run = case.candidate if which == "a" else case.baseline
+                    taken[which] = _seconds(run, repeats[which], case.device)
+                samples.append((taken["a"], taken["b"]))
             if len(samples) >= min_pairs and time.perf_counter() - began > seconds:
                 break
     finally:
