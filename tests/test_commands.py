@@ -101,6 +101,63 @@ def test_the_form_of_the_kernels_is_recorded_and_a_change_of_it_is_said(
     assert json.loads(Path("v/run.json").read_text())["fingerprint"]["kernels"] == {}
 
 
+GARBAGE = bytes(range(255, 0, -1)) + b"\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "command", "code", "words"),
+    [
+        ("config.yaml", ["eval", "r"], 2, ["r/config.yaml", "UTF-8"]),
+        ("config.yaml", ["plot", "r"], 2, ["r/config.yaml", "UTF-8"]),
+        ("run.json", ["plot", "r"], 2, ["r/run.json: damaged"]),
+        ("run.json", ["runs", "r"], 0, ["damaged", "r/run.json"]),
+        ("metrics.json", ["runs", "r"], 0, ["damaged", "r/metrics.json", "remove it"]),
+        ("metrics.json", ["run", "--resume", "--run-dir", "r"], 2, ["r/metrics.json: damaged", "remove it"]),
+        ("metrics.jsonl", ["plot", "r"], 2, ["r/metrics.jsonl, line 1: damaged"]),
+        ("status.json", ["runs", "r"], 0, ["complete", "exact_match"]),
+        (
+            "snapshots/order_parameter/step_00000000.safetensors",
+            ["plot", "r"],
+            2,
+            ["step_00000000.safetensors: damaged"],
+        ),
+        (
+            "checkpoints/step_00000024/model.safetensors",
+            ["eval", "r"],
+            0,
+            ["step_00000024", "is damaged", "step_00000018"],
+        ),
+        ("checkpoints/step_00000024/MANIFEST.json", ["generate", "r"], 0, ["step_00000024", "is damaged"]),
+    ],
+)
+def test_a_damaged_file_is_named_or_does_not_matter(
+    lot: Lot, file: str, command: list[str], code: int, words: list[str]
+) -> None:
+    assert lot(*RUN, "--attn", "lattice").returncode == 0
+    Path("r", file).write_bytes(GARBAGE)
+    done = lot(*command)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == code, said
+    assert all(word in said for word in words), said
+
+
+def test_an_edited_configuration_is_told(lot: Lot) -> None:
+    assert lot(*RUN, "--attn", "lattice").returncode == 0
+    assert "is not what" not in lot("eval", "r").stderr
+    config = Path("r/config.yaml")
+    config.write_text(config.read_text().replace("batch_size: 4", "batch_size: 8"))
+    assert "r/config.yaml is not what step_000000" in lot("eval", "r").stderr
+    assert "train.batch_size is 8, was 4" in lot("eval", "r").stderr
+
+
+def test_paths_are_shown_as_they_are(lot: Lot) -> None:
+    done = lot(*RUN[:-1], "a [b] :x: é", "--set", "train.steps=2")
+    assert done.returncode == 0, done.stderr
+    assert "recorded in a [b] :x: é" in done.stderr
+    assert "lot plot 'a [b] :x: é'" in done.stderr
+    assert lot("eval", "a [b] :x: é").stdout.startswith("test split, step 2, a [b] :x: é")
+
+
 def test_runs_lists_every_run_and_how_to_go_on(lot: Lot) -> None:
     assert lot(*RUN[:-1], "a/done", "--attn", "lattice").returncode == 0
     assert lot(*RUN[:-1], "a/failed", "--attn", "vanilla", "--set", "optim.lr=1e30").returncode == 3

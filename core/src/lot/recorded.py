@@ -62,13 +62,13 @@ def load_run(
 def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
     """The best checkpoint of a run by its own record, or its newest sound one. Raises BadInput where there is none."""
     checkpoints = run / "checkpoints"
-    sound = [
-        checkpoint.folder_of(checkpoints, step)
-        for step in reversed(checkpoint.steps(checkpoints))
-        if checkpoint.problem_of(checkpoint.folder_of(checkpoints, step)) is None
-    ]
+    folders = [checkpoint.folder_of(checkpoints, step) for step in reversed(checkpoint.steps(checkpoints))]
+    sound = [folder for folder in folders if checkpoint.problem_of(folder) is None]
     if not sound:
         raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
+    if sound[0] != folders[0]:  # it knew which one is the best; an older one knows only how that stood then
+        problem = checkpoint.problem_of(folders[0])
+        warn(f"the newest checkpoint ({folders[0].name}) is damaged ({problem}); the best is that by {sound[0].name}")
     best = checkpoint.facts(sound[0])["best"]["step"]
     if best is None:
         return sound[0]
