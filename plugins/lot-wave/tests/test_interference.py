@@ -223,6 +223,40 @@ def test_the_module_equals_its_weights_times_values(make, close, evolution, norm
         close(ours, theirs, 1e-8)
 
 
+FORMS = [
+    *(
+        ("interference", {"evolution": evolution, "normalise": normalise})
+        for evolution in ("pairwise", "evolved")
+        for normalise in NORMALISE
+    ),
+    *(
+        ("pure_wave", {"kernel": kernel, "kernel_on": on})
+        for kernel in ("sigmoid", "exp")
+        for on in ("features", "scores")
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FORMS, ids=str)
+def test_padding_is_left_out_as_in_the_weights(make, close, name, options):
+    module = getattr(make, name)(make.dims(max_len=150), **options)
+    module.want = frozenset({"attention"})
+    x, padding = make.normal(2, 140, 16), torch.zeros(2, 140, dtype=torch.bool)
+    padding[0, :60] = padding[1, 100:] = padding[1, 5:9] = True
+    y, signals = module(x, Context(padding=padding))
+    expected = module._merge(signals["attention"] @ module._split(x)[2])
+    close(y[~padding], expected[~padding], 1e-10)
+    assert not signals["attention"][1, :, 50, 5:9].any()
+
+
+@pytest.mark.parametrize(("name", "options"), FORMS, ids=str)
+def test_weights_are_dropped_in_training_where_there_are_any(make, name, options):
+    module = getattr(make, name)(make.dims(dropout=0.5), **options)
+    x = make.normal(1, 12, 16)
+    plain = module(x, Context())[0]
+    assert torch.equal(module.train()(x, Context())[0], plain) == module.linear
+
+
 @pytest.mark.parametrize("evolution", ["pairwise", "evolved"])
 def test_energy_weights_lie_between_0_and_1(make, evolution):
     module = make.interference(evolution=evolution, normalise="energy", waves=6).float()
