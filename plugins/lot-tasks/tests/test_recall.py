@@ -148,6 +148,8 @@ def test_noise_takes_its_share_of_pairs_from_its_own_tokens(build: Make) -> None
     # Of the 63 pairs before the last, one is spared.
     assert float(noise[:, 0:126:2].float().mean()) == pytest.approx(0.5 * 62 / 63, abs=0.02)
     assert (~noise[:, 0:126:2]).any(dim=1).all()
+    short = build("noisy_recall", frac_noise=0.9, seq_len=6, train_examples=None).batch("train", 0, 400).inputs
+    assert (short[:, 0:4:2] < 16).any(dim=1).all()  # something to recall, however much noise
 
 
 def parse(tokens: list[int], keys: range, values: range) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:

@@ -56,6 +56,7 @@ def test_orthogonality_leaves_the_sequence_alone() -> None:
     assert torch.equal(plain.omega, orthogonal.omega)
     assert not torch.equal(plain.phi, orthogonal.phi)
     assert orthogonal.score < 1e-4 < plain.score
+    assert encoding(8, 1, 64, orthogonal=False).score == 0.0  # a single platter leaves nothing to confuse
 
 
 def test_one_pair_of_channels_cannot_be_orthogonal() -> None:

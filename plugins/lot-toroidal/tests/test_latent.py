@@ -125,6 +125,11 @@ def test_the_state_follows_its_equation(update: str, attention: Get, draw: Draw)
     torch.testing.assert_close(module(x, Context(padding=padding))[0], expected)
 
 
+def test_what_leaves_the_state_starts_scaled_by_depth(attention: Get) -> None:
+    module = attention("toroidal_latent").build(Dims(width=64, heads=2, max_len=8, vocab_size=8, layers=8))
+    assert float(module.out.weight.detach().std()) == pytest.approx(0.02 / 4, rel=0.1)
+
+
 def test_padding_leaves_the_state_of_a_gru_as_it_is(attention: Get, draw: Draw) -> None:
     module = built(attention, draw, update="gru")
     x, padding = draw(1, 9, 16), torch.zeros(1, 9, dtype=torch.bool)
