@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,10 +12,16 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_existing_virtualenvs = False
 
+# Ten environments hold torch, of whose files each uses a few: Python compiles those when it imports them.
+os.environ["PIP_NO_COMPILE"] = "1"
+
 ROOT = Path(__file__).parent
 PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
 PACKAGES = ["core", "cli", *(f"plugins/{name}" for name in PLUGINS)]
 CONSTRAINTS = str(ROOT / "constraints.txt")
+# A process a core: threads of several processes would only wait for each other. On a machine with a GPU, runs of tests that
+# name no device stay on the CPU, whose numbers they know; the session `gpu` is for that machine.
+ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def install(session: nox.Session, *what: str) -> None:
@@ -54,8 +61,16 @@ def tests(session: nox.Session) -> None:
     """Everything together, installed as a developer would."""
     install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
     folders = [f"{package}/tests" for package in PACKAGES]
-    # A process a core: threads of several processes would only wait for each other.
-    session.run("pytest", *(session.posargs or ["-n", "auto", *folders, "tests"]), env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", *(session.posargs or ["-n", "auto", *folders, "tests"]), env=ON_CPU)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """What can be tested on a GPU only; on a machine without one nothing is installed."""
+    if shutil.which("nvidia-smi") is None:
+        session.skip("no GPU here")
+    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    session.run("pytest", *(session.posargs or ["-m", "gpu", *(f"{package}/tests" for package in PACKAGES)]))
 
 
 @nox.session
@@ -63,7 +78,7 @@ def core_only(session: nox.Session) -> None:
     """The core from its wheel, with no command line and no plugin: its own tests pass."""
     install(session, *wheels(session, "core"), "pytest", "pytest-xdist", "hypothesis")
     session.run("python", "tests/separability/check_installed.py", "lot-core")
-    session.run("pytest", "-n", "auto", "core/tests", env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", "-n", "auto", "core/tests", env=ON_CPU)
 
 
 @nox.session

@@ -80,9 +80,7 @@ def test_pairs_are_measured_and_the_slower_is_told() -> None:
 
 def test_a_call_is_held_against_a_part_of_itself() -> None:
     parts = iter(range(1, 100))
-    case = Case(
-        name="x", candidate=lambda: None, part=lambda: next(parts) * 1.0, baseline_name="y", cost=1
-    )
+    case = Case(name="x", candidate=lambda: None, part=lambda: next(parts) * 1.0, baseline_name="y", cost=1)
     measured = measure(case, seconds=0.0)
     assert [b for _, b in measured.samples] == list(range(1, 12))
     assert measured.baseline == 6

@@ -9,7 +9,7 @@ from lot.config import Config
 from lot.errors import BadInput
 from lot.run_dir import RunDir, find_run
 
-FREE = frozenset({"train.parallel"})
+FREE = frozenset({"train.parallel", "train.context_parallel"})
 """Keys that may change when a run is resumed: they say how to compute, not what."""
 
 
@@ -24,7 +24,9 @@ def choose_run(
     path = _find(config, run_dir, name, resume)
     recorded = RunDir(path).config() if path is not None and (path / "config.yaml").exists() else None
     if recorded is not None and config is not None:
-        check_equal(f"{path} was started with another configuration", recorded.to_dict(), config.to_dict())
+        require_none(
+            f"{path} was started with another configuration", differences(recorded.to_dict(), config.to_dict())
+        )
     config = config if config is not None else recorded
     if config is None:
         raise BadInput(
@@ -35,9 +37,9 @@ def choose_run(
     return path, config
 
 
-def check_equal(what: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raises BadInput that lists the keys in which two configurations differ."""
-    if differing := differences(recorded, given):
+def require_none(what: str, differing: list[str]) -> None:
+    """Raises BadInput that lists the `differences` of two configurations, if there are any."""
+    if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise BadInput(
             f"{what}: {'; '.join(differing[:5])}{more}", fix="resume without options, or choose another directory"
@@ -52,6 +54,11 @@ def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
         for key in sorted((ours.keys() | theirs.keys()) - FREE)
         if ours.get(key, "absent") != theirs.get(key, "absent")
     ]
+
+
+def changes(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """`differences`, but for options that were absent: those that a package has since a later version."""
+    return [line for line in differences(recorded, given) if not line.endswith("was 'absent'")]
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:

@@ -49,6 +49,10 @@ class RunFailed(LotError):
     exit_code = 3
 
 
+class Diverged(RunFailed):
+    """Training gave up for no other reason than its numbers: it would do so again."""
+
+
 class Interrupted(LotError):
     """A run was stopped by a signal and saved at the step boundary; `exit_code` is 128 + the signal's number."""
 

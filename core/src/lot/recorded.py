@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lot import checkpoint
-from lot.choosing import differences
+from lot.choosing import changes
 from lot.compose import compose
 from lot.config import Config
 from lot.contracts import Task
@@ -47,9 +47,7 @@ def load_run(
     chosen = choose_device(str(device))
     folder = best_checkpoint(path, warn)
     config = RunDir(path).config()
-    changed = differences(checkpoint.facts(folder)["config"], config.to_dict())
-    # An option that was absent is one that a later version of a package has.
-    if changed := [line for line in changed if not line.endswith("was 'absent'")]:
+    if changed := changes(checkpoint.facts(folder)["config"], config.to_dict()):
         warn(f"{path / 'config.yaml'} is not what {folder.name} was trained with: {'; '.join(changed)}")
     composition = compose(config)
     loaded = checkpoint.load(folder, state=False)

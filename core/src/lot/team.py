@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lot.contracts import IGNORED, Batch
 from lot.environment import choose_device
-from lot.errors import BadInput, LotError, RunFailed
+from lot.errors import BadInput, Diverged, LotError, RunFailed
 
 T = TypeVar("T")
 
@@ -112,14 +112,20 @@ class Team:
         return cast(T, value)
 
 
-_KINDS: dict[str, type[Exception]] = {"input": BadInput, "failed": RunFailed, "storage": OSError, "other": RuntimeError}
+_KINDS: dict[str, type[Exception]] = {
+    "input": BadInput,
+    "diverged": Diverged,
+    "failed": RunFailed,
+    "storage": OSError,
+    "other": RuntimeError,
+}
 
 
 def _kind(error: Exception) -> str:
     if isinstance(error, BadInput):
         return "input"
     if isinstance(error, LotError):
-        return "failed"
+        return "diverged" if isinstance(error, Diverged) else "failed"
     return "storage" if isinstance(error, OSError) else "other"
 
 

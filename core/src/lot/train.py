@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import signal
 import sys
 import time
@@ -18,13 +19,13 @@ from torch import Tensor
 
 from lot import checkpoint
 from lot.best import Best
-from lot.choosing import check_equal, choose_run
+from lot.choosing import changes, choose_run, require_none
 from lot.compose import Composition, compose
 from lot.config import Config
 from lot.contracts import Context
 from lot.diagnosing import Diagnosing
 from lot.environment import environment, fingerprint, kernel_forms
-from lot.errors import BadInput, Interrupted, RunFailed
+from lot.errors import BadInput, Diverged, Interrupted, RunFailed
 from lot.evaluate import autocast, choose_precision, measure_split
 from lot.guard import Guard
 from lot.header import run_header
@@ -197,7 +198,7 @@ class Trainer:
         factor = learning_rate_factor(self.step, s.steps, s.warmup, s.decay, s.min_lr_ratio)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
-        ctx_step = torch.tensor(self.step, device=self.device)
+        ctx_step = torch.full((), self.step, device=self.device)  # torch.tensor would wait for a GPU
         loss = torch.zeros((), device=self.device)
         for micro in range(s.accumulate):
             index = self.step * s.accumulate + micro
@@ -227,7 +228,7 @@ class Trainer:
         means = {name: float(self.team.mean(value / steps)) for name, value in self.sums.items()}
         self._refuse_bad(self.step)
         if (spikes := self.team.largest(self.guard.longest_spikes())) >= self.settings.spike_limit:
-            raise RunFailed(
+            raise Diverged(
                 f"diverged at step {self.step}: {spikes} steps in a row with a gradient norm more than "
                 f"{self.settings.spike_factor:g} times its running mean; {self.last_good()}"
             )
@@ -326,7 +327,7 @@ class Trainer:
 
     def how_to_resume(self) -> str:
         """The command that goes on from the last checkpoint, for a message."""
-        return f"continue with: lot run --resume --run-dir {self.run.path}"
+        return f"continue with: lot run --resume --run-dir {shlex.quote(str(self.run.path))}"
 
     # Parts of the above
 
@@ -356,7 +357,7 @@ class Trainer:
             return False
         folder = Path(chosen)
         origin = checkpoint.facts(folder)
-        check_equal(f"{folder} belongs to another configuration", origin["config"], self.config.to_dict())
+        require_none(f"{folder} belongs to another configuration", changes(origin["config"], self.config.to_dict()))
         loaded = self.parallel.load(folder, self.optimizer)
         state = loaded.state
         self.guard.load_state_dict(state["guard"])
@@ -420,7 +421,7 @@ class Trainer:
     def _refuse_bad(self, step: int) -> None:
         """Raises RunFailed, in all processes, where a step so far was not finite in any (waits for the device)."""
         if self.team.largest(int(self.guard.bad())):
-            raise RunFailed(
+            raise Diverged(
                 f"loss or gradient is not finite at step {step}; nothing of it was saved; {self.last_good()}; "
                 f"a lower optim.lr or train.clip may help"
             )

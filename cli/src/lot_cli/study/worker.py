@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import attrs
 
-from lot.errors import BadInput, Interrupted, LotError, RunFailed
+from lot.errors import BadInput, Diverged, Interrupted, LotError
 from lot.files import read_json, write_json
 
 State = Literal["complete", "diverged", "failed", "interrupted"]
@@ -64,9 +63,7 @@ def execute(order: Order) -> Outcome:
     except Interrupted as stop:
         said = str(stop).partition(";")[0]  # how a run goes on by itself is not how a study does
         return Outcome(key=order.key, state="interrupted", message=said, exit_code=stop.exit_code)
-    except RunFailed as error:
-        if not _diverged(error):  # the disk failed, or a kernel that is not there
-            return Outcome(key=order.key, state="failed", message=str(error), exit_code=3)
+    except Diverged as error:
         write_json(order.run_dir / DIVERGED, {"message": str(error)})
         return Outcome(key=order.key, state="diverged", message=str(error))
     except LotError as error:
@@ -79,14 +76,6 @@ def execute(order: Order) -> Outcome:
     finally:
         torch.set_num_threads(before)
     return Outcome(key=order.key, state="complete")
-
-
-def _diverged(error: RunFailed) -> bool:
-    """Whether training itself gave up, for no other reason than its numbers: that is a result, and would come again."""
-    from lot.train import Trainer
-
-    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    return error.__cause__ is None and raised_in == inspect.getfile(Trainer)
 
 
 def recorded(run_dir: Path, key: str) -> Outcome | None:
