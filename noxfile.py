@@ -61,7 +61,7 @@ def tests(session: nox.Session) -> None:
     """Everything together, installed as a developer would."""
     install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
     folders = [f"{package}/tests" for package in PACKAGES]
-    session.run("pytest", *(session.posargs or ["-n", "auto", *folders, "tests"]), env=ON_CPU)
+    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadfile", *folders, "tests"]), env=ON_CPU)
 
 
 @nox.session
@@ -78,7 +78,7 @@ def core_only(session: nox.Session) -> None:
     """The core from its wheel, with no command line and no plugin: its own tests pass."""
     install(session, *wheels(session, "core"), "pytest", "pytest-xdist", "hypothesis")
     session.run("python", "tests/separability/check_installed.py", "lot-core")
-    session.run("pytest", "-n", "auto", "core/tests", env=ON_CPU)
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", "core/tests", env=ON_CPU)
 
 
 @nox.session

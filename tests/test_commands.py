@@ -150,6 +150,20 @@ def test_an_edited_configuration_is_told(lot: Lot) -> None:
     assert "train.batch_size is 8, was 4" in lot("eval", "r").stderr
 
 
+def test_an_edited_text_is_told(lot: Lot) -> None:
+    """To whoever evaluates the run or goes on with it: the vocabulary may still be the same."""
+    text = Path("text.txt")
+    text.write_text("abcdefgh " * 2000)
+    sizes = ["task.path=text.txt", "task.seq_len=8", "train.save_every=2", "train.steps=4", "model.width=16"]
+    run = ["run", "--task", "char_lm", *(word for size in sizes for word in ("--set", size)), "--run-dir", "r"]
+    assert lot(*run).returncode == 0
+    assert "no longer those" not in lot("eval", "r").stderr
+    text.write_text("hgfedcba " * 2000)
+    assert "the files that the task char_lm reads are no longer those of the training" in lot("eval", "r").stderr
+    Path("r/metrics.json").unlink()
+    assert "resuming on other numerics or data, so bits may differ: data was '" in lot(*run, "--resume").stderr
+
+
 def test_paths_are_shown_as_they_are(lot: Lot) -> None:
     done = lot(*RUN[:-1], "a [b] :x: é", "--set", "train.steps=2")
     assert done.returncode == 0, done.stderr

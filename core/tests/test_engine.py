@@ -245,7 +245,7 @@ def test_a_resume_on_other_numerics_is_told_and_goes_on(tmp_path: Path, monkeypa
         assert train(config, tmp_path / name, resume=True, report=report).step == 6
     assert told["same"] == []
     threads = torch.get_num_threads()
-    assert told["other"] == [f"resuming on other numerics, so bits may differ: threads was {threads}, is 99"]
+    assert told["other"] == [f"resuming on other numerics or data, so bits may differ: threads was {threads}, is 99"]
 
 
 def test_spikes_in_a_row_stop_the_run(tmp_path: Path) -> None:

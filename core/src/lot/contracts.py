@@ -158,6 +158,8 @@ class Task(abc.ABC):
     vocab_size: V. seq_len: T of every batch. causal: whether predicting position t from later inputs would be cheating.
     token_counts: (V,) int64 occurrences in the training split, or None.
     primary: the metric that chooses the best checkpoint; its direction is that metric's `higher_is_better`.
+    origin: a digest of the files that the data come from, or None where they come from the seed alone. A run that is resumed
+    or evaluated on others says so.
     """
 
     vocab_size: int
@@ -165,6 +167,7 @@ class Task(abc.ABC):
     causal: bool = True
     token_counts: Tensor | None = None
     primary: str = "loss"
+    origin: str | None = None
 
     @abc.abstractmethod
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:

@@ -40,16 +40,21 @@ def load_run(
 ) -> RecordedRun:
     """The run at `run` (a run directory, or a folder of versions: the newest is taken) with its best model on `device`.
 
-    warn: told when the best checkpoint is damaged and another is used, and when config.yaml is no longer what the checkpoint was
-    trained with. Raises BadInput where there is no run, no sound checkpoint, or one of another model; nothing is written.
+    warn: told when the best checkpoint is damaged and another is used, and when config.yaml, or the files that the task reads,
+    are no longer what the checkpoint was trained with. Raises BadInput where there is no run, no sound checkpoint, or one of
+    another model; nothing is written.
     """
     path = find_run(Path(run))
     chosen = choose_device(str(device))
     folder = best_checkpoint(path, warn)
     config = RunDir(path).config()
-    if changed := changes(checkpoint.facts(folder)["config"], config.to_dict()):
+    facts = checkpoint.facts(folder)
+    if changed := changes(facts["config"], config.to_dict()):
         warn(f"{path / 'config.yaml'} is not what {folder.name} was trained with: {'; '.join(changed)}")
     composition = compose(config)
+    trained_on = facts["fingerprint"].get("data")
+    if trained_on is not None and trained_on != composition.task.origin:
+        warn(f"{path}: the files that the task {config.task.name} reads are no longer those of the training")
     loaded = checkpoint.load(folder, state=False)
     load_weights(composition.model, loaded.model, folder)
     model = composition.model.to(chosen).eval()

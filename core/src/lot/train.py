@@ -153,6 +153,7 @@ class Trainer:
         self.fingerprint = {
             **fingerprint(self.device, self.precision, self.compiled, team.world, kernels),
             "parallel": self.parallel.kind,
+            "data": self.task.origin,
         }
         self.recorder = Recorder(run)
         self.diagnosing = Diagnosing(composition, run, self.recorder, report)
@@ -371,7 +372,7 @@ class Trainer:
             if was != self.fingerprint.get(key)
         ]
         if changed:
-            self._warn(f"resuming on other numerics, so bits may differ: {'; '.join(changed)}")
+            self._warn(f"resuming on other numerics or data, so bits may differ: {'; '.join(changed)}")
         return True
 
     def _own(self, sums: list[dict[str, Tensor]]) -> dict[str, Tensor]:

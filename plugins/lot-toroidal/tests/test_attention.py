@@ -100,7 +100,7 @@ def test_signals_are_the_weights_that_act(attention: Get, draw: Draw) -> None:
             module.heads.qkv.weight[-16:].view(2, 2, 4, 16)[:, :1].expand(2, 2, 4, 16).reshape(16, 16)
         )
     q, k, v = module.heads.platters(x)
-    mixed = module.attend(q, k, v, None, None).mean(3)
+    mixed = module.attend(q, k, v, Context(), None).mean(3)
     _, signals = module(x, Context())
     torch.testing.assert_close(mixed, signals["attention"] @ v[:, :, :, 0])
 

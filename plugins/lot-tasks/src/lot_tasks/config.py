@@ -13,9 +13,11 @@ from lot.options import option
 class Examples:
     """How many examples the splits of a synthetic task have."""
 
-    train_examples: int | None = option(None, ge=1, help="size of the training set; null: every example is new")
-    validation_examples: int = option(1024, ge=1, help="size of the validation split")
-    test_examples: int = option(2048, ge=1, help="size of the test split")
+    train_examples: int | None = option(
+        None, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
+    )
+    validation_examples: int = option(1024, ge=1, le=1 << 30, help="size of the validation split")
+    test_examples: int = option(2048, ge=1, le=1 << 30, help="size of the test split")
 
 
 @attrs.frozen(kw_only=True)
@@ -75,18 +77,22 @@ class MQARConfig(Examples):
     seq_len: int = option(64, ge=4, help="T, even")
     kv_pairs: int = option(8, ge=1, help="pairs, each asked for once")
     power: float = option(0.01, gt=0, help="a: slot i is drawn with probability proportional to a i^(a-1)")
-    train_examples: int | None = option(100_000, ge=1, help="size of the training set; null: every example is new")
-    validation_examples: int = option(3000, ge=1, help="size of the validation split")
-    test_examples: int = option(3000, ge=1, help="size of the test split")
+    train_examples: int | None = option(
+        100_000, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
+    )
+    validation_examples: int = option(3000, ge=1, le=1 << 30, help="size of the validation split")
+    test_examples: int = option(3000, ge=1, le=1 << 30, help="size of the test split")
 
 
 @attrs.frozen(kw_only=True)
 class MADExamples(Examples):
     """The sizes that MAD publishes."""
 
-    train_examples: int | None = option(12_800, ge=1, help="size of the training set; null: every example is new")
-    validation_examples: int = option(1280, ge=1, help="size of the validation split")
-    test_examples: int = option(1280, ge=1, help="size of the test split")
+    train_examples: int | None = option(
+        12_800, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
+    )
+    validation_examples: int = option(1280, ge=1, le=1 << 30, help="size of the validation split")
+    test_examples: int = option(1280, ge=1, le=1 << 30, help="size of the test split")
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +148,9 @@ class MemorizationConfig(MADExamples):
 
     vocab_size: int = option(256, ge=9, help="V: keys, values and a token that asks, in this order")
     seq_len: int = option(32, ge=2, help="T, even: a key and a question by turns")
-    train_examples: int | None = option(256, ge=1, help="size of the training set; null: every example is new")
+    train_examples: int | None = option(
+        256, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -38,6 +38,7 @@ class LanguageModelling(Task):
         self.tokens = tokens
         self.seed = seed
         self.seq_len = seq_len
+        self.origin = source.fingerprint
         self.vocab_size = len(tokens.tokenizer.vocabulary)
         self.token_counts = torch.from_numpy(tokens.counts())
         self._bits = bits
