@@ -54,6 +54,7 @@ def cases() -> Iterator[Case]:
     home = folder / "home"
     (home / "studies" / "overhead").mkdir(parents=True)
     whole_study(home / "studies" / "overhead")
+    training.read()  # what that took belongs to no sample
     (home / "overhead.yaml").write_text(dump_yaml(STUDY), encoding="utf-8")
     lot = shutil.which("lot", path=str(Path(sys.executable).parent)) or "lot"
     report = [lot, "study", "overhead.yaml", "--report-only"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lot.errors import BadInput
 from lot_cli.bench import line
+from lot_cli.bench_table import PAGE, page
 from lot_cli.benchmark import Case, Measured, _judge, measure, median_interval, peak_bytes
 
 
@@ -116,19 +118,34 @@ def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     assert done.code == 0
     assert "second: " in done.err
     assert "first" not in done.err
-    (file,) = Path("results").iterdir()
+    (file,) = Path("results").glob("*.json")
     document = json.loads(file.read_text())
     assert file.name == f"sums-{'gpu' if torch.cuda.is_available() else 'cpu'}.json"
     assert document["environment"]["torch"] == torch.__version__
     assert document["date"]
     (case,) = document["cases"]
     assert (case["name"], case["verdict"], case["pairs"]) == ("second", "holds", 11)
+    table = Path("results/README.md").read_text()
+    assert "## sums\n" in table
+    assert (
+        f"| second | long sum | {case['ratio']:.3g} | {case['low']:.3g} to {case['high']:.3g} | >= 2x faster | holds |"
+        in table
+    )
+
+
+def test_the_page_of_this_repository_is_that_of_its_results() -> None:
+    results = Path(__file__).parents[2] / "benchmarks/results"
+    if not results.is_dir():
+        pytest.skip("needs the source tree")
+    assert page(results) == (results / PAGE).read_text()
 
 
 def test_a_selection_of_nothing_is_refused_and_keeps_what_was_measured(lot: Callable) -> None:
     Path("sums.py").write_text(BENCHMARK)
     Path("kept").mkdir()
     Path("kept/sums-cpu.json").write_text("mine")
+    with pytest.raises(BadInput, match="no result of lot bench"):
+        page(Path("kept"))
     done = lot("bench", "sums.py", "--only", "third", "--seconds", "0", "--out", "kept")
     assert done.code == 2
     assert "--only: expected a part of one of the names first, second, got third" in done.err

@@ -23,7 +23,9 @@ VERDICTS = {"holds": "holds", "fails": "DOES NOT HOLD", "open": "open, the inter
 @click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for results (JSON); nothing is written without it."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for results (JSON, and a page of all of them); nothing is written without it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
 def bench(
@@ -40,6 +42,7 @@ def bench(
     from lot.environment import choose_device, environment
     from lot.errors import BadInput
     from lot.files import write_atomic
+    from lot_cli.bench_table import PAGE, page
     from lot_cli.benchmark import measure
 
     if out is not None:
@@ -78,6 +81,7 @@ def bench(
         if out is not None:
             kind = "gpu" if torch.cuda.is_available() else "cpu"
             write_atomic(out / f"{file.stem}-{kind}.json", json.dumps(document, indent=1) + "\n")
+            write_atomic(out / PAGE, page(out))
         measured_any = True
     if not measured_any:
         raise BadInput(where="--only", expected=f"a part of one of the names {', '.join(names)}", got=only)
