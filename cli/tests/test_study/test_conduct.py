@@ -256,6 +256,7 @@ def test_divergence_is_a_result_that_is_shown_and_not_repeated(tmp_path: Path) -
     assert states == [("vanilla", "complete"), ("wild", "diverged")] * 2
     assert document["arms"]["wild"]["scores"]["loss"] == [None, None]
     assert {c["verdict"] for c in document["comparisons"]} == {"diverged"}
+    assert [c["asked"] for c in document["comparisons"]] == [["optim.lr"]] * len(document["comparisons"])
     assert "wild diverged in 2 of 2 seeds (0, 1)" in document["warnings"]
     assert "not finite" in document["runs"][1]["message"]
     seen: list[dict[str, Any]] = []

@@ -263,6 +263,17 @@ def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], mon
         assert "UNFAIR" not in form(fair)
 
 
+def test_a_difference_that_the_file_asks_for_is_said_in_the_verdict(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = document()
+    for comparison in result["comparisons"]:
+        comparison["asked"] = ["train.steps"] if comparison["arm"] == "lattice" else []
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        assert "lattice (with other train.steps, as asked) is better than vanilla in accuracy, by less" in form(result)
+        assert "wild (with" not in form(result)
+
+
 def test_a_verdict_that_is_not_fair_is_quoted_with_its_stamp(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

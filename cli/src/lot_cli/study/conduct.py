@@ -100,7 +100,12 @@ def conduct(
         },
         "runs": [_run_row(run, outcomes[run.key], maker.runs) for run in runs],
         "comparisons": [
-            {**attrs.asdict(c), "fair": not {c.arm, reference.name} & fairness.unfair} for c in comparisons
+            {
+                **attrs.asdict(c),
+                "fair": not {c.arm, reference.name} & fairness.unfair,
+                "asked": [asked.rule for asked in fairness.asked if asked.arm == c.arm],
+            }
+            for c in comparisons
         ],
         "claims": [_claim(claim, scores, metrics, maker, runs) for claim in study.to_dict()["claims"]],
         "registration": compare_with_registration(study, folder),

@@ -19,7 +19,8 @@ fairness: fair, reasons, asked, matched (parameters of each arm), initial (weigh
 statistics: what the number of seeds can show;
 arms: name -> config of its first run, scores (metric -> a value a seed, null where it diverged), summary, curves, cost, tuned;
 runs: arm, seed, key (its directory under runs/), state, message, best_step, steps;
-comparisons: `lot_cli.study.analysis.Comparison` and whether it is fair, one for each arm but the reference and each metric;
+comparisons: `lot_cli.study.analysis.Comparison`, whether it is fair, and the paths in which the file asks for a difference
+(asked), one for each arm but the reference and each metric;
 claims, registration (null without one), earlier (results on some of these runs), environment, warnings.
 """
 
@@ -125,6 +126,8 @@ def conclusion(comparison: dict[str, Any], reference: str) -> str:
     if comparison["mean"] is None:
         return f"{arm} and {reference} cannot be compared in {metric}: {count(comparison['pairs'], 'pair')} left"
     stamp = "" if comparison["fair"] else "UNFAIR: "
+    if comparison.get("asked"):  # reports of before it was kept lack it
+        arm += f" (with other {', '.join(comparison['asked'])}, as asked)"
     if word in ("better", "worse"):
         small = f", by less than the margin of {comparison['margin']:g}" if comparison["negligible"] else ""
         return f"{stamp}{arm} is {word} than {reference} in {metric}{small}"
