@@ -86,6 +86,9 @@ def test_a_call_is_held_against_a_part_of_itself() -> None:
     measured = measure(case, seconds=0.0)
     assert [b for _, b in measured.samples] == list(range(1, 12))
     assert measured.baseline == 6
+    for sides in ({}, {"part": lambda: 1.0, "baseline": lambda: None}):
+        with pytest.raises(ValueError, match="expected a baseline or a part, and not both"):
+            Case(name="x", candidate=lambda: None, baseline_name="y", **sides)
     assert measured.verdict == "holds"
 
 
@@ -114,18 +117,22 @@ def cases():
 
 def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     Path("sums.py").write_text(BENCHMARK)
+    Path("results").mkdir()
+    for other in ("README.md", "package.json"):  # what a folder may hold already
+        Path("results", other).write_text("mine")
     done = lot("bench", "sums.py", "--only", "second", "--seconds", "0", "--out", "results")
     assert done.code == 0
+    assert all(Path("results", other).read_text() == "mine" for other in ("README.md", "package.json"))
     assert "second: " in done.err
     assert "first" not in done.err
-    (file,) = Path("results").glob("*.json")
+    (file,) = Path("results").glob("*-*.json")
     document = json.loads(file.read_text())
     assert file.name == f"sums-{'gpu' if torch.cuda.is_available() else 'cpu'}.json"
     assert document["environment"]["torch"] == torch.__version__
     assert document["date"]
     (case,) = document["cases"]
     assert (case["name"], case["verdict"], case["pairs"]) == ("second", "holds", 11)
-    table = Path("results/README.md").read_text()
+    table = Path("results/RESULTS.md").read_text()
     assert "## sums\n" in table
     assert (
         f"| second | long sum | {case['ratio']:.3g} | {case['low']:.3g} to {case['high']:.3g} | >= 2x faster | holds |"

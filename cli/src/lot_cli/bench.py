@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot_cli.writing import writing
+
 if TYPE_CHECKING:
     from lot_cli.benchmark import Case, Measured
 
@@ -37,24 +39,20 @@ def bench(
     difference that it is about.
     """
     import torch
-    from rich.console import Console
 
     from lot.environment import choose_device, environment
     from lot.errors import BadInput
     from lot.files import write_atomic
     from lot_cli.bench_table import PAGE, page
     from lot_cli.benchmark import measure
+    from lot_cli.display import console
 
     if out is not None:
-        try:
+        with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(
-                f"{out}: cannot be written ({error.strerror})", fix="choose another folder with --out"
-            ) from None
     if threads is not None:
         torch.set_num_threads(threads)
-    console = Console(stderr=True)
+    stderr = console()
     names: list[str] = []
     measured_any = False
     for file in files:
@@ -64,11 +62,11 @@ def bench(
         chosen = [case for case in cases if only is None or only in case.name]
         if not chosen:
             continue
-        console.print(file.stem, style="bold", markup=False)
+        stderr.print(file.stem, style="bold")
         for case in chosen:
             measured = measure(case, seconds=seconds)
             found.append(measured)
-            console.print("  " + line(measured), soft_wrap=True, markup=False, highlight=False)
+            stderr.print("  " + line(measured), soft_wrap=True, highlight=False)
         document: dict[str, Any] = {
             "benchmark": file.stem,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

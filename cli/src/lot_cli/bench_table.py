@@ -9,7 +9,7 @@ from typing import Any
 
 from lot_cli.bench import VERDICTS
 
-PAGE = "README.md"
+PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
 INTRODUCTION = """\
 Written by `lot bench --out`. A ratio is the median over pairs of runs side by side, with the 95 % interval of that
 median: how many times faster the case is where that is claimed, else how many times what it is held against it takes.
@@ -17,7 +17,7 @@ Of a case called memory, bytes are compared, not seconds."""
 
 
 def page(folder: Path) -> str:
-    """Markdown with a table for every `*.json` that `lot bench --out` left in `folder`. Raises BadInput for another one."""
+    """Markdown with a table for every file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
     return "\n".join(_lines(folder)) + "\n"
 
 
@@ -25,7 +25,7 @@ def _lines(folder: Path) -> Iterator[str]:
     yield "# Measured"
     yield ""
     yield from INTRODUCTION.splitlines()
-    for file in sorted(folder.glob("*.json")):
+    for file in sorted([*folder.glob("*-cpu.json"), *folder.glob("*-gpu.json")]):
         yield ""
         yield from _table(_read(file))
 

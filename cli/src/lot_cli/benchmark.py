@@ -34,7 +34,7 @@ class Case:
 
     name: str
     candidate: Callable[[], Any]
-    baseline: Callable[[], Any] = lambda: None
+    baseline: Callable[[], Any] | None = None
     baseline_name: str
     what: Literal["time", "memory"] = "time"
     speedup: float | None = None
@@ -42,6 +42,10 @@ class Case:
     device: str = "cpu"
     note: str = ""
     part: Callable[[], float] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.baseline is None) == (self.part is None):
+            raise ValueError(f"case {self.name}: expected a baseline or a part, and not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,31 +76,40 @@ class Measured:
 def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
     """Run `case` in pairs for about `seconds` (at least `min_pairs`), the order within a pair at random."""
     if case.what == "memory":
+        assert case.baseline is not None, "memory is compared with a baseline"
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
         return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
-    repeats = {}
-    if case.part is None:
-        repeats = {which: _repeats(run, case.device) for which, run in (("a", case.candidate), ("b", case.baseline))}
-    rng = random.Random(0)
+    take = _pairs(case)
     samples: list[tuple[float, float]] = []
     began = time.perf_counter()
     gc.collect()
     gc.disable()
     try:
         while len(samples) < max_pairs:
-            if case.part is not None:
-                samples.append((_seconds(case.candidate, 1, case.device), case.part()))
-            else:
-                taken = {}
-                for which in ["a", "b"] if rng.random() < 0.5 else ["b", "a"]:
-                    run = case.candidate if which == "a" else case.baseline
-                    taken[which] = _seconds(run, repeats[which], case.device)
-                samples.append((taken["a"], taken["b"]))
+            samples.append(take())
             if len(samples) >= min_pairs and time.perf_counter() - began > seconds:
                 break
     finally:
         gc.enable()
     return _judge(case, samples)
+
+
+def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
+    """What measures a pair: seconds of the candidate, and of its baseline or of the part of it."""
+    part, rng = case.part, random.Random(0)
+    if part is not None:
+        return lambda: (_seconds(case.candidate, 1, case.device), part())
+    assert case.baseline is not None
+    runs = (case.candidate, case.baseline)
+    repeats = [_repeats(run, case.device) for run in runs]
+
+    def pair() -> tuple[float, float]:
+        taken = [0.0, 0.0]
+        for side in (0, 1) if rng.random() < 0.5 else (1, 0):
+            taken[side] = _seconds(runs[side], repeats[side], case.device)
+        return taken[0], taken[1]
+
+    return pair
 
 
 def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:

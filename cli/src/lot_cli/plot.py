@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from lot_cli.writing import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,18 +60,6 @@ def plot(
             with writing(film):
                 diagnostic.animate(records, film)
             click.echo(f"{name}: {film}")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Where `path` cannot be written in this context, BadInput says so."""
-    from lot.errors import BadInput
-
-    try:
-        yield
-    except OSError as error:
-        told = error.strerror or error
-        raise BadInput(f"{path}: cannot be written ({told})", fix="choose another folder with --out") from None
 
 
 def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:

@@ -46,19 +46,18 @@ def require_none(what: str, differing: list[str]) -> None:
         )
 
 
-def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Where two configurations differ: `optim.lr is 0.1, was 0.2`, by path."""
+def differences(recorded: dict[str, Any], given: dict[str, Any], *, known_only: bool = False) -> list[str]:
+    """Where two configurations differ: `optim.lr is 0.1, was 0.2`, by path.
+
+    known_only: leave out what was absent when the first was recorded: options that a package has since a later version.
+    """
     ours, theirs = _flat(given), _flat(recorded)
+    keys = theirs.keys() if known_only else ours.keys() | theirs.keys()
     return [
         f"{key} is {ours.get(key, 'absent')!r}, was {theirs.get(key, 'absent')!r}"
-        for key in sorted((ours.keys() | theirs.keys()) - FREE)
+        for key in sorted(keys - FREE)
         if ours.get(key, "absent") != theirs.get(key, "absent")
     ]
-
-
-def changes(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """`differences`, but for options that were absent: those that a package has since a later version."""
-    return [line for line in differences(recorded, given) if not line.endswith("was 'absent'")]
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:

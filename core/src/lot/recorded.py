@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lot import checkpoint
-from lot.choosing import changes
+from lot.choosing import differences
 from lot.compose import compose
 from lot.config import Config
 from lot.contracts import Task
@@ -49,7 +49,7 @@ def load_run(
     folder = best_checkpoint(path, warn)
     config = RunDir(path).config()
     facts = checkpoint.facts(folder)
-    if changed := changes(facts["config"], config.to_dict()):
+    if changed := differences(facts["config"], config.to_dict(), known_only=True):
         warn(f"{path / 'config.yaml'} is not what {folder.name} was trained with: {'; '.join(changed)}")
     composition = compose(config)
     trained_on = facts["fingerprint"].get("data")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lot import checkpoint
 from lot.best import Best
-from lot.choosing import changes, choose_run, require_none
+from lot.choosing import choose_run, differences, require_none
 from lot.compose import Composition, compose
 from lot.config import Config
 from lot.contracts import Context
@@ -358,7 +358,8 @@ class Trainer:
             return False
         folder = Path(chosen)
         origin = checkpoint.facts(folder)
-        require_none(f"{folder} belongs to another configuration", changes(origin["config"], self.config.to_dict()))
+        differing = differences(origin["config"], self.config.to_dict(), known_only=True)
+        require_none(f"{folder} belongs to another configuration", differing)
         loaded = self.parallel.load(folder, self.optimizer)
         state = loaded.state
         self.guard.load_state_dict(state["guard"])
