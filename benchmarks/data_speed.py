@@ -13,9 +13,9 @@ from typing import Any
 import torch.nn.functional as F
 
 import lot
-from lot.compose import compose
 from lot.contracts import IGNORED, Context
-from lot_cli.benchmark import Case
+from lot.training.compose import compose
+from lot_cli.bench import Case
 
 BATCH = 64
 OPTIONS = {"mqar": {"vocab_size": 128}, "mqar_corrected": {"vocab_size": 128}}

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 
 from lot import load_config
-from lot.compose import compose
-from lot.config import Config
+from lot.config.schedule import learning_rate_factor
+from lot.config.schema import Config
 from lot.contracts import Context
-from lot.run_dir import RunDir
-from lot.schedule import learning_rate_factor
-from lot.stopping import StopSignal
-from lot.team import Team
-from lot.train import Trainer
-from lot_cli.benchmark import Case
+from lot.devices.team import Team
+from lot.runs.directory import RunDir
+from lot.training.compose import compose
+from lot.training.interruption import StopSignal
+from lot.training.trainer import Trainer
+from lot_cli.bench import Case
 
 
 def setting(width: int, layers: int) -> Config:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 import lot
-from lot_cli.benchmark import Case
+from lot_cli.bench import Case
 
 HEADS, WIDTH, LENGTH = 4, 256, 4096
 
@@ -37,7 +37,7 @@ def both_ways(name: str, length: int) -> Callable[[], None]:
 
 def fused_part(name: str, length: int) -> Callable[[], None]:
     """Forward and backward of the attention proper: everything but the phases."""
-    from lot.heads import attend
+    from lot.nn import attend
 
     attention, x = module(name, length)
     with torch.no_grad():

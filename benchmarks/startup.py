@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lot_cli.benchmark import Case
+from lot_cli.bench import Case
 
 
 def process(*command: str) -> Callable[[], object]:

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from lot.yaml import dump_yaml
-from lot_cli.benchmark import Case
+from lot.config.yaml import dump_yaml
+from lot_cli.bench import Case
 from lot_cli.study.conduct import conduct
-from lot_cli.study.file import study_from
-from lot_cli.study.page import to_html
+from lot_cli.study.design.file import study_from
+from lot_cli.study.report.html import to_html
 
 STUDY: dict[str, Any] = {
     "name": "overhead",
@@ -41,7 +41,7 @@ STUDY: dict[str, Any] = {
 def cases() -> Iterator[Case]:
     """The overhead of making a study, and a report against two seconds."""
     folder = Path(tempfile.mkdtemp())
-    engine = importlib.import_module("lot.train")
+    engine = importlib.import_module("lot.training.train")
     training = engine.train = Stopwatch(engine.train)  # type: ignore[attr-defined]
     yield Case(
         name="a study of four runs",

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lot.config import ModelConfig
+from lot.builtin.config import VanillaConfig
+from lot.config.schema import ModelConfig
 from lot.contracts import Dims
-from lot.model import Decoder
-from lot.options import NoOptions
-from lot.plugin import VanillaConfig
-from lot_cli.benchmark import Case
+from lot.model.decoder import Decoder
+from lot.options.declare import NoOptions
+from lot_cli.bench import Case
 
 WIDTH, HEADS, LAYERS, VOCABULARY = 768, 12, 12, 50257
 
@@ -57,8 +57,8 @@ class PlainGPT(nn.Module):
 
 def ours(length: int) -> Decoder:
     """The same model out of LOT's parts."""
-    from lot.attention import Vanilla
-    from lot.embedding import Token
+    from lot.builtin.token import Token
+    from lot.builtin.vanilla import Vanilla
 
     model = ModelConfig(width=WIDTH, heads=HEADS, layers=LAYERS)
     dims = Dims(width=WIDTH, heads=HEADS, max_len=length, vocab_size=VOCABULARY, layers=LAYERS)

@@ -19,7 +19,8 @@ def child(arm: str, folder: str, resume: bool, kill: tuple[str, int] | None) -> 
     """What a child does."""
     import torch
 
-    from lot.train import Trainer, train
+    from lot.training.train import train
+    from lot.training.trainer import Trainer
 
     torch.set_num_threads(1)
     if kill is not None:
@@ -36,6 +37,6 @@ def child(arm: str, folder: str, resume: bool, kill: tuple[str, int] | None) -> 
             return original(*arguments, **options)
 
         setattr(owner, name, deadly)
-    from lot.config import load_config
+    from lot.config.load import load_config
 
     train(load_config({**TINY, **ARMS[arm]}), folder, resume=resume)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from lot.hookspecs import HOOKS
+from lot.plugins.hookspecs import HOOKS
 from lot.signals import SIGNALS
 
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

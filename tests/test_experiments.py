@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from lot.config import load_config
-from lot.train import train
-from lot.yaml import read_yaml
+from lot.config.load import load_config
+from lot.config.yaml import read_yaml
+from lot.training.train import train
 
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
 RUNS = [file for file in FILES if "arms" not in read_yaml(file)]

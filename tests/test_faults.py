@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import Lot, sets
 
-from lot import checkpoint
+from lot.storage.folder import folder_of, saved_steps
 
 RUN = ["run", "--attn", "vanilla", "--task", "copy_reverse", *sets()]
 
@@ -115,7 +115,7 @@ def test_divergence_stops_before_the_update(lot: Lot, tmp_path: Path) -> None:
     refused(
         done,
         "not finite at step",
-        "last good checkpoint" if checkpoint.steps(tmp_path / "x/checkpoints") else "",
+        "last good checkpoint" if saved_steps(tmp_path / "x/checkpoints") else "",
         code=3,
     )
     status = json.loads((tmp_path / "x/status.json").read_text())
@@ -140,7 +140,7 @@ def test_an_interrupted_run_saves_first(tmp_path: Path, lot: Lot, number: int, c
     assert "Traceback" not in errors
     status = json.loads((tmp_path / "x/status.json").read_text())
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
-    saved = checkpoint.steps(tmp_path / "x/checkpoints")
+    saved = saved_steps(tmp_path / "x/checkpoints")
     assert saved[-1] == status["step"]
     assert f"saved at step {saved[-1]}" in errors
 
@@ -150,7 +150,7 @@ def test_damaged_checkpoints(lot: Lot, tmp_path: Path) -> None:
     assert process.returncode == 0
     (tmp_path / "x/metrics.json").unlink()  # as if it had been killed before the end
     folder = tmp_path / "x/checkpoints"
-    newest = checkpoint.folder_of(folder, checkpoint.steps(folder)[-1])
+    newest = folder_of(folder, saved_steps(folder)[-1])
     with (newest / "model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x01")
@@ -158,8 +158,8 @@ def test_damaged_checkpoints(lot: Lot, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"checkpoint {newest.name} is damaged" in done.stderr
     (tmp_path / "x/metrics.json").unlink()
-    for step in checkpoint.steps(folder):
-        (checkpoint.folder_of(folder, step) / "state.json").write_text("{}")
+    for step in saved_steps(folder):
+        (folder_of(folder, step) / "state.json").write_text("{}")
     refused(lot("run", "--resume", "--run-dir", "x"), "damaged")
     refused(lot("eval", "x"), "no sound checkpoint")
 

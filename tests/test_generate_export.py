@@ -11,7 +11,7 @@ import pytest
 import torch
 from support import Lot, sets
 
-from lot.recorded import load_run
+from lot.runs.load import load_run
 
 RUN = ["run", "--task", "copy_reverse", *sets(), "--set", "train.steps=8", "--run-dir", "r"]
 
@@ -72,11 +72,11 @@ def test_an_exported_program_gives_the_logits_in_another_process(run: Lot, tmp_p
     done = run("export", "r", "model.pt2")
     assert done.returncode == 0, done.stderr
     assert "any batch, up to 8 tokens" in done.stdout
-    assert "import lot_lattice.lattice before" in done.stdout
+    assert "import lot_lattice.attention.lattice before" in done.stdout
     ids = torch.randint(16, (5, 7))
     expected = load_run("r").model(ids).logits
     code = (
-        "import lot_lattice.lattice, torch; program = torch.export.load('model.pt2');"
+        "import lot_lattice.attention.lattice, torch; program = torch.export.load('model.pt2');"
         f"print(program.module()(torch.tensor({ids.tolist()})).tolist())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -18,13 +18,14 @@ import torch.distributed
 from support import TINY
 from together import ARMS, MODEL, PARALLEL, STEPS, config, cut, same
 
-from lot import checkpoint
-from lot.compose import compose
-from lot.config import load_config
+from lot.config.load import load_config
 from lot.errors import BadInput
-from lot.evaluate import evaluate
-from lot.run_dir import RunDir
-from lot.train import train
+from lot.runs.directory import RunDir
+from lot.runs.evaluate import evaluate
+from lot.storage import checkpoint
+from lot.storage.folder import folder_of, latest_sound, problem_of, saved_steps
+from lot.training.compose import compose
+from lot.training.train import train
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not torch.distributed.is_gloo_available(), reason="needs gloo, and /proc for faults"
@@ -79,8 +80,8 @@ def require_close(run: Path, reference: Path, tolerance: float) -> None:
         for key, value in expected.items():
             near = pytest.approx(value, rel=tolerance, abs=tolerance) if isinstance(value, float) else value
             assert row[key] == near, f"{key} at step {row['step']}"
-    step = checkpoint.steps(reference / "checkpoints")[-1]
-    ours, theirs = (checkpoint.load(checkpoint.folder_of(r / "checkpoints", step)).model for r in (run, reference))
+    step = saved_steps(reference / "checkpoints")[-1]
+    ours, theirs = (checkpoint.load(folder_of(r / "checkpoints", step)).model for r in (run, reference))
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=10 * tolerance, atol=tolerance)
@@ -92,7 +93,7 @@ def test_two_train_as_one(
     arm: str, how: str, folder: Path, compared: Found, alone: dict[str, dict[str, float]]
 ) -> None:
     """Also where rows have different numbers of scored targets, and where validation batches do not come out even."""
-    # Muon orthogonalises in bfloat16.
+    # Muon orthogonalizes in bfloat16.
     require_close(folder / f"{arm}-{how}", folder / arm, 5e-3 if arm == "muon" else 2e-5)
     for found in compared:
         assert found[f"{arm}-{how}"]["metrics"]["loss"] == pytest.approx(alone[arm]["loss"], rel=1e-3)
@@ -123,13 +124,13 @@ def test_sequences_that_cannot_be_spread_are_refused_at_once(changes: dict[str, 
 
 def test_shards_are_shards(folder: Path, compared: Found) -> None:
     """Each process has written about half, and nothing is in two files as a whole."""
-    saved = checkpoint.folder_of(folder / "lattice-fsdp/checkpoints", 24)
+    saved = folder_of(folder / "lattice-fsdp/checkpoints", 24)
     sizes = [path.stat().st_size for path in sorted(saved.glob("shard-*-model-00001-of-00002.safetensors"))]
     assert len(sizes) == 2
     assert max(sizes) < 1.2 * min(sizes)
     manifest = json.loads((saved / "MANIFEST.json").read_text())["files"]
     assert {path.name for path in saved.iterdir()} == {*manifest, "MANIFEST.json"}
-    assert checkpoint.problem_of(saved) is None
+    assert problem_of(saved) is None
     assert json.loads((folder / "lattice-fsdp/run.json").read_text())["fingerprint"]["parallel"] == "fsdp"
 
 
@@ -150,8 +151,8 @@ def test_a_disk_that_is_full_for_one_stops_all(case: str, folder: Path, compared
     for found in compared:
         assert found[case]["code"] == 3
         assert "storage failed at step 8: [Errno 28] No space left on device" in found[case]["error"]
-    assert checkpoint.steps(folder / case / "checkpoints") == [6]
-    assert checkpoint.problem_of(checkpoint.folder_of(folder / case / "checkpoints", 6)) is None
+    assert saved_steps(folder / case / "checkpoints") == [6]
+    assert problem_of(folder_of(folder / case / "checkpoints", 6)) is None
     assert not list((folder / case).rglob("*.tmp"))
     assert RunDir(folder / case).status()["exit_code"] == 3
 
@@ -190,17 +191,17 @@ def test_the_best_shards_are_tested(folder: Path, compared: Found) -> None:
 
 def test_a_damaged_shard_is_noticed(folder: Path, compared: Found) -> None:
     cut(folder / "lattice-fsdp", folder / "damaged", 24)
-    saved = checkpoint.folder_of(folder / "damaged/checkpoints", 24)
+    saved = folder_of(folder / "damaged/checkpoints", 24)
     shard = saved / "shard-00002-model-00001-of-00002.safetensors"
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    assert checkpoint.problem_of(saved) == f"{shard.name} does not match its checksum"
+    assert problem_of(saved) == f"{shard.name} does not match its checksum"
     shard.unlink()
-    assert checkpoint.problem_of(saved) == f"{shard.name} is missing"
+    assert problem_of(saved) == f"{shard.name} is missing"
     warnings: list[str] = []
-    newest = checkpoint.latest_sound(folder / "damaged/checkpoints", warnings.append)
-    assert newest == checkpoint.folder_of(folder / "damaged/checkpoints", 18)
+    newest = latest_sound(folder / "damaged/checkpoints", warnings.append)
+    assert newest == folder_of(folder / "damaged/checkpoints", 18)
     assert len(warnings) == 1
 
 
@@ -214,8 +215,8 @@ def test_torchrun_restarts_after_a_killed_process(folder: Path, compared: Found)
     assert not list(killed.rglob("*.tmp"))
     for path in (reference / "snapshots").rglob("*.safetensors"):
         assert (killed / path.relative_to(reference)).read_bytes() == path.read_bytes()
-    assert checkpoint.steps(killed / "checkpoints") == checkpoint.steps(reference / "checkpoints")
-    for step in checkpoint.steps(reference / "checkpoints"):
-        ours, theirs = (checkpoint.load(checkpoint.folder_of(r / "checkpoints", step)) for r in (killed, reference))
+    assert saved_steps(killed / "checkpoints") == saved_steps(reference / "checkpoints")
+    for step in saved_steps(reference / "checkpoints"):
+        ours, theirs = (checkpoint.load(folder_of(r / "checkpoints", step)) for r in (killed, reference))
         assert same(ours.model, theirs.model)
         assert same(*({**found.state, "timing_bytes": None} for found in (ours, theirs)))

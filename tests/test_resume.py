@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from killing import ARMS, child
 
-from lot import checkpoint
+from lot.storage.folder import folder_of, saved_steps
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 CONTEXT = multiprocessing.get_context("forkserver")
 # Optimizers import torch._dynamo; all imports together take longer than the runs.
-CONTEXT.set_forkserver_preload(["torch._dynamo", "torchmetrics", "tensorboardX", "lot.train", "lot_lattice.lattice"])
+CONTEXT.set_forkserver_preload(
+    ["torch._dynamo", "torchmetrics", "tensorboardX", "lot.training.train", "lot_lattice.attention.lattice"]
+)
 
 
 def run(arm: str, folder: Path, resume: bool, kill: tuple[str, int] | None) -> int:
@@ -34,8 +36,8 @@ def run(arm: str, folder: Path, resume: bool, kill: tuple[str, int] | None) -> i
 def outcome(folder: Path) -> dict[str, bytes]:
     """All that must be equal: the log, the final metrics, and every surviving checkpoint's tensors."""
     files = [folder / "metrics.jsonl", folder / "metrics.json"]
-    for step in checkpoint.steps(folder / "checkpoints"):
-        files += sorted(checkpoint.folder_of(folder / "checkpoints", step).glob("*.safetensors"))
+    for step in saved_steps(folder / "checkpoints"):
+        files += sorted(folder_of(folder / "checkpoints", step).glob("*.safetensors"))
     files += sorted((folder / "snapshots").rglob("*.safetensors"))
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 

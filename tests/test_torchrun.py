@@ -13,7 +13,8 @@ import pytest
 import torch.distributed
 from support import Lot, sets
 
-from lot import checkpoint
+from lot.storage import checkpoint
+from lot.storage.folder import folder_of, problem_of
 
 RUN = ["run", "--attn", "lattice", "--task", "copy_reverse", *sets(), "--set", "model.dropout=0.0"]
 
@@ -54,7 +55,7 @@ def test_two_processes_equal_one(lot: Lot, tmp_path: Path) -> None:
         assert a.keys() == b.keys()
         for key, value in a.items():
             assert b[key] == (pytest.approx(value, rel=1e-3, abs=1e-4) if isinstance(value, float) else value), key
-    last = [checkpoint.load(checkpoint.folder_of(tmp_path / name / "checkpoints", 24)) for name in ("one", "two")]
+    last = [checkpoint.load(folder_of(tmp_path / name / "checkpoints", 24)) for name in ("one", "two")]
     for name, tensor in last[0].model.items():
         torch.testing.assert_close(last[1].model[name], tensor, rtol=1e-3, atol=1e-4)
     assert json.loads((tmp_path / "two/run.json").read_text())["fingerprint"]["processes"] == 2
@@ -81,4 +82,4 @@ def test_sigterm_saves_the_shards_of_all_first(tmp_path: Path) -> None:
     found = json.loads(status.read_text())
     assert (found["state"], found["exit_code"]) == ("interrupted", 143), stderr
     assert found["message"].startswith(f"stopped by SIGTERM; saved at step {found['step']}; continue with: lot run")
-    assert checkpoint.problem_of(checkpoint.folder_of(tmp_path / "x/checkpoints", found["step"])) is None
+    assert problem_of(folder_of(tmp_path / "x/checkpoints", found["step"])) is None

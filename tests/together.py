@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from support import TINY
 
-from lot import checkpoint
-from lot.compose import compose
-from lot.config import Config, load_config
+from lot.config.load import load_config
+from lot.config.schema import Config
+from lot.devices.team import Team, join_team
 from lot.errors import LotError
-from lot.parallel import Parallel, spread
-from lot.team import Team, join_team
-from lot.train import train
+from lot.storage import checkpoint
+from lot.storage.folder import folder_of, saved_steps
+from lot.training.compose import compose
+from lot.training.parallel import Parallel, spread
+from lot.training.train import train
 
 MODEL = {**TINY["model"], "dropout": 0.0}
 TRAIN = {
@@ -125,7 +127,7 @@ def elsewhere(folder: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for source in PARALLEL:
-        saved = checkpoint.folder_of(folder / f"lattice-{source}/checkpoints", 24)
+        saved = folder_of(folder / f"lattice-{source}/checkpoints", 24)
         expected = checkpoint.load(saved)
         for how in PARALLEL:
             parallel, team = _spread(config("lattice", how))
@@ -159,9 +161,9 @@ def cut(run: Path, target: Path, step: int) -> None:
     """A copy of a run as it was after the checkpoint of `step`."""
     shutil.copytree(run, target, symlinks=True)
     (target / "metrics.json").unlink()
-    for later in checkpoint.steps(target / "checkpoints"):
+    for later in saved_steps(target / "checkpoints"):
         if later > step:
-            shutil.rmtree(checkpoint.folder_of(target / "checkpoints", later))
+            shutil.rmtree(folder_of(target / "checkpoints", later))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from lot.registry import registry
+from lot.plugins.registry import registry
 from lot_cli.main import main
 
 
@@ -40,8 +40,7 @@ def lot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 CALM = """
 import attrs
-from lot.component import Component
-from lot.hookspecs import hookimpl
+from lot import Component, hookimpl
 from lot.options import option
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +50,7 @@ class CalmConfig:
     seed: int = option(help="which draw")
 
 @hookimpl
-def lot_attention():
+def lot_attentions():
     return [Component(name="calm", summary="Calm attention.", factory="nowhere:Calm", emits={"phase"}, watch=("stir",),
                       reference="A book", notes=("Published without a mask.", "Here with one."), config=CalmConfig)]
 
@@ -70,7 +69,7 @@ def lot_diagnostics():
 def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Three distributions, and nothing else, as what is installed: the core, `lot-calm`, and `lot-storm`, which is broken."""
     folder = tmp_path_factory.mktemp("site")
-    install(folder, "lot-core", "0.1.0", "core = lot.plugin")
+    install(folder, "lot-core", "0.1.0", "core = lot.builtin.plugin")
     install(folder, "lot-calm", "1.2", "calm = plug_calm.plugin")
     install(folder, "lot-storm", "0.3", "storm = plug_storm")
     (folder / "plug_calm").mkdir()

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lot.errors import BadInput, Interrupted, RunFailed
-from lot_cli.lazy import LazyGroup
 from lot_cli.main import COMMANDS, cli
+from lot_cli.terminal.group import LazyGroup
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,7 @@ def test_help_imports_neither_a_command_nor_the_core() -> None:
         "import sys; from lot_cli.main import main; main(['--help']);"
         "print([m for m in sys.modules if m in ('lot', 'torch', 'rich', 'attr', 'json') or m.startswith('lot_cli.')])"
     )
-    assert done.stdout.splitlines()[-1] == "['lot_cli.lazy', 'lot_cli.main']"
+    assert done.stdout.splitlines()[-1] == "['lot_cli.terminal.group', 'lot_cli.main']"
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,6 @@ def test_every_public_name_resolves(name: str) -> None:
     assert getattr(lot, name) is not None
 
 
-@pytest.mark.parametrize("name", ["registry", "evaluate", "train"])
-def test_a_module_does_not_hide_the_function_of_its_name(name: str) -> None:
-    assert python(f"from lot.{name} import {name}; import lot; print(lot.{name} is {name})") == "True"
-
-
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'lot' has no attribute 'nothing'"):
         lot.nothing  # noqa: B018

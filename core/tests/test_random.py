@@ -8,20 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from lot.contracts import Attention, Embedding
-from lot.random import (
-    derive,
-    initialise,
-    isolated,
-    numpy_generator,
-    permutation,
-    reset_standard,
-    torch_generator,
-)
+from lot.contracts import Attention, Embedding, reset_standard
+from lot.random import derive, initialize, isolated, numpy_generator, permutation, torch_generator
 
 KEYS = [
     (0,),
@@ -68,7 +59,7 @@ def test_generators_repeat_for_equal_keys_and_differ_for_others(make):
     assert len({tuple(values) for values in draws}) == len(KEYS)
 
 
-def test_generators_of_neighbouring_keys_are_uncorrelated():
+def test_generators_of_neighboring_keys_are_uncorrelated():
     draws = np.stack([numpy_generator(0, "data", i).standard_normal(2000) for i in range(20)])
     off_diagonal = np.corrcoef(draws)[~np.eye(20, dtype=bool)]
     assert np.abs(off_diagonal).max() < 5 / np.sqrt(2000)
@@ -133,7 +124,7 @@ def test_every_place_is_as_likely_as_any_other(size):
         assert abs(chi2 - (size - 1)) < 6 * np.sqrt(2 * (size - 1))
 
 
-def test_a_permutation_that_is_not_stored_scatters_neighbours():
+def test_a_permutation_that_is_not_stored_scatters_neighbors():
     size = 200_000
     places = permutation(np.arange(2000), size, 0)
     assert abs(np.corrcoef(np.arange(2000), places)[0, 1]) < 5 / np.sqrt(2000)
@@ -162,21 +153,21 @@ def test_an_initial_value_depends_on_seed_and_name_only():
     plain, richer = Small(False), Small(True)
     with torch.no_grad():
         richer.norm.weight.fill_(9.0)
-    initialise(plain, 5, "blocks.0.")
-    initialise(richer, 5, "blocks.0.")
+    initialize(plain, 5, "blocks.0.")
+    initialize(richer, 5, "blocks.0.")
     values = dict(richer.named_parameters())
     for name, value in plain.named_parameters():
         assert torch.equal(value, values[name]), name
     assert not torch.equal(values["inner.weight"], values["extra.weight"])
     for other in ((6, "blocks.0."), (5, "blocks.1.")):
-        initialise(plain, *other)
+        initialize(plain, *other)
         assert not torch.equal(plain.inner.weight, values["inner.weight"])
 
 
 def test_standard_values_are_those_of_gpt2():
     module = Small(False)
     before = torch.random.get_rng_state()
-    initialise(module, 0)
+    initialize(module, 0)
     assert torch.equal(torch.random.get_rng_state(), before)
     for weight in (module.inner.weight, module.table.weight):
         assert float(weight.detach().mean()) == pytest.approx(0.0, abs=5 * 0.02 / weight.numel() ** 0.5)

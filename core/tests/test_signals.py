@@ -33,7 +33,7 @@ def test_admissible_shapes_pass(name, shape):
         ("phase", (2, 7, 4), "(B, H, T) = (2, 4, 7) or (B, H, T, O) = (2, 4, 7, O)"),
         ("attention", (2, 4, 7, 6), "(B, H, T, T) = (2, 4, 7, 7)"),
         ("hidden", (2, 7, 16), "(L+1, B, T, D) = (4, 2, 7, 16)"),
-        ("neighbour_weights", (), "(H, H) = (4, 4)"),
+        ("neighbor_weights", (), "(H, H) = (4, 4)"),
     ],
 )
 def test_others_are_told_what_was_expected(name, shape, expected):

@@ -8,12 +8,13 @@ import attrs
 import torch
 import torchmetrics
 
-from lot.component import Component
-from lot.config import Config, load_config
+from lot.config.load import load_config
+from lot.config.schema import Config
 from lot.contracts import Batch, Split, Task
-from lot.options import option
+from lot.options.declare import option
+from lot.plugins.component import Component
+from lot.plugins.registry import registry
 from lot.random import numpy_generator
-from lot.registry import registry
 
 
 class MeanLoss(torchmetrics.Metric):

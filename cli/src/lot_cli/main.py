@@ -13,20 +13,20 @@ from collections.abc import Sequence
 
 import click
 
-from lot_cli.lazy import LazyGroup
+from lot_cli.terminal.group import LazyGroup
 
 COMMANDS = {
-    "run": ("lot_cli.run:run", "Train a model, evaluate it and record the run."),
-    "runs": ("lot_cli.runs:runs", "List recorded runs: state, metrics, how to go on."),
-    "eval": ("lot_cli.eval:evaluate", "Evaluate the best checkpoint of a run."),
-    "generate": ("lot_cli.generate:generate", "Continue a prompt with the best model of a run."),
-    "export": ("lot_cli.export:export", "Write the best model of a run as a file for other programs."),
-    "plot": ("lot_cli.plot:plot", "Draw a run: learning curves and diagnostics."),
-    "compare": ("lot_cli.study.commands:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
-    "study": ("lot_cli.study.commands:study", "Make a study: arms, seeds, statistics, report."),
-    "bench": ("lot_cli.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
-    "show": ("lot_cli.show:show", "Show a component: options, source, signals, notes."),
-    "plugins": ("lot_cli.plugins:plugins", "List what is installed; write, check and build plugins."),
+    "run": ("lot_cli.commands.run:run", "Train a model, evaluate it and record the run."),
+    "runs": ("lot_cli.commands.runs:runs", "List recorded runs: state, metrics, how to go on."),
+    "eval": ("lot_cli.commands.eval:evaluate", "Evaluate the best checkpoint of a run."),
+    "generate": ("lot_cli.commands.generate:generate", "Continue a prompt with the best model of a run."),
+    "export": ("lot_cli.commands.export:export", "Write the best model of a run as a file for other programs."),
+    "plot": ("lot_cli.commands.plot:plot", "Draw a run: learning curves and diagnostics."),
+    "compare": ("lot_cli.commands.study:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
+    "study": ("lot_cli.commands.study:study", "Make a study: arms, seeds, statistics, report."),
+    "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
+    "show": ("lot_cli.commands.show:show", "Show a component: options, source, signals, notes."),
+    "plugins": ("lot_cli.commands.plugins:plugins", "List what is installed; write, check and build plugins."),
 }
 """Name -> (where the command is, its help line). Listed in this order."""
 
@@ -103,7 +103,7 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         return _say(f"out of memory: {what}\n{fix}", 3)
     if debug:
         return _say(what, 1)
-    from lot_cli.crash import write_crash_file
+    from lot_cli.terminal.crash import write_crash_file
 
     return _say(f"{what}\na bug in LOT or in a plugin; the traceback is in {write_crash_file(error, args)}", 1)
 

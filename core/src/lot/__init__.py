@@ -1,91 +1,83 @@
-"""LOT: a test bench for physics-inspired attention. The public names; each is imported when it is first used.
+"""LOT: a test bench for physics-inspired attention. Everything that users and authors of plugins import.
 
-    registry()                   the components that are installed
-    load_config(...)             a run as validated data
-    build_model(config)          ids (B, T) -> Output(logits, signals)
-    train(config, run_dir=...)   train, evaluate, record
+A run
+    load_config(...)             a run as validated data (`Config`)
+    train(config, run_dir=...)   train, evaluate and record it (`Result`)
     evaluate(run)                the metrics of a recorded run
-    load_run(run)                its best model, its task and its configuration
+    load_run(run)                its best model, its task and its configuration (`RecordedRun`)
+    build_task(config)           the data of a run (`Task`)
+    build_model(config)          ids (B, T) -> Output(logits, signals) (`Decoder`)
+    generate(model, prompt, n)   the next n tokens of each prompt, one step at a time
+    registry()                   the components that are installed (`Registry`)
 
-`import lot` imports no torch. Three functions share a name with their module: `lot.train` is the function, and what
-else the module holds is reached by `from lot.train import ...`.
+A plugin
+    Component, hookimpl, option, NoOptions       what a plugin registers; no torch is imported for these
+    Attention, Embedding, Task, Loss, Diagnostic, Kernel      the contract of each kind of component
+    Dims, Context, Batch, Output, Probe, Record  what a component is given and returns
+    BadInput, PluginError, RunFailed, Diverged, Interrupted, LotError       errors and their exit codes
+    IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation  parts that these use
+
+Beside it: `lot.nn` (what mechanisms are built from), `lot.random` (keyed generators), `lot.circular` (statistics of
+angles), `lot.signals`, `lot.metrics`, `lot.figure` (the style of pictures) and `lot.testing` (the kit). All else is internal.
+
+`import lot` imports no torch: each name is imported when it is first used.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lot.component import Component
-    from lot.config import Config, load_config
+    from lot.builtin.cross_entropy import CrossEntropy as CrossEntropy
+    from lot.config.load import load_config as load_config
+    from lot.config.schema import Config as Config
     from lot.contracts import (
-        IGNORED,
-        Attention,
-        Batch,
-        Cache,
-        Context,
-        Diagnostic,
-        Dims,
-        Embedding,
-        Kernel,
-        Loss,
-        Output,
-        Probe,
-        Record,
-        Task,
+        IGNORED as IGNORED,
+        Attention as Attention,
+        Batch as Batch,
+        Cache as Cache,
+        Context as Context,
+        Diagnostic as Diagnostic,
+        Dims as Dims,
+        Embedding as Embedding,
+        GeneratorFor as GeneratorFor,
+        Kernel as Kernel,
+        Loss as Loss,
+        Output as Output,
+        Positions as Positions,
+        Probe as Probe,
+        Record as Record,
+        Split as Split,
+        Task as Task,
+        ablation as ablation,
     )
-    from lot.errors import BadInput, Interrupted, LotError, PluginError, RunFailed
-    from lot.evaluate import evaluate
-    from lot.hookspecs import hookimpl
-    from lot.model import build_model
-    from lot.options import option
-    from lot.recorded import RecordedRun, load_run
-    from lot.registry import Registry, registry
-    from lot.train import train
+    from lot.errors import (
+        BadInput as BadInput,
+        Diverged as Diverged,
+        Interrupted as Interrupted,
+        LotError as LotError,
+        PluginError as PluginError,
+        RunFailed as RunFailed,
+    )
+    from lot.model.build import build_model as build_model, build_task as build_task
+    from lot.model.decoder import Decoder as Decoder
+    from lot.model.generate import generate as generate
+    from lot.options.declare import NoOptions as NoOptions, option as option
+    from lot.plugins.component import Component as Component
+    from lot.plugins.hookspecs import hookimpl as hookimpl
+    from lot.plugins.registry import Registry as Registry, registry as registry
+    from lot.runs.evaluate import evaluate as evaluate
+    from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
+    from lot.training.train import train as train
+    from lot.training.trainer import Result as Result
 
     __version__: str
 
-__all__ = [
-    "IGNORED",
-    "Attention",
-    "BadInput",
-    "Batch",
-    "Cache",
-    "Component",
-    "Config",
-    "Context",
-    "Diagnostic",
-    "Dims",
-    "Embedding",
-    "Interrupted",
-    "Kernel",
-    "Loss",
-    "LotError",
-    "Output",
-    "PluginError",
-    "Probe",
-    "Record",
-    "RecordedRun",
-    "Registry",
-    "RunFailed",
-    "Task",
-    "__version__",
-    "build_model",
-    "evaluate",
-    "hookimpl",
-    "load_config",
-    "load_run",
-    "option",
-    "registry",
-    "train",
-]
-
 _HOMES = {
-    "component": ("Component",),
-    "config": ("Config", "load_config"),
+    "builtin.cross_entropy": ("CrossEntropy",),
+    "config.load": ("load_config",),
+    "config.schema": ("Config",),
     "contracts": (
         "IGNORED",
         "Attention",
@@ -95,23 +87,33 @@ _HOMES = {
         "Diagnostic",
         "Dims",
         "Embedding",
+        "GeneratorFor",
         "Kernel",
         "Loss",
         "Output",
+        "Positions",
         "Probe",
         "Record",
+        "Split",
         "Task",
+        "ablation",
     ),
-    "errors": ("BadInput", "Interrupted", "LotError", "PluginError", "RunFailed"),
-    "evaluate": ("evaluate",),
-    "hookspecs": ("hookimpl",),
-    "model": ("build_model",),
-    "options": ("option",),
-    "recorded": ("RecordedRun", "load_run"),
-    "registry": ("Registry", "registry"),
-    "train": ("train",),
+    "errors": ("BadInput", "Diverged", "Interrupted", "LotError", "PluginError", "RunFailed"),
+    "model.build": ("build_model", "build_task"),
+    "model.decoder": ("Decoder",),
+    "model.generate": ("generate",),
+    "options.declare": ("NoOptions", "option"),
+    "plugins.component": ("Component",),
+    "plugins.hookspecs": ("hookimpl",),
+    "plugins.registry": ("Registry", "registry"),
+    "runs.evaluate": ("evaluate",),
+    "runs.load": ("RecordedRun", "load_run"),
+    "training.train": ("train",),
+    "training.trainer": ("Result",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_MODULE_OF, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -137,18 +139,3 @@ def _version() -> str:
         return metadata.version("lot-core")
     except metadata.PackageNotFoundError:
         return "0+source"  # a source tree that is not installed
-
-
-class _Package(ModuleType):
-    """This package, in which importing the module `lot.train` does not hide the function `lot.train`.
-
-    The import system binds every submodule that it has imported on its package, by this assignment.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and _MODULE_OF.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

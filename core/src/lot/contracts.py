@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lot.errors import BadInput
+
 if TYPE_CHECKING:
     import torch.distributed as dist
     import torchmetrics
@@ -95,7 +97,7 @@ class Attention(nn.Module):
 
     Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
     `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache).
-    Optional: `ablate(generator)`, a context manager in which the mechanism's state is randomised.
+    Optional: `ablate(generator)`, a context manager in which the mechanism's state is randomized.
     """
 
     causal: bool = True
@@ -110,8 +112,6 @@ class Attention(nn.Module):
         The default draws linear and embedding weights from N(0, 0.02), zeroes their biases, resets norms, and
         leaves parameters that the module made by itself as its constructor set them.
         """
-        from lot.random import reset_standard
-
         reset_standard(self, generator_for)
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
@@ -127,8 +127,6 @@ class Attention(nn.Module):
 
         A module that brings the parts together overrides this; the default is that it needs whole sequences.
         """
-        from lot.errors import BadInput
-
         raise BadInput(
             "this attention needs whole sequences", fix="set train.context_parallel=1, or choose one that can be spread"
         )
@@ -143,8 +141,6 @@ class Embedding(nn.Module):
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """As `Attention.reset_parameters`."""
-        from lot.random import reset_standard
-
         reset_standard(self, generator_for)
 
     def forward(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
@@ -192,8 +188,6 @@ class Task(abc.ABC):
 
     def encode(self, text: str) -> list[int]:
         """Text as token ids, for prompts. Raises BadInput for text that the vocabulary cannot hold."""
-        from lot.errors import BadInput
-
         raise BadInput(f"{type(self).__name__} has no text form: a prompt cannot be encoded")
 
     def example(self, rng: np.random.Generator) -> str:
@@ -299,6 +293,18 @@ class Kernel(abc.ABC):
 
 
 def ablation(module: nn.Module, generator: torch.Generator) -> contextlib.AbstractContextManager[None]:
-    """A context in which the mechanism's state is randomised, or one that changes nothing where there is none."""
+    """A context in which the mechanism's state is randomized, or one that changes nothing where there is none."""
     ablate = getattr(module, "ablate", None)
     return ablate(generator) if ablate is not None else contextlib.nullcontext()
+
+
+def reset_standard(module: nn.Module, generator_for: GeneratorFor) -> None:
+    """GPT-2's initial values: weights of linear maps and embeddings from N(0, 0.02), biases 0, norms at identity."""
+    for path, child in module.named_modules():
+        dot = f"{path}." if path else ""
+        if isinstance(child, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(child.weight, std=0.02, generator=generator_for(f"{dot}weight"))
+            if getattr(child, "bias", None) is not None:
+                nn.init.zeros_(child.bias)  # type: ignore[arg-type]
+        elif isinstance(child, (nn.LayerNorm, nn.RMSNorm)):
+            child.reset_parameters()

@@ -1,4 +1,4 @@
-"""One look for all pictures: figures without a window system or global state, in colours that colour-blind readers can tell apart.
+"""One look for all pictures: figures without a window system or global state, in colors that color-blind readers can tell apart.
 
 matplotlib comes with the command line; a plugin imports this module inside `draw` only.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#8F7A00")
-"""Qualitative colours (Okabe and Ito, 2008, yellow darkened for white paper)."""
+"""Qualitative colors (Okabe and Ito, 2008, yellow darkened for white paper)."""
 PHASE_MAP = "twilight"
-"""Colour map for angles: cyclic and perceptually even."""
+"""Color map for angles: cyclic and perceptually even."""
 SEQUENTIAL_MAP = "viridis"
 DIVERGING_MAP = "RdBu_r"
 

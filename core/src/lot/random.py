@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from lot.contracts import GeneratorFor
-
 
 def derive(seed: int, *purpose: str | int) -> int:
     """A 64-bit key for (seed, purpose): equal on every machine, independent between purposes."""
@@ -83,28 +81,14 @@ def _stored_permutation(size: int, key: int) -> np.ndarray:
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
+    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: np.ndarray = x ^ (x >> np.uint64(31))
     return mixed
 
 
-def initialise(module: nn.Module, seed: int, prefix: str = "") -> None:
+def initialize(module: nn.Module, seed: int, prefix: str = "") -> None:
     """Call `module.reset_parameters`, with generators keyed by `prefix` + the name of each parameter."""
     reset = module.reset_parameters
     reset(lambda name: torch_generator(seed, "init", prefix + name))  # type: ignore[operator]
-
-
-def reset_standard(module: nn.Module, generator_for: GeneratorFor) -> None:
-    """GPT-2's initial values: weights of linear maps and embeddings from N(0, 0.02), biases 0, norms at identity."""
-    from torch import nn
-
-    for path, child in module.named_modules():
-        dot = f"{path}." if path else ""
-        if isinstance(child, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(child.weight, std=0.02, generator=generator_for(f"{dot}weight"))
-            if getattr(child, "bias", None) is not None:
-                nn.init.zeros_(child.bias)  # type: ignore[arg-type]
-        elif isinstance(child, (nn.LayerNorm, nn.RMSNorm)):
-            child.reset_parameters()

@@ -73,7 +73,7 @@ SIGNALS: Mapping[str, Signal] = _table(
         name="coupling_force",
         source="attention",
         shapes=(("B", "H", "T"),),
-        meaning="pull of the neighbours on each head's phase, radians per unit of time",
+        meaning="pull of the neighbors on each head's phase, radians per unit of time",
         one_oscillator=True,
     ),
     Signal(
@@ -83,7 +83,7 @@ SIGNALS: Mapping[str, Signal] = _table(
         meaning="natural frequency of each head or oscillator, radians per unit of time",
     ),
     Signal(
-        name="neighbour_weights",
+        name="neighbor_weights",
         source="attention",
         shapes=(("H", "H"),),
         meaning="how strongly head j (column) pulls head i (row), >= 0",

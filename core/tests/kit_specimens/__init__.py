@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lot.component import Component
+from lot.plugins.component import Component
 
 
 def specimen(cls: type, kind: str, **fields: Any) -> Component:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
+from lot.options.declare import NoOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lot.contracts import Context, Dims, Embedding, GeneratorFor
-from lot.options import NoOptions
+from lot.options.declare import NoOptions
 
 
 class Honest(Embedding):
@@ -40,7 +40,7 @@ class Honest(Embedding):
         return self.table(ids) + self.share(ctx) * self.amplitude * self.waves(ids, ctx), {}
 
 
-class NeighbourMean(Honest):
+class NeighborMean(Honest):
     """Adds the mean of the sequence."""
 
     def forward(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lot.attention import Vanilla
+from lot.builtin.config import VanillaConfig
+from lot.builtin.vanilla import Vanilla
 from lot.contracts import Context, Dims
-from lot.heads import attend
-from lot.options import NoOptions
-from lot.plugin import VanillaConfig
+from lot.nn import attend
+from lot.options.declare import NoOptions
 
 
 class Honest(Vanilla):
@@ -128,7 +128,7 @@ class BatchGradient(Adding):
 
 
 class BatchNorm(Honest):
-    """Batch normalisation before attention: crosses batch and time in training, nothing in evaluation."""
+    """Batch normalization before attention: crosses batch and time in training, nothing in evaluation."""
 
     def __init__(self, config: NoOptions, dims: Dims) -> None:
         super().__init__(config, dims)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lot.circular import order_parameter
 from lot.contracts import Batch, Context, Loss, Output
-from lot.options import NoOptions
+from lot.options.declare import NoOptions
 
 
 def token_mean(values: Tensor, padding: Tensor | None) -> Tensor:

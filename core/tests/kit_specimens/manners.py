@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from kit_specimens.leaks import Honest
 from kit_specimens.mechanisms import Oscillators
 from lot.contracts import Context, Dims, GeneratorFor
-from lot.heads import KeyValueCache
-from lot.options import NoOptions
+from lot.nn import KeyValueCache
+from lot.options.declare import NoOptions
 
 
 class Counter(Honest):
@@ -58,7 +58,7 @@ class EternalDropout(Honest):
         return nn.functional.dropout(y, self.dims.dropout, training=True), signals
 
 
-class GlobalInitialisation(Honest):
+class GlobalInitialization(Honest):
     """Initial values from torch's global generator."""
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
@@ -66,14 +66,14 @@ class GlobalInitialisation(Honest):
         nn.init.normal_(self.heads.out.weight, std=0.02)
 
 
-class UnprefixedInitialisation(Honest):
+class UnprefixedInitialization(Honest):
     """Asks for generators by names that lack the child's prefix."""
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         self.heads.reset_parameters(generator_for)
 
 
-class AccumulatingInitialisation(Honest):
+class AccumulatingInitialization(Honest):
     """A second reset adds to the first."""
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
@@ -83,7 +83,7 @@ class AccumulatingInitialisation(Honest):
             self.heads.out.bias += before + 1
 
 
-class Uninitialised(Oscillators):
+class Uninitialized(Oscillators):
     """A parameter of unset memory."""
 
     def __init__(self, config: NoOptions, dims: Dims) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kit_specimens.leaks import Honest
 from lot.contracts import Context, Dims, GeneratorFor
-from lot.options import NoOptions
+from lot.options.declare import NoOptions
 
 
 class Oscillators(Honest):

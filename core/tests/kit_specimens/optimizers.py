@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import nn
 
-from lot.options import NoOptions, option
+from lot.options.declare import NoOptions, option
 
 
 @attrs.frozen(kw_only=True)

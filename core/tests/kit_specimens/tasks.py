@@ -12,9 +12,9 @@ import torchmetrics
 from torch import Tensor
 
 from lot.contracts import IGNORED, Batch, Split, Task
-from lot.options import NoOptions
+from lot.options.declare import NoOptions
 from lot.random import numpy_generator, permutation
-from lot.testing.mean_loss import MeanLoss
+from lot.testing.specimens.mean_loss import MeanLoss
 
 V, T = 12, 10
 

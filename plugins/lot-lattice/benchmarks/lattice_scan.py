@@ -27,14 +27,14 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from lot_cli.benchmark import Case
-from lot_lattice.dynamics import lattice_scan_eager
-from lot_lattice.geometry import resolve_shape
+from lot_cli.bench import Case
 from lot_lattice.kernels import lattice_scan
+from lot_lattice.ops.dynamics import lattice_scan_eager
+from lot_lattice.ops.geometry import resolve_shape
 
 
 def lattice_weights(heads: int) -> torch.Tensor:
-    """(H, H) weights exp(-distance) of the most square lattice, Moore neighbours at radius 1, open boundary."""
+    """(H, H) weights exp(-distance) of the most square lattice, Moore neighbors at radius 1, open boundary."""
     rows, columns = resolve_shape(None, heads)
     places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
     steps = (places[:, None] - places[None]).abs()

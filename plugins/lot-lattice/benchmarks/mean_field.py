@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from lot_cli.benchmark import Case
-from lot_lattice.dynamics import mean_field_eager, mean_field_reference
+from lot_cli.bench import Case
 from lot_lattice.kernels import mean_field
+from lot_lattice.ops.dynamics import mean_field_eager, mean_field_reference
 
 ITERATIONS = 10
 

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 
 import lot
-from lot.config import ModelConfig
-from lot.contracts import Context
-from lot.model import Decoder
-from lot_cli.benchmark import Case
+from lot import Context, Decoder
+from lot.config.schema import ModelConfig
+from lot_cli.bench import Case
 
 WIDTH, HEADS, LAYERS, VOCABULARY = 768, 12, 12, 50257
 PHASE_LAYER = 7  # where PhaseGPT puts it

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lot.contracts import Dims
+from lot import Dims
+from lot_lattice.attention.hybrid import HybridAttention
+from lot_lattice.attention.lattice import LatticeAttention
+from lot_lattice.attention.phase import PhaseAttention
 from lot_lattice.config import HybridConfig, LatticeConfig, PhaseConfig
-from lot_lattice.hybrid import HybridAttention
-from lot_lattice.lattice import LatticeAttention
-from lot_lattice.phase import PhaseAttention
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ class Make:
         return Dims(**{"width": 16, "heads": 4, "max_len": 32, "vocab_size": 11, **changes})
 
     def perturbed(self, module: nn.Module, scale: float = 0.3) -> Any:
-        """`module` in float64, every parameter moved away from where initialisation would put it, evaluating."""
+        """`module` in float64, every parameter moved away from where initialization would put it, evaluating."""
         module.double().eval()
         with torch.no_grad():
             for parameter in module.parameters():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lot.registry import registry
+from lot import registry
 from lot.testing import KitFailure, run_checks
 
 OWN = "lot-lattice"
 FORMS = {
-    "lattice": [{}, {"score": "neighbours", "substeps": 2}, {"score": "head"}, {"dynamics": "relax", "steps": 3}],
+    "lattice": [{}, {"score": "neighbors", "substeps": 2}, {"score": "head"}, {"dynamics": "relax", "steps": 3}],
     "phase": [{"oscillators": 4}, {"oscillators": 4, "readout": "angle", "phase_noise": 0.03}],
     "hybrid": [{"inner": {"name": "lattice"}, "blend": 0.3, "phase": {"oscillators": 2}}],
     "coherence": [{}, {"mode": "center"}, {"mode": "band"}],

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lot.compose import compose
-from lot.config import load_config
-from lot.contracts import Context
-from lot.registry import registry
+from lot import Context, load_config, registry
+from lot.training.compose import compose
 
 FOLDER = Path(__file__).parents[3] / "experiments"
 FILES = sorted([*(FOLDER / "phasegpt").rglob("*.yaml"), *(FOLDER / "lattice").glob("*.yaml")])

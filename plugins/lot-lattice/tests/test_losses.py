@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from lot.contracts import Batch, Context, Output
-from lot.options import NoOptions
+from lot import Batch, Context, NoOptions, Output
 from lot_lattice.config import CoherenceConfig, PhaseRegularizationConfig
 from lot_lattice.losses import Coherence, Diversity, PhaseRegularization, SpatialCoherence, Sync
 
@@ -53,7 +52,7 @@ def test_every_term_is_the_mean_over_layers(make, loss):
         {
             "phase": make.normal(2, 3, 4),
             "natural_frequency": make.normal(3),
-            "neighbour_weights": make.normal(3, 3).abs(),
+            "neighbor_weights": make.normal(3, 3).abs(),
         }
         for _ in range(2)
     ]
@@ -71,8 +70,8 @@ def test_padding_counts_as_if_it_were_not_there(make, loss, oscillators):
     padding = torch.zeros(2, 4, dtype=torch.bool)
     padding[0, :1] = padding[1, 2:] = True
     kept = theta.transpose(1, 2)[~padding].transpose(0, 1)[None]  # (1, H, 5, ...)
-    found = term(loss, padding, phase={0: theta}, neighbour_weights=weights)
-    torch.testing.assert_close(found, term(loss, phase={0: kept}, neighbour_weights=weights))
+    found = term(loss, padding, phase={0: theta}, neighbor_weights=weights)
+    torch.testing.assert_close(found, term(loss, phase={0: kept}, neighbor_weights=weights))
 
 
 @pytest.mark.parametrize("loss", [Sync(NoOptions()), Coherence(CoherenceConfig(mode="center", r_target=0.9))])
@@ -120,24 +119,24 @@ def test_coherence_looks_at_the_mean_and_phase_regularization_at_each_token():
     assert term(PhaseRegularization(PhaseRegularizationConfig(target=0.5)), phase={0: theta}).item() > 0.08
 
 
-def test_spatial_coherence_is_the_weighted_mean_over_pairs_of_neighbours(make):
+def test_spatial_coherence_is_the_weighted_mean_over_pairs_of_neighbors(make):
     theta, weights = make.normal(2, 3, 4), make.normal(3, 3).abs().fill_diagonal_(0)
     pairs = [weights[i, j] * (1 - (theta[:, i] - theta[:, j]).cos()) for i in range(3) for j in range(3)]
     expected = (sum(pairs) / weights.sum()).mean()
     loss = SpatialCoherence(NoOptions())
     for same in (theta, theta[..., None].expand(2, 3, 4, 5)):  # oscillators of a head are averaged
-        torch.testing.assert_close(term(loss, phase={0: same}, neighbour_weights={0: weights}), expected)
+        torch.testing.assert_close(term(loss, phase={0: same}, neighbor_weights={0: weights}), expected)
 
 
 def test_spatial_coherence_passes_over_layers_that_have_no_lattice(make):
     theta, weights = make.normal(2, 3, 4), torch.ones(3, 3, dtype=torch.float64)
     loss = SpatialCoherence(NoOptions())
-    alone = term(loss, phase={0: theta}, neighbour_weights={0: weights})
-    both = term(loss, phase={0: theta, 1: make.normal(2, 3, 4, 5)}, neighbour_weights={0: weights})
+    alone = term(loss, phase={0: theta}, neighbor_weights={0: weights})
+    both = term(loss, phase={0: theta, 1: make.normal(2, 3, 4, 5)}, neighbor_weights={0: weights})
     torch.testing.assert_close(both, alone)
 
 
 def test_spatial_coherence_of_a_single_head_is_zero(make):
     loss = SpatialCoherence(NoOptions())
-    value = term(loss, phase={0: make.normal(2, 1, 4)}, neighbour_weights={0: torch.zeros(1, 1, dtype=torch.float64)})
+    value = term(loss, phase={0: make.normal(2, 1, 4)}, neighbor_weights={0: torch.zeros(1, 1, dtype=torch.float64)})
     assert value.item() == 0.0

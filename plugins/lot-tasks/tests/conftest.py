@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lot.component import Component
-from lot.contracts import Task
+from lot import Component, Task
 from lot_tasks import plugin
 
 torch.set_num_threads(1)

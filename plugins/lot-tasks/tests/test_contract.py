@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lot.contracts import IGNORED, Batch, Split, Task
+from lot import IGNORED, Batch, Split, Task
 from lot_tasks import plugin
 
 # Small enough to be quick, and so small that splits drawn independently would share examples.

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lot.contracts import Context, Dims
-from lot_cli.benchmark import Case
-from lot_toroidal.attention import ToroidalAttention
-from lot_toroidal.backend import attend
+from lot import Context, Dims
+from lot_cli.bench import Case
+from lot_toroidal.attention.fft import FFTAttention
+from lot_toroidal.attention.toroidal import ToroidalAttention
 from lot_toroidal.config import FFTConfig, ToroidalConfig
-from lot_toroidal.fft_attention import FFTAttention
-from lot_toroidal.geometry import Torus, toroidal_distance
+from lot_toroidal.ops.dispatch import attend
+from lot_toroidal.ops.torus import Torus, toroidal_distance
 
 LONGEST = 16384
 """Positions up to which the FFT is given a chance."""
@@ -99,8 +99,8 @@ def cpu_cases() -> Iterator[Case]:
     torus = Torus(2048, 4, 0.1)
     inputs, g = tensors(1, 4, 2048, 4, 16, "cpu", torch.float32)
     baselines = {
-        "materialised bias, as published": published(torus),
-        "materialised bias, kept, fused": stored_bias(torus, 2048),
+        "materialized bias, as published": published(torus),
+        "materialized bias, kept, fused": stored_bias(torus, 2048),
     }
     for (name, baseline), speedup in zip(baselines.items(), (2.0, None), strict=True):
         yield Case(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lot.component import Component
+from lot import Component
 from lot_toroidal import plugin
 
 
@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def attention() -> Callable[[str], Component]:
     """The attention component of a name."""
-    found = {component.name: attrs.evolve(component, kind="attention") for component in plugin.lot_attention()}
+    found = {component.name: attrs.evolve(component, kind="attention") for component in plugin.lot_attentions()}
     return found.__getitem__
 
 

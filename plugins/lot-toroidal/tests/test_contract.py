@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lot.component import Component
+from lot import Component
 from lot.signals import Signal
 from lot.testing import KitFailure, run_checks
 from lot_toroidal import plugin
@@ -29,14 +29,14 @@ FORMS: dict[str, list[dict[str, Any]]] = {
 }
 MEASURED_ON = {"circulant_error": "toroidal_fft", "depth_weights": "toroidal_adaptive"}
 SIGNALS = {
-    name: Signal(name=name, source="attention", shapes=shapes, meaning="see lot_toroidal.signals")
+    name: Signal(name=name, source="attention", shapes=shapes, meaning="see lot_toroidal.attention.signals")
     for name, shapes in {
         "platter_mixing": (("P", "P"),),
         "platter_attention": (("H", "T", "T", "P"),),
         "depth_weights": (("C",),),
     }.items()
 }
-ATTENTIONS = [component.name for component in plugin.lot_attention()]
+ATTENTIONS = [component.name for component in plugin.lot_attentions()]
 DIAGNOSTICS = [component.name for component in plugin.lot_diagnostics()]
 
 
@@ -69,7 +69,5 @@ def test_the_kit_finds_nothing_wrong_with_a_diagnostic(
 
 
 def test_registering_imports_no_torch() -> None:
-    code = (
-        "import sys, lot_toroidal.plugin as p; p.lot_attention(); p.lot_diagnostics(); sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, lot_toroidal.plugin as p; p.lot_attentions(); p.lot_diagnostics(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

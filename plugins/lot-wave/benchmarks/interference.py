@@ -7,28 +7,28 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lot.attention import Vanilla
-from lot.contracts import Context, Dims
-from lot.plugin import VanillaConfig
-from lot.random import initialise, torch_generator
-from lot_cli.benchmark import Case
+from lot import Context, Dims
+from lot.builtin.config import VanillaConfig
+from lot.builtin.vanilla import Vanilla
+from lot.random import initialize, torch_generator
+from lot_cli.bench import Case
+from lot_wave.attention.interference import InterferenceAttention
 from lot_wave.config import InterferenceConfig
-from lot_wave.interference import InterferenceAttention
-from lot_wave.linear import linear_attention
-from lot_wave.pairwise import pairwise_attention
-from lot_wave.reference import Evolution, Normalise, interference_weights
-from lot_wave.waves import Waves
+from lot_wave.ops.linear import linear_attention
+from lot_wave.ops.pairwise import pairwise_attention
+from lot_wave.ops.reference import Evolution, Normalize, interference_weights
+from lot_wave.ops.waves import Waves
 
 B, H, W, T, D = 1, 4, 16, 1024, 256
 
 
 def cases() -> Iterator[Case]:
     """Time and memory of both evolutions against the formula, and of fused `softmax` against vanilla attention."""
-    for normalise in ("row", "energy", "softmax"):
-        naive = _naive("pairwise", normalise)
+    for normalize in ("row", "energy", "softmax"):
+        naive = _naive("pairwise", normalize)
         yield Case(
-            name=f"pairwise, {normalise}: time",
-            candidate=_pairwise(normalise),
+            name=f"pairwise, {normalize}: time",
+            candidate=_pairwise(normalize),
             baseline=naive,
             baseline_name="O(T^2 W) formula",
             speedup=6,
@@ -41,11 +41,11 @@ def cases() -> Iterator[Case]:
         what="memory",
         speedup=50,
     )
-    for normalise in ("row", "energy", "softmax"):
+    for normalize in ("row", "energy", "softmax"):
         yield Case(
-            name=f"evolved, {normalise}: time",
-            candidate=_evolved(normalise),
-            baseline=_naive("evolved", normalise),
+            name=f"evolved, {normalize}: time",
+            candidate=_evolved(normalize),
+            baseline=_naive("evolved", normalize),
             baseline_name="O(T^2 W) formula",
             speedup=30,
         )
@@ -59,7 +59,7 @@ def cases() -> Iterator[Case]:
     )
     for batch in (1, 4):
         dims = Dims(width=D, heads=H, max_len=T, vocab_size=2)
-        config = InterferenceConfig(waves=W, evolution="evolved", normalise="softmax")
+        config = InterferenceConfig(waves=W, evolution="evolved", normalize="softmax")
         yield Case(
             name=f"evolved, softmax, whole module, batch {batch}",
             candidate=_module(InterferenceAttention(config, dims), batch),
@@ -86,21 +86,21 @@ def _both_ways(mix: Callable[[Waves, Tensor], Tensor]) -> Callable[[], None]:
     return run
 
 
-def _naive(evolution: Evolution, normalise: Normalise) -> Callable[[], None]:
+def _naive(evolution: Evolution, normalize: Normalize) -> Callable[[], None]:
     allowed = torch.ones(T, T, dtype=torch.bool).tril()
     return _both_ways(
-        lambda waves, v: interference_weights(waves, waves, allowed, evolution=evolution, normalise=normalise) @ v
+        lambda waves, v: interference_weights(waves, waves, allowed, evolution=evolution, normalize=normalize) @ v
     )
 
 
-def _pairwise(normalise: Normalise) -> Callable[[], None]:
-    return _both_ways(lambda waves, v: pairwise_attention(waves, waves, v, normalise=normalise, causal=True))
+def _pairwise(normalize: Normalize) -> Callable[[], None]:
+    return _both_ways(lambda waves, v: pairwise_attention(waves, waves, v, normalize=normalize, causal=True))
 
 
-def _evolved(normalise: Normalise) -> Callable[[], None]:
+def _evolved(normalize: Normalize) -> Callable[[], None]:
     """The evolved attention between given waves, without projections."""
     dims = Dims(width=D, heads=H, max_len=T, vocab_size=2)
-    module = InterferenceAttention(InterferenceConfig(waves=W, evolution="evolved", normalise=normalise), dims)
+    module = InterferenceAttention(InterferenceConfig(waves=W, evolution="evolved", normalize=normalize), dims)
 
     def mix(waves: Waves, v: Tensor) -> Tensor:
         if module.linear:
@@ -111,7 +111,7 @@ def _evolved(normalise: Normalise) -> Callable[[], None]:
 
 
 def _module(module: nn.Module, batch: int) -> Callable[[], None]:
-    initialise(module, 0)
+    initialize(module, 0)
     x = torch.randn(batch, T, D, generator=torch_generator(0, "benchmark", "x")).requires_grad_()
     ctx = Context()
     parameters = [x, *module.parameters()]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from lot.random import torch_generator
-from lot_cli.benchmark import Case
-from lot_wave.linear import linear_attention
-from lot_wave.reference import pure_wave_weights
+from lot_cli.bench import Case
+from lot_wave.ops.linear import linear_attention
+from lot_wave.ops.reference import pure_wave_weights
 
 H, W, D_HEAD = 4, 16, 32
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)

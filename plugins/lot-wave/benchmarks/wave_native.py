@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lot.random import torch_generator
-from lot_cli.benchmark import Case
-from lot_wave.optimizer import WaveNative
+from lot_cli.bench import Case
+from lot_wave.wave_native import WaveNative
 
 WIDTH, LAYERS = 768, 12
 SHAPES = ((3 * WIDTH, WIDTH), (WIDTH, WIDTH), (4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lot.contracts import Dims
+from lot import Dims
+from lot_wave.attention.interference import InterferenceAttention
+from lot_wave.attention.pure_wave import PureWaveAttention
 from lot_wave.config import InterferenceConfig, PureWaveConfig, WavePacketConfig
-from lot_wave.embedding import WavePacket
-from lot_wave.interference import InterferenceAttention
-from lot_wave.pure_wave import PureWaveAttention
-from lot_wave.waves import Waves
+from lot_wave.ops.waves import Waves
+from lot_wave.wave_packet import WavePacket
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ class Make:
         return Waves(*(x.requires_grad_() for x in (amplitude, 0.4 * parts[1], 3 * parts[2])))
 
     def perturbed(self, module: nn.Module, scale: float = 0.3) -> Any:
-        """`module` in float64, every parameter moved away from where initialisation would put it, evaluating."""
+        """`module` in float64, every parameter moved away from where initialization would put it, evaluating."""
         module.double().eval()
         with torch.no_grad():
             for parameter in module.parameters():

@@ -11,12 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lot.config import ModelConfig, load_config
-from lot.contracts import Batch, Context
-from lot.model import Decoder
-from lot.random import initialise
-from lot.registry import registry
-from lot.train import train
+from lot import Batch, Context, Decoder, load_config, registry, train
+from lot.config.schema import ModelConfig
+from lot.random import initialize
 
 ATTENTION = ["vanilla", "interference", "pure_wave"]
 EMBEDDING = [("token", {}), ("wave_packet", {"learn_amplitudes": True, "anneal_steps": 3})]
@@ -38,7 +35,7 @@ class Run:
             ModelConfig(width=16, heads=2, layers=2),
             dims,
         )
-        initialise(self.model, 0)
+        initialize(self.model, 0)
         name, options = optimizer
         self.optimizer = reg.get("optimizer", name).build(self.model, **options)
         self.loss = reg.get("loss", loss).build()

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lot.contracts import Context
-from lot.registry import registry
+from lot import Context, registry
 from lot.testing import KitFailure, run_checks
 
 OWN = "lot-wave"
@@ -15,9 +14,9 @@ KINDS = ("attention", "embedding", "optimizer", "loss", "diagnostic")
 FORMS = {
     "interference": [
         *(
-            {"waves": 3, "evolution": evolution, "normalise": normalise}
+            {"waves": 3, "evolution": evolution, "normalize": normalize}
             for evolution in ("pairwise", "evolved")
-            for normalise in ("row", "energy", "softmax")
+            for normalize in ("row", "energy", "softmax")
         ),
         {"waves": 3, "own_keys": True},
     ],

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lot.compose import compose
-from lot.config import load_config
-from lot.contracts import Context
-from lot.registry import registry
-from lot.yaml import read_yaml
+from lot import Context, load_config, registry
+from lot.config.yaml import read_yaml
+from lot.training.compose import compose
 
 FOLDER = Path(__file__).parents[3] / "experiments" / "wave"
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if "arms" not in read_yaml(path))

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from lot.contracts import Context
-from lot_wave.loss import norm_drift, phase_variance
-from lot_wave.optimizer import WaveNative
+from lot import Context
+from lot_wave.wave_coherence import norm_drift, phase_variance
+from lot_wave.wave_native import WaveNative
 
 DEVICE = "cuda"
 FORMS = [
     *(
-        ("interference", {"evolution": evolution, "normalise": normalise})
+        ("interference", {"evolution": evolution, "normalize": normalize})
         for evolution in ("pairwise", "evolved")
-        for normalise in ("row", "energy", "softmax")
+        for normalize in ("row", "energy", "softmax")
     ),
     *(
         ("pure_wave", {"kernel": kernel, "kernel_on": on})

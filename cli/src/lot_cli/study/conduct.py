@@ -11,14 +11,15 @@ from typing import Any
 import attrs
 import torch
 
-from lot.environment import choose_device
+from lot.devices.device import choose_device
 from lot.errors import BadInput
-from lot.files import read_json, write_json
-from lot_cli.study import cost
-from lot_cli.study.analysis import curve, describe, judge, reachable, read_scores
-from lot_cli.study.fairness import Fairness, choose_metrics, make_fair
-from lot_cli.study.file import Study
-from lot_cli.study.plan import (
+from lot.storage.files import read_json, write_json
+from lot_cli.study.analysis import cost
+from lot_cli.study.analysis.judge import curve, describe, judge, reachable, read_scores
+from lot_cli.study.analysis.tuning import Trial, choose
+from lot_cli.study.design.fairness import Fairness, choose_metrics, make_fair
+from lot_cli.study.design.file import Study
+from lot_cli.study.design.plan import (
     Arm,
     Purpose,
     Run,
@@ -30,12 +31,12 @@ from lot_cli.study.plan import (
     run_key,
     source_digest,
 )
-from lot_cli.study.registration import compare_with_registration, earlier_results
-from lot_cli.study.runner import Crew, Tell, run_all
-from lot_cli.study.slurm import connect
-from lot_cli.study.tuning import Trial, choose
-from lot_cli.study.wording import FORMAT, count, power_warning
-from lot_cli.study.worker import Order, Outcome, recorded
+from lot_cli.study.design.registration import compare_with_registration, earlier_results
+from lot_cli.study.execution.runner import Crew, Tell, run_all
+from lot_cli.study.execution.slurm import connect
+from lot_cli.study.execution.worker import Order, Outcome, recorded
+from lot_cli.study.report.numbers import count
+from lot_cli.study.report.wording import FORMAT, power_warning
 
 
 def conduct(

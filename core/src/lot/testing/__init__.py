@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lot.component import Component
 from lot.contracts import Dims
+from lot.plugins.component import Component
 from lot.signals import Signal
 from lot.testing.case import DIMS, Case
 from lot.testing.failure import KitFailure, NotApplicable

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lot.component import Component
 from lot.contracts import Attention, Context, Dims
 from lot.errors import BadInput
+from lot.plugins.component import Component
 from lot.random import isolated, torch_generator
 from lot.signals import SIGNALS, Signal
 from lot.testing.failure import KitFailure, require
@@ -45,7 +45,7 @@ class Case:
             raise BadInput(where="dims.max_len", expected=f"at least {SHORTEST} tokens to tell", got=self.dims.max_len)
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
-        """The component, built for `arguments` and initialised."""
+        """The component, built for `arguments` and initialized."""
         return self.component.build(*arguments, seed=seed, **self.options)
 
     def module(
@@ -136,7 +136,7 @@ def output(module: nn.Module, inputs: Tensor, ctx: Context) -> Tensor:
 def as_attention(module: nn.Module) -> Attention:
     """The module itself, known to be an attention."""
     if not isinstance(module, Attention):
-        raise KitFailure("factory", expected="a lot.contracts.Attention", got=type(module).__name__)
+        raise KitFailure("factory", expected="a lot.Attention", got=type(module).__name__)
     return module
 
 

@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from lot.component import Component
 from lot.errors import BadInput
+from lot.plugins.component import Component
 from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import KitFailure, NotApplicable
 
@@ -75,7 +75,7 @@ def check(
 def _functions(kind: str) -> dict[str, CheckFunction]:
     if kind not in CHECKED_KINDS:
         raise BadInput(where="component.kind", expected=" or ".join(CHECKED_KINDS), got=repr(kind))
-    module = importlib.import_module(f"lot.testing.{kind}")
+    module = importlib.import_module(f"lot.testing.kinds.{kind}")
     functions: dict[str, CheckFunction] = getattr(module, f"{kind.upper()}_CHECKS")
     return functions
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from lot.options import option
+from lot import option
 
 
 def _shape(value: Any) -> str | None:
@@ -24,10 +24,10 @@ class LatticeConfig:
     lattice_shape: tuple[int, ...] | None = option(
         None, ge=1, check=_shape, help="sizes of the lattice, their product the heads; null: the most square 2-D one"
     )
-    neighbourhood: Literal["moore", "von_neumann"] = option(
+    neighborhood: Literal["moore", "von_neumann"] = option(
         "moore", help="moore: within `radius` along every axis; von_neumann: within `radius` steps in all"
     )
-    radius: int = option(1, ge=1, help="how far a neighbour may be, in sites")
+    radius: int = option(1, ge=1, help="how far a neighbor may be, in sites")
     boundary: Literal["open", "periodic"] = option("open", help="open edges, or a torus")
     lattice_constant: float = option(
         1.0, gt=0, help="initial lattice constant of each head: its weights are exp(-distance / constant); learned"
@@ -44,10 +44,10 @@ class LatticeConfig:
     dt: float = option(0.1, gt=0, help="time of one token (scan) or of one step (relax)")
     substeps: int = option(1, ge=1, help="Euler steps that each dt is cut into")
     steps: int = option(10, ge=1, help="relax: how many dt a token's lattice relaxes")
-    score: Literal["phase", "neighbours", "head"] = option(
+    score: Literal["phase", "neighbors", "head"] = option(
         "phase",
-        help="what joins the score: phase: alpha cos(theta(q) - theta(k)); neighbours: the same against the mean "
-        "field of the neighbours at the key; head: alpha cos(theta(q)), as published, which softmax cancels",
+        help="what joins the score: phase: alpha cos(theta(q) - theta(k)); neighbors: the same against the mean "
+        "field of the neighbors at the key; head: alpha cos(theta(q)), as published, which softmax cancels",
     )
     alpha: float = option(1.0, help="initial weight of the phase term in each head's score; learned")
     causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
@@ -113,7 +113,7 @@ class OrderParameterConfig:
     healthy: tuple[float, float] = option(
         (0.35, 0.55), ge=0, le=1, check=_range, help="band of R that is called healthy"
     )
-    over: float = option(0.8, gt=0, le=1, help="R above this is called over-synchronised")
+    over: float = option(0.8, gt=0, le=1, help="R above this is called over-synchronized")
 
 
 @attrs.frozen(kw_only=True)

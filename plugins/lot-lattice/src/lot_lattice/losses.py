@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch, Context, Loss, Output
-from lot.options import NoOptions
+from lot import Batch, Context, Loss, NoOptions, Output
 from lot_lattice.config import CoherenceConfig, PhaseRegularizationConfig
-from lot_lattice.signals import by_layer, order, token_mean
+from lot_lattice.ops.synchrony import by_layer, order, token_mean
 
 
 class Sync(Loss):
@@ -40,7 +39,7 @@ class Diversity(Loss):
 
 
 class PhaseRegularization(Loss):
-    """(R - target)^2 at every token: pulls each token's synchronisation to the target."""
+    """(R - target)^2 at every token: pulls each token's synchronization to the target."""
 
     needs = frozenset({"phase"})
 
@@ -79,9 +78,9 @@ class Coherence(Loss):
 
 
 class SpatialCoherence(Loss):
-    """Mean of 1 - cos(theta_i - theta_j) over neighbours, weighted as they are coupled: smooths the lattice's waves."""
+    """Mean of 1 - cos(theta_i - theta_j) over neighbors, weighted as they are coupled: smooths the lattice's waves."""
 
-    needs = frozenset({"phase", "neighbour_weights"})
+    needs = frozenset({"phase", "neighbor_weights"})
 
     def __init__(self, config: NoOptions) -> None:
         pass
@@ -90,12 +89,12 @@ class SpatialCoherence(Loss):
         """The term `spatial_coherence`, in [0, 2]; layers whose heads are not on a lattice do not count."""
         phases = by_layer(output, "phase")
         layers = []
-        for layer, weights in by_layer(output, "neighbour_weights").items():
+        for layer, weights in by_layer(output, "neighbor_weights").items():
             sin, cos = phases[layer].sin(), phases[layer].cos()  # (B, H, T) or (B, H, T, O)
             felt_sin, felt_cos = (torch.einsum("ij,bj...->bi...", weights, each) for each in (sin, cos))
             agreement = (cos * felt_cos + sin * felt_sin).sum(1)
             agreement = agreement if agreement.dim() == 2 else agreement.mean(-1)  # (B, T)
-            # A single head has no neighbours: 0 / 0 is no disagreement.
+            # A single head has no neighbors: 0 / 0 is no disagreement.
             disagreement = (weights.sum() - agreement) / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
             layers.append(token_mean(disagreement, batch.padding))
         return {"spatial_coherence": torch.stack(layers).mean()}

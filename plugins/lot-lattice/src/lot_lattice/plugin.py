@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lot.component import Component
-from lot.hookspecs import hookimpl
+from lot import Component, hookimpl
 
 LATTICE = "Lattice Oscillator Transformer (github.com/joshause/lot)"
 PHASEGPT = "PhaseGPT (github.com/templetwo/PhaseGPT)"
@@ -11,15 +10,15 @@ KURAMOTO = "Kuramoto, Self-entrainment of a population of coupled non-linear osc
 
 
 @hookimpl
-def lot_attention() -> list[Component]:
+def lot_attentions() -> list[Component]:
     return [
         Component(
             name="lattice",
             summary="Heads are coupled oscillators on a lattice; tokens seen in phase attend to each other.",
-            factory="lot_lattice.lattice:LatticeAttention",
+            factory="lot_lattice.attention.lattice:LatticeAttention",
             config="lot_lattice.config:LatticeConfig",
             reference=f"{LATTICE}; {KURAMOTO}",
-            emits=frozenset({"phase", "coupling_force", "natural_frequency", "neighbour_weights", "attention"}),
+            emits=frozenset({"phase", "coupling_force", "natural_frequency", "neighbor_weights", "attention"}),
             watch=("order_parameter",),
             notes=(
                 "As published, the score gains alpha cos(theta_h), one number for all keys of a head: softmax cancels "
@@ -32,7 +31,7 @@ def lot_attention() -> list[Component]:
         Component(
             name="phase",
             summary="Tokens are oscillators that the mean field of earlier ones pulls into phase; no queries or keys.",
-            factory="lot_lattice.phase:PhaseAttention",
+            factory="lot_lattice.attention.phase:PhaseAttention",
             config="lot_lattice.config:PhaseConfig",
             reference=f"{PHASEGPT}; {KURAMOTO}",
             emits=frozenset({"phase", "natural_frequency"}),
@@ -49,7 +48,7 @@ def lot_attention() -> list[Component]:
         Component(
             name="hybrid",
             summary="(1 - a) any attention + a phase attention.",
-            factory="lot_lattice.hybrid:HybridAttention",
+            factory="lot_lattice.attention.hybrid:HybridAttention",
             config="lot_lattice.config:HybridConfig",
             reference=PHASEGPT,
             emits=frozenset({"phase", "natural_frequency", "attention"}),
@@ -89,10 +88,10 @@ def lot_losses() -> list[Component]:
         ),
         Component(
             name="spatial_coherence",
-            summary="1 - cos(theta_i - theta_j) over neighbours on the lattice: smooths its waves.",
+            summary="1 - cos(theta_i - theta_j) over neighbors on the lattice: smooths its waves.",
             factory="lot_lattice.losses:SpatialCoherence",
             reference=LATTICE,
-            needs=frozenset({"phase", "neighbour_weights"}),
+            needs=frozenset({"phase", "neighbor_weights"}),
             weight=0.01,
         ),
         Component(
@@ -112,7 +111,7 @@ def lot_diagnostics() -> list[Component]:
     return [
         Component(
             name="order_parameter",
-            summary="Synchronisation R by layer, over training and positions, beside what random phases give.",
+            summary="Synchronization R by layer, over training and positions, beside what random phases give.",
             factory="lot_lattice.diagnostics.order_parameter:OrderParameter",
             config="lot_lattice.config:OrderParameterConfig",
             reference=KURAMOTO,
@@ -124,7 +123,7 @@ def lot_diagnostics() -> list[Component]:
             factory="lot_lattice.diagnostics.lattice_snapshot:LatticeSnapshot",
             config="lot_lattice.config:LatticeSnapshotConfig",
             reference=LATTICE,
-            needs=frozenset({"phase", "neighbour_weights"}),
+            needs=frozenset({"phase", "neighbor_weights"}),
         ),
         Component(
             name="delimiter_wave",
@@ -136,10 +135,10 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="coupling",
-            summary="Coupling force by head and position, and how far neighbours agree.",
+            summary="Coupling force by head and position, and how far neighbors agree.",
             factory="lot_lattice.diagnostics.coupling:Coupling",
             reference=LATTICE,
-            needs=frozenset({"phase", "coupling_force", "neighbour_weights"}),
+            needs=frozenset({"phase", "coupling_force", "neighbor_weights"}),
         ),
         Component(
             name="attention_entropy",
@@ -166,7 +165,7 @@ def lot_kernels() -> list[Component]:
         Component(
             name="lattice",
             summary="Lattice scan and mean field in C++ and CUDA: forward, and the adjoint in one pass backward.",
-            factory="lot_lattice.kernels.contract:LatticeKernels",
+            factory="lot_lattice.kernels.component:LatticeKernels",
             reference=KURAMOTO,
         )
     ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from lot.options import option
+from lot import option
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,7 @@ class PeriodicConfig(Examples):
 
 @attrs.frozen(kw_only=True)
 class SinusoidalConfig(Examples):
-    """Options of quantised sinusoids."""
+    """Options of quantized sinusoids."""
 
     vocab_size: int = option(64, ge=8, help="V: levels of the signal")
     seq_len: int = option(128, ge=8, help="T")
@@ -155,7 +155,7 @@ class MemorizationConfig(MADExamples):
 
 @attrs.frozen(kw_only=True)
 class TextConfig:
-    """Options of language modelling."""
+    """Options of language modeling."""
 
     path: str | None = option(None, help="a text file of your own, instead of a corpus")
     corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] = option(
@@ -166,13 +166,13 @@ class TextConfig:
 
 @attrs.frozen(kw_only=True)
 class WordLMConfig(TextConfig):
-    """Options of word-level language modelling."""
+    """Options of word-level language modeling."""
 
     min_count: int = option(2, ge=1, help="words that are rarer in the training text become <unk>")
 
 
 @attrs.frozen(kw_only=True)
 class TextLMConfig(TextConfig):
-    """Options of language modelling with any tokenizer."""
+    """Options of language modeling with any tokenizer."""
 
     tokenizer: str = option("byte", help="char, byte, word, or a JSON file of Hugging Face's tokenizers library")

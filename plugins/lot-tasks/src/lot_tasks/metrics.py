@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lot.contracts import IGNORED
+from lot import IGNORED
 
 
 class CrossEntropy(Metric):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lot.component import Component
-from lot.hookspecs import hookimpl
+from lot import Component, hookimpl
 
 _MAD = "Poli et al., Mechanistic Design and Scaling of Hybrid Architectures, 2024 (athms/mad-lab)"
 _MQAR = "Arora et al., Zoology: Measuring and Improving Recall in Efficient Language Models, 2023"
@@ -28,7 +27,7 @@ def _patterns() -> list[Component]:
         Component(
             name="copy_reverse",
             summary="Symbols, a delimiter, and the symbols backwards.",
-            factory="lot_tasks.copy_reverse:CopyReverse",
+            factory="lot_tasks.synthetic.copy_reverse:CopyReverse",
             config="lot_tasks.config:CopyReverseConfig",
             reference="joshause/lot, copy_reverse.py (vocabulary 1000, length 128)",
             notes=(
@@ -39,15 +38,15 @@ def _patterns() -> list[Component]:
         Component(
             name="periodic",
             summary="A random pattern, repeated, with noise.",
-            factory="lot_tasks.periodic:Periodic",
+            factory="lot_tasks.synthetic.periodic:Periodic",
             config="lot_tasks.config:PeriodicConfig",
             reference=f"{_TOROIDAL} (period 32, length 128)",
             notes=("Noise is by token (2 % in the source, which also redraws 3 % of all periods as a whole).",),
         ),
         Component(
             name="sinusoidal",
-            summary="Sums of sines, quantised to tokens.",
-            factory="lot_tasks.sinusoidal:Sinusoidal",
+            summary="Sums of sines, quantized to tokens.",
+            factory="lot_tasks.synthetic.sinusoidal:Sinusoidal",
             config="lot_tasks.config:SinusoidalConfig",
             reference=f"{_TOROIDAL} (3 frequencies, length 128)",
             notes=(
@@ -57,7 +56,7 @@ def _patterns() -> list[Component]:
         Component(
             name="hierarchical",
             summary="Sentences of a random grammar with levels; the least possible loss is known.",
-            factory="lot_tasks.hierarchical:Hierarchical",
+            factory="lot_tasks.synthetic.hierarchical:Hierarchical",
             config="lot_tasks.config:HierarchicalConfig",
             reference="Cagnetta et al., How Deep Neural Networks Learn Compositional Data, Physical Review X, 2024",
             notes=(
@@ -67,7 +66,7 @@ def _patterns() -> list[Component]:
         Component(
             name="random",
             summary="Random tokens: the control, in which there is nothing to learn; the loss stays at ln V.",
-            factory="lot_tasks.random_tokens:RandomTokens",
+            factory="lot_tasks.synthetic.random_tokens:RandomTokens",
             config="lot_tasks.config:RandomConfig",
             reference="joshause/lattice-oscillator-transformer, app.py",
         ),
@@ -79,7 +78,7 @@ def _recall() -> list[Component]:
         Component(
             name="mqar",
             summary="Key-value pairs, then every key again in between other tokens: what was its value?",
-            factory="lot_tasks.mqar:MQAR",
+            factory="lot_tasks.synthetic.mqar:MQAR",
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
             notes=("As published, some tokens between queries are keys that nobody scores; mqar_corrected has none.",),
@@ -87,14 +86,14 @@ def _recall() -> list[Component]:
         Component(
             name="mqar_corrected",
             summary="mqar with no key among the tokens between queries.",
-            factory="lot_tasks.mqar:MQARCorrected",
+            factory="lot_tasks.synthetic.mqar:MQARCorrected",
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
         ),
         Component(
             name="in_context_recall",
             summary="Pairs of key and value; a key that comes again has the value that it had before.",
-            factory="lot_tasks.recall:InContextRecall",
+            factory="lot_tasks.synthetic.recall:InContextRecall",
             config="lot_tasks.config:RecallConfig",
             reference=_MAD,
             notes=(_TRAINS_ON_ALL.format("in_context_recall"), _MACRO),
@@ -102,14 +101,14 @@ def _recall() -> list[Component]:
         Component(
             name="in_context_recall_corrected",
             summary="in_context_recall that trains on what it tests.",
-            factory="lot_tasks.recall:InContextRecallCorrected",
+            factory="lot_tasks.synthetic.recall:InContextRecallCorrected",
             config="lot_tasks.config:RecallConfig",
             reference=_MAD,
         ),
         Component(
             name="noisy_recall",
             summary="in_context_recall with noise tokens instead of some pairs.",
-            factory="lot_tasks.recall:NoisyRecall",
+            factory="lot_tasks.synthetic.recall:NoisyRecall",
             config="lot_tasks.config:NoisyRecallConfig",
             reference=_MAD,
             notes=(_TRAINS_ON_ALL.format("noisy_recall"), _MACRO),
@@ -117,14 +116,14 @@ def _recall() -> list[Component]:
         Component(
             name="noisy_recall_corrected",
             summary="noisy_recall that trains on what it tests.",
-            factory="lot_tasks.recall:NoisyRecallCorrected",
+            factory="lot_tasks.synthetic.recall:NoisyRecallCorrected",
             config="lot_tasks.config:NoisyRecallConfig",
             reference=_MAD,
         ),
         Component(
             name="fuzzy_recall",
             summary="in_context_recall with keys and values of several tokens.",
-            factory="lot_tasks.fuzzy_recall:FuzzyRecall",
+            factory="lot_tasks.synthetic.fuzzy_recall:FuzzyRecall",
             config="lot_tasks.config:FuzzyRecallConfig",
             reference=_MAD,
             notes=(
@@ -136,7 +135,7 @@ def _recall() -> list[Component]:
         Component(
             name="fuzzy_recall_corrected",
             summary="fuzzy_recall that trains on what it tests and always shows the pair that it ends with.",
-            factory="lot_tasks.fuzzy_recall:FuzzyRecallCorrected",
+            factory="lot_tasks.synthetic.fuzzy_recall:FuzzyRecallCorrected",
             config="lot_tasks.config:FuzzyRecallConfig",
             reference=_MAD,
         ),
@@ -148,7 +147,7 @@ def _mad() -> list[Component]:
         Component(
             name="selective_copying",
             summary="Symbols among blanks, to be given back in order.",
-            factory="lot_tasks.selective_copying:SelectiveCopying",
+            factory="lot_tasks.synthetic.selective_copying:SelectiveCopying",
             config="lot_tasks.config:SelectiveCopyingConfig",
             reference=_MAD,
             notes=("The published code places blanks by a generator that no seed controls.", _MACRO),
@@ -156,7 +155,7 @@ def _mad() -> list[Component]:
         Component(
             name="compression",
             summary="Symbols and a compression token; targets equal inputs.",
-            factory="lot_tasks.compression:Compression",
+            factory="lot_tasks.synthetic.compression:Compression",
             config="lot_tasks.config:CompressionConfig",
             reference=_MAD,
             notes=(
@@ -168,7 +167,7 @@ def _mad() -> list[Component]:
         Component(
             name="compression_corrected",
             summary="Symbols, then as many compression tokens, at which the symbols are asked for in order.",
-            factory="lot_tasks.compression:CompressionCorrected",
+            factory="lot_tasks.synthetic.compression:CompressionCorrected",
             config="lot_tasks.config:CompressionConfig",
             reference=_MAD,
             notes=("Attention can look back at the symbols; only a mechanism of bounded state has to compress them.",),
@@ -176,7 +175,7 @@ def _mad() -> list[Component]:
         Component(
             name="memorization",
             summary="Keys whose values are the same in every example: facts to be learned by heart.",
-            factory="lot_tasks.memorization:Memorization",
+            factory="lot_tasks.synthetic.memorization:Memorization",
             config="lot_tasks.config:MemorizationConfig",
             reference=_MAD,
             notes=("All splits ask for the same facts, in sequences that differ.", _MACRO),

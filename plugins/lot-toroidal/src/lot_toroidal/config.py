@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from lot.options import option
+from lot import option
 
 
 def _candidates(value: Any) -> str | None:

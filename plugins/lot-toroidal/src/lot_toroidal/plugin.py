@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from lot.component import Component
-from lot.hookspecs import hookimpl
+from lot import Component, hookimpl
 
 PROJECT = "Toroidal Attention (torodial-attention), 2025"
 TORUS_SIGNALS = frozenset({"attention", "platter_attention", "platter_mixing"})
 
 
 @hookimpl
-def lot_attention() -> list[Component]:
+def lot_attentions() -> list[Component]:
     return [
         Component(
             name="toroidal",
             summary="Positions on a ring, head channels stacked as platters, scores that fall with toroidal distance.",
-            factory="lot_toroidal.attention:ToroidalAttention",
+            factory="lot_toroidal.attention.toroidal:ToroidalAttention",
             config="lot_toroidal.config:ToroidalConfig",
             reference=PROJECT,
             emits=TORUS_SIGNALS,
@@ -34,12 +33,12 @@ def lot_attention() -> list[Component]:
         Component(
             name="toroidal_ring",
             summary="Toroidal attention in blocks, over the processes of a ring: each holds a part of the sequence.",
-            factory="lot_toroidal.ring_attention:RingAttention",
+            factory="lot_toroidal.attention.ring:RingAttention",
             config="lot_toroidal.config:RingConfig",
             reference=f"{PROJECT}; Liu et al., Ring Attention with Blockwise Transformers, 2023",
             emits=TORUS_SIGNALS,
             notes=(
-                "As published, each block was normalised by itself (off by 0.36 with four blocks) and nothing was sent. "
+                "As published, each block was normalized by itself (off by 0.36 with four blocks) and nothing was sent. "
                 "Here blocks are merged by their log-sum-exp, and the ring equals dense attention.",
                 "Under torchrun, train.context_parallel=N spreads each sequence over N processes; without it a process holds "
                 "whole sequences and works through them block by block.",
@@ -49,7 +48,7 @@ def lot_attention() -> list[Component]:
         Component(
             name="toroidal_fft",
             summary="Scores that depend on the lag only: attention becomes a convolution on the ring, by FFT.",
-            factory="lot_toroidal.fft_attention:FFTAttention",
+            factory="lot_toroidal.attention.fft:FFTAttention",
             config="lot_toroidal.config:FFTConfig",
             reference=PROJECT,
             emits=frozenset({"attention", "platter_mixing"}),
@@ -66,7 +65,7 @@ def lot_attention() -> list[Component]:
         Component(
             name="toroidal_latent",
             summary="A state of fixed size that turns on the ring: streaming with O(1) memory.",
-            factory="lot_toroidal.latent:LatentAttention",
+            factory="lot_toroidal.attention.latent:LatentAttention",
             config="lot_toroidal.config:LatentConfig",
             reference=f"{PROJECT}; min_gru: Feng et al., Were RNNs All We Needed?, 2024",
             emits=frozenset({"platter_mixing"}),
@@ -79,7 +78,7 @@ def lot_attention() -> list[Component]:
         Component(
             name="toroidal_adaptive",
             summary="Toroidal attention that learns its number of platters (Gumbel-softmax over candidate depths).",
-            factory="lot_toroidal.adaptive:AdaptiveAttention",
+            factory="lot_toroidal.attention.adaptive:AdaptiveAttention",
             config="lot_toroidal.config:AdaptiveConfig",
             reference=f"{PROJECT}; Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017",
             emits=frozenset({"attention", "depth_weights"}),

@@ -6,8 +6,7 @@ from typing import Literal
 
 import attrs
 
-from lot.errors import BadInput
-from lot.options import option
+from lot import BadInput, option
 
 
 @attrs.frozen(kw_only=True)
@@ -20,7 +19,7 @@ class InterferenceConfig:
         help="evolved: phases p + w t on either side, matrix products only; pairwise: the published angle "
         "(w_q - w_k)(t_q - t_k) + p_q - p_k, in T x T x W work",
     )
-    normalise: Literal["row", "energy", "softmax"] = option(
+    normalize: Literal["row", "energy", "softmax"] = option(
         "row",
         help=(
             "row: intensity over its row sum (with evolved: O(T), decoding in O(1)); energy: over sum (A_q + A_k)^2, "

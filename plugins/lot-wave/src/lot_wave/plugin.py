@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from lot.component import Component
-from lot.hookspecs import hookimpl
+from lot import Component, hookimpl
 
 PROJECT = "Wave-Native GPT (spectral_gpt)"
 LINEAR = "Katharopoulos et al., Transformers are RNNs, 2020"
 
 
 @hookimpl
-def lot_attention() -> list[Component]:
+def lot_attentions() -> list[Component]:
     return [
         Component(
             name="interference",
             summary="A pair of tokens weighs as much as its waves add up: intensity of interference in place of q . k.",
-            factory="lot_wave.interference:InterferenceAttention",
+            factory="lot_wave.attention.interference:InterferenceAttention",
             config="lot_wave.config:InterferenceConfig",
             reference=PROJECT,
             emits=frozenset({"attention", "phase"}),
             notes=(
-                "As published: evolution=pairwise, normalise=energy. The row sums of energy weights grow with the "
+                "As published: evolution=pairwise, normalize=energy. The row sums of energy weights grow with the "
                 "number of keys, and the angle (w_q - w_k)(t_q - t_k) does not separate into a part of q and a part of"
                 " k.",
                 "evolution=evolved (the default) is another model: each wave runs on at its own frequency, p + w t, "
                 "which separates. It depends on absolute positions; pairwise depends on distances only.",
                 "With the waves of one token as query and key (own_keys=false, as in the formula) the intensity of a "
                 "pair is symmetric, and largest for a token with itself.",
-                "evolution=evolved with normalise=row never forms weights, so dropout on weights does not apply there.",
+                "evolution=evolved with normalize=row never forms weights, so dropout on weights does not apply there.",
             ),
         ),
         Component(
             name="pure_wave",
             summary="Sine features of token waves under a positive kernel: linear attention made of waves.",
-            factory="lot_wave.pure_wave:PureWaveAttention",
+            factory="lot_wave.attention.pure_wave:PureWaveAttention",
             config="lot_wave.config:PureWaveConfig",
             reference=f"{PROJECT}; {LINEAR}",
             emits=frozenset({"attention", "phase"}),
@@ -54,7 +53,7 @@ def lot_embeddings() -> list[Component]:
         Component(
             name="wave_packet",
             summary="A token is a wave packet: frequency by Zipf mass, strict harmonics, learned phases.",
-            factory="lot_wave.embedding:WavePacket",
+            factory="lot_wave.wave_packet:WavePacket",
             config="lot_wave.config:WavePacketConfig",
             reference=f"{PROJECT}; Zipf, Human Behavior and the Principle of Least Effort, 1949",
             emits=frozenset({"harmonic_amplitude"}),
@@ -76,7 +75,7 @@ def lot_optimizers() -> list[Component]:
         Component(
             name="wave_native",
             summary="Damped momentum on gradients projected on the singular subspaces of their matrix.",
-            factory="lot_wave.optimizer:wave_native",
+            factory="lot_wave.wave_native:wave_native",
             config="lot_wave.config:WaveNativeConfig",
             reference=PROJECT,
             notes=(
@@ -98,7 +97,7 @@ def lot_losses() -> list[Component]:
         Component(
             name="wave_coherence",
             summary="Cross-entropy with phase lock, energy conservation and harmonic fidelity.",
-            factory="lot_wave.loss:WaveCoherence",
+            factory="lot_wave.wave_coherence:WaveCoherence",
             config="lot_wave.config:WaveCoherenceConfig",
             reference=PROJECT,
             needs=frozenset({"hidden", "harmonic_amplitude"}),

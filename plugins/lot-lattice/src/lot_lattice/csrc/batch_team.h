@@ -12,29 +12,29 @@ namespace LOT_TARGET {
 template <class Real>
 class Stencil {
  public:
-  struct Neighbour {
+  struct Neighbor {
     int64_t head;
     Real in, out;
   };
   Stencil(Arena& arena, int64_t heads, Real step, const Real* coupling, const Real* weights)
-      : first_(arena.take<int64_t>(heads + 1)), neighbours_(arena.take<Neighbour>(heads * heads)) {
+      : first_(arena.take<int64_t>(heads + 1)), neighbors_(arena.take<Neighbor>(heads * heads)) {
     int64_t n = 0;
     for (int64_t i = 0; i < heads; ++i) {
       for (int64_t j = 0; j < heads; ++j) {
         const Real in = weights[i * heads + j], out = weights[j * heads + i];
         if (i == j && in - in == 0) continue;  // sin(theta_i - theta_i) = 0; only what is not finite may pass
-        if (in != 0 || out != 0) neighbours_[n++] = {j, step * coupling[i] * in, step * coupling[j] * out};
+        if (in != 0 || out != 0) neighbors_[n++] = {j, step * coupling[i] * in, step * coupling[j] * out};
       }
       first_[i + 1] = n;
     }
   }
-  const Neighbour* begin(int64_t head) const { return neighbours_ + first_[head]; }
-  const Neighbour* end(int64_t head) const { return neighbours_ + first_[head + 1]; }
+  const Neighbor* begin(int64_t head) const { return neighbors_ + first_[head]; }
+  const Neighbor* end(int64_t head) const { return neighbors_ + first_[head + 1]; }
   int64_t size(int64_t heads) const { return first_[heads]; }
 
  private:
   int64_t* first_;
-  Neighbour* neighbours_;
+  Neighbor* neighbors_;
 };
 
 template <class Real_>
@@ -81,7 +81,7 @@ class BatchTeam {
 
   template <int W>
   struct Row {
-    const typename Stencil<Real>::Neighbour *begin, *end;
+    const typename Stencil<Real>::Neighbor *begin, *end;
     LOT_FN Felt<Value> feel(const Waves<W>& waves, int generation, int) const {
       Felt<Value> felt{Value(0), Value(0), Value(0), Value(0)};
       for (const auto* j = begin; j != end; ++j) {

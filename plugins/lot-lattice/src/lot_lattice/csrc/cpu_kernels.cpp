@@ -20,10 +20,10 @@ void parallel(const Threads& threads, int64_t count, const Task& task) {
 // Whether sequences share a register, or heads, by the nanoseconds of a step forward and back as measured on one
 // machine.
 template <class Real>
-bool sequences_side_by_side(int64_t batch, int64_t heads, int64_t neighbours, int64_t threads) {
+bool sequences_side_by_side(int64_t batch, int64_t heads, int64_t neighbors, int64_t threads) {
   const int64_t width = Pack<Real, 1>::size, packs = (batch + width - 1) / width,
                 registers = (heads + width - 1) / width;
-  const int64_t together = (packs + threads - 1) / threads * (45 * heads + 2 * neighbours);
+  const int64_t together = (packs + threads - 1) / threads * (45 * heads + 2 * neighbors);
   const int64_t apart = (batch + threads - 1) / threads * (45 + registers * (25 + 3 * heads));
   return together <= apart;
 }

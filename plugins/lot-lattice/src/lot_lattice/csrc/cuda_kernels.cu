@@ -82,8 +82,8 @@ __global__ void __launch_bounds__(lanes_of(Heads), 1) scan_backward(const Lattic
 
 template <class Real>
 __global__ void __launch_bounds__(most_heads, 1)
-    neighbour_lists(int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
-  if (threadIdx.x < heads) list_neighbours(static_cast<int>(threadIdx.x), heads, step, coupling, weights, lists);
+    neighbor_lists(int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
+  if (threadIdx.x < heads) list_neighbors(static_cast<int>(threadIdx.x), heads, step, coupling, weights, lists);
 }
 
 template <class Real>
@@ -218,7 +218,7 @@ const char* CudaKernels<Real>::lattice_forward(const LatticeForward<Real>& a, Re
   by_heads(a.step, heads, [&](auto room) {
     constexpr int Heads = decltype(room)::value;
     using T = Team<Real, Heads>;
-    if (Heads == 0) neighbour_lists<<<1, most_heads, 0, queue>>>(heads, a.step, a.coupling, a.weights, lists);
+    if (Heads == 0) neighbor_lists<<<1, most_heads, 0, queue>>>(heads, a.step, a.coupling, a.weights, lists);
     scan_forward<Real, Heads>
         <<<blocks(a.batch, T::sequences(heads)), T::width(heads), T::shared_size(heads, 2, 1), queue>>>(a, lists);
   });
@@ -232,7 +232,7 @@ const char* CudaKernels<Real>::lattice_backward(const LatticeBackward<Real>& a, 
   by_heads(a.step, heads, [&](auto room) {
     constexpr int Heads = decltype(room)::value;
     using T = Team<Real, Heads>;
-    if (Heads == 0) neighbour_lists<<<1, most_heads, 0, queue>>>(heads, a.step, a.coupling, a.weights, lists);
+    if (Heads == 0) neighbor_lists<<<1, most_heads, 0, queue>>>(heads, a.step, a.coupling, a.weights, lists);
     scan_backward<Real, Heads>
         <<<blocks(a.batch, T::sequences(heads)), T::width(heads), T::shared_size(heads, 4, 2), queue>>>(a, lists);
   });

@@ -101,7 +101,7 @@ void run_scan(const Arguments& a, const Scan& scan) {
   using Real = decltype(a.step + 0);
   const int heads = static_cast<int>(a.heads);
   auto lists = unwritten<Real>(list_size(heads));
-  for (int i = 0; i < heads; ++i) list_neighbours(i, heads, a.step, a.coupling, a.weights, aligned(lists));
+  for (int i = 0; i < heads; ++i) list_neighbors(i, heads, a.step, a.coupling, a.weights, aligned(lists));
   by_heads<Real>(heads, [&](auto room) {
     using Team = GridTeam<Executor<Real>, Real, decltype(room)::value>;
     const int sequences = Team::sequences(heads);

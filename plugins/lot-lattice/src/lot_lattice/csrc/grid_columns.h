@@ -41,7 +41,7 @@ class RegisterLoop {
   int iterations_;
 };
 
-// The same in memory, for any K: `lines` of numbers for each iteration and column, those of neighbouring columns side
+// The same in memory, for any K: `lines` of numbers for each iteration and column, those of neighboring columns side
 // by side.
 template <class Real>
 class MemoryLoop {

@@ -19,17 +19,17 @@ namespace LOT_TARGET {
 
 constexpr int most_heads = 256;
 
-// One entry of a head's neighbour list, and where head i's k-th entry and the number of its entries lie.
+// One entry of a head's neighbor list, and where head i's k-th entry and the number of its entries lie.
 template <class Real>
-struct alignas(4 * sizeof(Real)) Neighbour {
+struct alignas(4 * sizeof(Real)) Neighbor {
   Real in, out, head, unused;
 };
 
-// Lists of neighbours for teams whose rows do not fit into registers: (H, H) entries, then H counts. Lane i makes list
+// Lists of neighbors for teams whose rows do not fit into registers: (H, H) entries, then H counts. Lane i makes list
 // i.
 template <class Real>
-LOT_FN void list_neighbours(int i, int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
-  auto* list = reinterpret_cast<Neighbour<Real>*>(lists);
+LOT_FN void list_neighbors(int i, int heads, Real step, const Real* coupling, const Real* weights, Real* lists) {
+  auto* list = reinterpret_cast<Neighbor<Real>*>(lists);
   int count = 0;
   for (int j = 0; j < heads; ++j) {
     const Real in = weights[i * heads + j], out = weights[j * heads + i];
@@ -41,7 +41,7 @@ LOT_FN void list_neighbours(int i, int heads, Real step, const Real* coupling, c
 }
 inline int64_t list_size(int64_t heads) { return (4 * heads + 1) * heads; }
 
-// Heads: room in registers for that many neighbours, or 0: lists.
+// Heads: room in registers for that many neighbors, or 0: lists.
 template <class Executor, class Real_, int Heads>
 class GridTeam {
   // Where a lane sits: its head, its sequence, and the place in `waves` where that sequence begins.
@@ -105,7 +105,7 @@ class GridTeam {
         : team_(team), places_(places(team.heads_)), memory_(reinterpret_cast<Wave<W>*>(team.shared_)) {
       team.shared_ += 2 * W * places_;
       const int step = width(team.heads_);
-      team.executor_.lanes([&](int lane) {  // a place that nobody fills counts as a neighbour of weight 0
+      team.executor_.lanes([&](int lane) {  // a place that nobody fills counts as a neighbor of weight 0
         for (int place = lane; place < 2 * places_; place += step) memory_[place] = Wave<W>();
       });
     }
@@ -130,7 +130,7 @@ class GridTeam {
   struct Row {
     static constexpr int room = Heads > 0 ? Heads : 1;
     Real in[room], out[W == 4 ? room : 1];
-    const Neighbour<Real>* list;
+    const Neighbor<Real>* list;
     int first, count, heads;
 
     LOT_FN Felt<Real> feel(const Waves<W>& waves, int generation, int) const {
@@ -147,7 +147,7 @@ class GridTeam {
           LOT_UNROLL
           for (int chain = 0; chain < 2; ++chain) {
             if (k + chain == count) continue;
-            const Neighbour<Real> j = list[(k + chain) * heads];
+            const Neighbor<Real> j = list[(k + chain) * heads];
             add(sum, chain, wave[static_cast<int>(j.head)], j.in, j.out);
           }
         }
@@ -179,7 +179,7 @@ class GridTeam {
         if constexpr (W == 4) row.out[j] = none ? Real(0) : step * coupling[j] * weights[j * heads_ + i];
       }
     } else {
-      row.list = reinterpret_cast<const Neighbour<Real>*>(lists_) + seat.head;
+      row.list = reinterpret_cast<const Neighbor<Real>*>(lists_) + seat.head;
       row.count = seat.active ? static_cast<int>(lists_[4 * heads_ * heads_ + seat.head]) : 0;
     }
     return row;

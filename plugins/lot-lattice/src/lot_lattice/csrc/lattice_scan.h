@@ -1,14 +1,14 @@
 // The lattice scan and its adjoint, one step after the other.
 //
 // A team of lanes works on one sequence, or on several that do not meet; a lane is a head (or a register of heads).
-// What a lane learns of its neighbours, their sine and cosine, passes through `waves`. All targets run these two
+// What a lane learns of its neighbors, their sine and cosine, passes through `waves`. All targets run these two
 // functions; a team says what a number is, where a lane keeps its own, and how lanes wait for each other:
 //
 //   lanes(f)             f(lane) for every lane, then a barrier. Within one call, lanes run in any order.
 //   own<T>()             a T for each lane, which only that lane touches
 //   row<W>(...)          a lane's row of the coupling matrix, folded: in_j = step coupling_i weights_ij and, for W = 4,
 //                        out_j = step coupling_j weights_ji
-//   waves<W>()           W numbers of each lane that its neighbours read, two generations: one is read, one written
+//   waves<W>()           W numbers of each lane that its neighbors read, two generations: one is read, one written
 //   reader, writer       one array, in order of the steps, in pieces of chunk() steps
 #pragma once
 
@@ -18,7 +18,7 @@
 namespace lot {
 namespace LOT_TARGET {
 
-// in_j summed with the neighbours' sine and cosine, out_j with their adjoints times cosine and sine.
+// in_j summed with the neighbors' sine and cosine, out_j with their adjoints times cosine and sine.
 template <class V>
 struct Felt {
   V sine, cosine, by_cosine, by_sine;
@@ -114,7 +114,7 @@ LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Re
     LOT_NO_UNROLL
     for (int t = last - 1; t >= first; --t) {
       team.lanes([&](int lane) {
-        const V before = earlier.get(t, lane), given = grad.get(t, lane);  // there before what the neighbours say
+        const V before = earlier.get(t, lane), given = grad.get(t, lane);  // there before what the neighbors say
         const Felt<V> felt = row[lane].feel(waves, generation, lane);
         const V s = sine[lane], c = cosine[lane];
         const V now = arrive(lane, felt) + given;

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_lattice.signals import by_layer, token_mean
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_lattice.ops.synchrony import by_layer, token_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,18 +84,18 @@ class AttentionEntropy(Diagnostic):
         dots = over_training(training, steps)
         curves = torch.stack([record.values["heads"] for record in records])  # (records, n, H)
         for index, layer in enumerate(layers):
-            colour, style = PALETTE[index % len(PALETTE)], ("-", "--", ":")[index // len(PALETTE) % 3]
+            color, style = PALETTE[index % len(PALETTE)], ("-", "--", ":")[index // len(PALETTE) % 3]
             training.plot(
                 steps,
                 curves[:, index].mean(-1),
-                color=colour,
+                color=color,
                 ls=style,
                 label=f"layer {layer}",
                 **dots,
             )
             if n <= 3:
                 training.fill_between(
-                    steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=colour, alpha=0.13, lw=0
+                    steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=color, alpha=0.13, lw=0
                 )
         training.set(ylabel="mean entropy", ylim=(0, 1.02))
         title(training, "Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))

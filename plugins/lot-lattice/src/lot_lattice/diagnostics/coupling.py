@@ -1,4 +1,4 @@
-"""Coupling: the force that neighbours exert on each head, and how far neighbours agree."""
+"""Coupling: the force that neighbors exert on each head, and how far neighbors agree."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_lattice.signals import by_layer
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Coupling(Diagnostic):
-    """Coupling force by head and position, and the agreement cos(theta_i - theta_j) of each pair of neighbours."""
+    """Coupling force by head and position, and the agreement cos(theta_i - theta_j) of each pair of neighbors."""
 
-    needs = frozenset({"phase", "coupling_force", "neighbour_weights"})
+    needs = frozenset({"phase", "coupling_force", "neighbor_weights"})
 
     def __init__(self, config: NoOptions) -> None:
         pass
@@ -28,21 +27,21 @@ class Coupling(Diagnostic):
         """force_rms, agreement: () means over layers; by layer L, averaged over the batch:
 
         force_L (H, T) radians per unit of time; agreement_L and weights_L (H, H), 0 where two
-        heads are no neighbours.
+        heads are no neighbors.
         force_rms_layers, agreement_layers: (n,), one for each of the layers in order.
         """
         phases, forces = by_layer(probe.output, "phase"), by_layer(probe.output, "coupling_force")
         values, rms, agreements = {}, [], []
-        for layer, weights in by_layer(probe.output, "neighbour_weights").items():
+        for layer, weights in by_layer(probe.output, "neighbor_weights").items():
             theta = phases[layer].transpose(0, 1).flatten(1)  # (H, B T), or (H, B T O)
             sin, cos = theta.sin(), theta.cos()
             agreement = (cos @ cos.t() + sin @ sin.t()) / theta.shape[1]
-            neighbours = weights > 0
+            neighbors = weights > 0
             values[f"force_{layer}"] = forces[layer].mean(0)
-            values[f"agreement_{layer}"] = torch.where(neighbours, agreement, 0.0)
+            values[f"agreement_{layer}"] = torch.where(neighbors, agreement, 0.0)
             values[f"weights_{layer}"] = weights
             rms.append(forces[layer].square().mean().sqrt())
-            agreements.append(agreement[neighbours].mean() if neighbours.any() else agreement.new_zeros(()))
+            agreements.append(agreement[neighbors].mean() if neighbors.any() else agreement.new_zeros(()))
         values["force_rms_layers"] = torch.stack(rms)
         values["agreement_layers"] = torch.stack(agreements)
         values["force_rms"] = torch.stack(rms).mean()
@@ -50,7 +49,7 @@ class Coupling(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """A row a layer: mean force by head and position, agreement of neighbours, and both over training."""
+        """A row a layer: mean force by head and position, agreement of neighbors, and both over training."""
         from lot.figure import DIVERGING_MAP, PALETTE, new_figure
         from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, over_training, spaced, title
 
@@ -83,16 +82,16 @@ class Coupling(Diagnostic):
             agree.set_aspect("equal")
             agree.set_facecolor("#D4D4D4")
             agree.set_xticks(agree.get_yticks())
-            agree.set(xlabel="neighbour $j$", ylabel="head $i$")
-            title(agree, "Agreement of neighbours" if row == 0 else "")
+            agree.set(xlabel="neighbor $j$", ylabel="head $i$")
+            title(agree, "Agreement of neighbors" if row == 0 else "")
             index = everything.index(layer)
             dots = over_training(training, steps)
-            for name, label, colour in (
+            for name, label, color in (
                 ("force_rms_layers", "force, rms (radians per unit of time)", PALETTE[0]),
                 ("agreement_layers", "agreement (0: random phases)", PALETTE[1]),
             ):
                 curve = [float(record.values[name][index]) for record in records]
-                training.plot(steps, curve, color=colour, label=label, **dots)
+                training.plot(steps, curve, color=color, label=label, **dots)
             training.axhline(0, color="#4D4D4D", lw=0.8)
             title(training, "Over training" if row == 0 else "")
         low = min(axes.get_ylim()[0] for axes in panels[2::3])

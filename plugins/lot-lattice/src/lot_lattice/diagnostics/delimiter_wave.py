@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lot import Diagnostic, Probe, Record
 from lot.circular import circular_mean
-from lot.contracts import Diagnostic, Probe, Record
 from lot_lattice.config import DelimiterWaveConfig
-from lot_lattice.signals import by_layer
+from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -65,7 +65,7 @@ def head_map(axes: Axes, rows: Tensor, *, x: tuple[float, float], **style: Any) 
 
 
 def phase_map(axes: Axes, theta: Tensor, *, x: tuple[float, float]) -> Any:
-    """`head_map` of angles (H, T), in cyclic colours; of (H, T, O), heads one below the other, a row an oscillator."""
+    """`head_map` of angles (H, T), in cyclic colors; of (H, T, O), heads one below the other, a row an oscillator."""
     several = theta.dim() == 3
     rows = theta.transpose(1, 2).flatten(0, 1) if several else theta
     image = head_map(axes, torch.remainder(rows, TURN), x=x, cmap=PHASE_MAP, vmin=0, vmax=TURN)
@@ -84,7 +84,7 @@ def heads_named(theta: Tensor) -> str:
 
 
 def apart(figure: Figure, share: float = 0.06) -> None:
-    """Leave `share` of a panel's width between panels, so that colour bars and neighbours do not touch."""
+    """Leave `share` of a panel's width between panels, so that color bars and neighbors do not touch."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     engine = figure.get_layout_engine()
@@ -93,7 +93,7 @@ def apart(figure: Figure, share: float = 0.06) -> None:
 
 
 def phase_bar(figure: Figure, axes: list[Axes]) -> None:
-    """A colour bar from 0 to 2 pi beside `axes`."""
+    """A color bar from 0 to 2 pi beside `axes`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -131,7 +131,7 @@ def lattice_size(shape: tuple[int, ...], inches: float = 0.62) -> tuple[float, f
 
 
 class LatticeView:
-    """Heads on their lattice: discs in the colour of the phase, with phase vectors; lines between neighbours."""
+    """Heads on their lattice: discs in the color of the phase, with phase vectors; lines between neighbors."""
 
     def __init__(self, axes: Axes, shape: tuple[int, ...], weights: Tensor) -> None:
         from matplotlib.collections import EllipseCollection, LineCollection
@@ -187,8 +187,8 @@ class LatticeView:
         """Turn the vectors to the phases theta (H,)."""
         from matplotlib import colormaps
 
-        colours: Any = colormaps[PHASE_MAP](torch.remainder(theta, TURN).numpy() / TURN)
-        self.discs.set_facecolor(colours)
+        colors: Any = colormaps[PHASE_MAP](torch.remainder(theta, TURN).numpy() / TURN)
+        self.discs.set_facecolor(colors)
         self.vectors.set_UVC(theta.cos().numpy(), theta.sin().numpy())
-        arrows: Any = np.where(colours[:, :3] @ np.array([0.299, 0.587, 0.114]) < 0.55, "white", "black")
+        arrows: Any = np.where(colors[:, :3] @ np.array([0.299, 0.587, 0.114]) < 0.55, "white", "black")
         self.vectors.set_color(arrows)

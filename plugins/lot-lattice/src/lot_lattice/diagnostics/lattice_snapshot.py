@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order, order_parameter
-from lot.contracts import Diagnostic, Probe, Record
 from lot_lattice.config import LatticeSnapshotConfig
-from lot_lattice.signals import by_layer, lattice_shapes
+from lot_lattice.diagnostics.lattices import lattice_shapes
+from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 class LatticeSnapshot(Diagnostic):
     """Phase vectors of the heads on their lattice, at tokens spread over the first validation sequence."""
 
-    needs = frozenset({"phase", "neighbour_weights"})
+    needs = frozenset({"phase", "neighbor_weights"})
 
     def __init__(self, config: LatticeSnapshotConfig) -> None:
         self.frames = config.frames
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """position: (F,) tokens; by layer L: theta_L (H, F), weights_L (H, H), shape_L (dimensions,)."""
-        weights = by_layer(probe.output, "neighbour_weights")
+        weights = by_layer(probe.output, "neighbor_weights")
         T = probe.batch.inputs.shape[1]
         position = torch.linspace(0, T - 1, min(self.frames, T)).round().long()
         values = {"position": position}
@@ -73,7 +74,7 @@ class LatticeSnapshot(Diagnostic):
         phase_bar(figure, panels)
         H = values[f"theta_{layers[0]}"].shape[0]
         figure.suptitle(
-            f"Phases of {H} heads at step {step} (random phases: R = {chance_order(H):.2f}); lines: coupled neighbours",
+            f"Phases of {H} heads at step {step} (random phases: R = {chance_order(H):.2f}); lines: coupled neighbors",
             fontsize=9,
             x=0.01,
             ha="left",

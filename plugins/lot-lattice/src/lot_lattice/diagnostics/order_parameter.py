@@ -1,4 +1,4 @@
-"""The order parameter R: how synchronised the oscillators are, over training, over depth and over positions."""
+"""The order parameter R: how synchronized the oscillators are, over training, over depth and over positions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order
-from lot.contracts import Diagnostic, Probe, Record
 from lot_lattice.config import OrderParameterConfig
-from lot_lattice.signals import by_layer, order, order_over_tokens, population
+from lot_lattice.ops.synchrony import by_layer, order, order_over_tokens, population
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,12 +59,12 @@ class OrderParameter(Diagnostic):
         steps = [record.step for record in records]
         dots = over_training(training, steps)
         for row, layer in enumerate(last["layers"][:, 0].tolist()):
-            colour = PALETTE[row % len(PALETTE)]
+            color = PALETTE[row % len(PALETTE)]
             style = ("-", "--", ":")[row // len(PALETTE) % 3]
             R = [float(record.values["R_position"][row].mean()) for record in records]
-            training.plot(steps, R, color=colour, ls=style, label=f"layer {layer}", **dots)
+            training.plot(steps, R, color=color, ls=style, label=f"layer {layer}", **dots)
             curve = last["R_position"][row]
-            positions.plot(range(len(curve)), curve, color=colour, ls=style)
+            positions.plot(range(len(curve)), curve, color=color, ls=style)
         self._mark_bands(training, last["layers"][:, 1], named=False)
         self._mark_bands(positions, last["layers"][:, 1], named=True)
         training.set(ylabel="order parameter $R$", ylim=(0, 1))
@@ -78,29 +78,29 @@ class OrderParameter(Diagnostic):
         return figure
 
     def _mark_bands(self, axes: Axes, populations: Tensor, named: bool) -> None:
-        """The healthy band, the over-synchronised one, and what random phases give; named at the right edge."""
+        """The healthy band, the over-synchronized one, and what random phases give; named at the right edge."""
         (low, high), over = self.config.healthy, self.config.over
         axes.axhspan(low, high, color="#009E73", alpha=0.13, lw=0)
         axes.axhspan(over, 1.0, color="#D55E00", alpha=0.13, lw=0)
-        names = [((low + high) / 2, "healthy", "#00694D"), ((over + 1) / 2, "over-\nsynchronised", "#A34700")]
+        names = [((low + high) / 2, "healthy", "#00694D"), ((over + 1) / 2, "over-\nsynchronized", "#A34700")]
         for level in sorted({chance_order(int(n)) for n in populations.tolist()}):
             axes.axhline(level, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
             middle = (low + high) / 2
             names.append((middle - 0.06 if abs(level - middle) < 0.06 else level, "random phases", "#4D4D4D"))
-        for height, name, colour in names if named else ():
+        for height, name, color in names if named else ():
             axes.annotate(
                 name,
                 (1.01, height),
                 xycoords=("axes fraction", "data"),
                 va="center",
                 fontsize=8,
-                color=colour,
+                color=color,
                 annotation_clip=False,
             )
 
     def alarm(self, records: list[Record]) -> str | None:
         """A warning when R has just been too high for `PATIENCE` records in a row; once each time."""
-        for name, too_high in (("collapsed", self._collapsed), ("over-synchronised", self._over)):
+        for name, too_high in (("collapsed", self._collapsed), ("over-synchronized", self._over)):
             if too_high(records) and not too_high(records[:-1]):
                 R, R_tokens = (float(records[-1].values[key]) for key in ("R", "R_tokens"))
                 return f"{name}: R = {R:.2f} at each token and {R_tokens:.2f} over tokens, {PATIENCE} times in a row"
@@ -127,7 +127,7 @@ class OrderParameter(Diagnostic):
         if self._collapsed(records):
             return f"{told}: collapsed, above {COLLAPSED} at every token and over tokens, {PATIENCE} records in a row"
         if over < R:
-            return f"{told}: over-synchronised, above {over:g}"
+            return f"{told}: over-synchronized, above {over:g}"
         if abs(R - chance) < 0.1 * chance:
             return f"{told}: no more in phase than by chance"
         if low <= R <= high:

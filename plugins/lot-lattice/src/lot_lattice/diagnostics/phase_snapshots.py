@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lot import BadInput, Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order
-from lot.contracts import Diagnostic, Probe, Record
-from lot.errors import BadInput
-from lot.options import NoOptions
-from lot_lattice.signals import by_layer, lattice_shapes, order, population
+from lot_lattice.diagnostics.lattices import lattice_shapes
+from lot_lattice.ops.synchrony import by_layer, order, population
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,7 @@ class PhaseSnapshots(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Oscillators x positions in the colour of their phase: a row a layer, a column a record."""
+        """Oscillators x positions in the color of their phase: a row a layer, a column a record."""
         from lot.figure import new_figure
         from lot_lattice.diagnostics.drawing import (
             MOST_LAYERS,
@@ -131,14 +130,14 @@ def _cursor(axes: Axes) -> Callable[[int], None]:
 def _lattice(axes: Axes, theta: Tensor, shape: tuple[int, ...]) -> Callable[[int], None]:
     """Heads on their lattice; theta (H, T)."""
     from lot_lattice.diagnostics.drawing import LatticeView
-    from lot_lattice.geometry import neighbour_distances
+    from lot_lattice.ops.geometry import neighbor_distances
 
-    view = LatticeView(axes, shape, neighbour_distances(shape)[1].float())
+    view = LatticeView(axes, shape, neighbor_distances(shape)[1].float())
     return lambda t: view.show(theta[:, t])
 
 
 def _circle(axes: Axes, theta: Tensor) -> Callable[[int], None]:
-    """Oscillators on the unit circle, a colour a head, with each head's mean vector; theta (H, T, O)."""
+    """Oscillators on the unit circle, a color a head, with each head's mean vector; theta (H, T, O)."""
     import numpy as np
 
     from lot.figure import PALETTE
@@ -148,9 +147,9 @@ def _circle(axes: Axes, theta: Tensor) -> Callable[[int], None]:
     axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
     axes.axis("off")
     H = theta.shape[0]
-    colours = [PALETTE[h % len(PALETTE)] for h in range(H)]
-    dots = [axes.plot([], [], "o", ms=4, alpha=0.7, color=colours[h], mec="none")[0] for h in range(H)]
-    means = [axes.plot([], [], "-", lw=2, color=colours[h])[0] for h in range(H)]
+    colors = [PALETTE[h % len(PALETTE)] for h in range(H)]
+    dots = [axes.plot([], [], "o", ms=4, alpha=0.7, color=colors[h], mec="none")[0] for h in range(H)]
+    means = [axes.plot([], [], "-", lw=2, color=colors[h])[0] for h in range(H)]
 
     def update(t: int) -> None:
         for h in range(H):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lot_lattice.kernels import fallback
-from lot_lattice.kernels.checks import check_lattice_scan, check_mean_field
-from lot_lattice.kernels.native import kernels
+from lot_lattice.kernels.arguments import check_lattice_scan, check_mean_field
+from lot_lattice.kernels.dispatch import kernels
 
 SAVED_PER_PHASE = 12
 """Tokens of a segment for each iteration, at least: the sums that are saved are 2/12 of the phases, or less."""
@@ -248,7 +248,7 @@ def _field_gradients(ctx: Any, grad: Tensor | None, _grad_sums: Tensor | None) -
 def _like(x: Tensor) -> Tensor:
     """An empty tensor of x's shape, with heads inside time where x has them so, and always on a device.
 
-    (B, H, T) or (B, H, T, O). A lane of the device is a head or an oscillator: neighbouring lanes then read neighbouring numbers.
+    (B, H, T) or (B, H, T, O). A lane of the device is a head or an oscillator: neighboring lanes then read neighboring numbers.
     """
     if x.stride(1) < x.stride(2) or (x.is_cuda and x.dim() == 3):
         B, H, T, *rest = x.shape
@@ -277,7 +277,7 @@ def _by_column(omega: Tensor, theta0: Tensor) -> Tensor:
 def _refuse(name: str) -> Any:
     def formula(ctx: Any, *grads: Tensor) -> NoReturn:
         raise RuntimeError(
-            f"{name} is differentiable once; for second derivatives use its eager form in lot_lattice.dynamics"
+            f"{name} is differentiable once; for second derivatives use its eager form in lot_lattice.ops.dynamics"
         )
 
     return formula

@@ -1,1 +1,1 @@
-"""Language modelling on texts: corpora, tokenizers, token caches, windows."""
+"""Language modeling on texts: corpora, tokenizers, token caches, windows."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from lot.errors import BadInput
+from lot import BadInput
 from lot_tasks.text.cache import cache_dir
 from lot_tasks.text.download import fetch
 
@@ -26,7 +26,7 @@ class Corpus:
 
     name: str
     title: str
-    licence: str
+    license: str
     urls: tuple[str, ...]
     sha256: str
     members: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def _extract(archive: Path, member: str) -> Path:
 SHAKESPEARE = Corpus(
     name="shakespeare",
     title="tinyshakespeare",
-    licence="public domain (plays of William Shakespeare, collected by A. Karpathy for char-rnn)",
+    license="public domain (plays of William Shakespeare, collected by A. Karpathy for char-rnn)",
     urls=("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",),
     sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
 )
@@ -76,7 +76,7 @@ SHAKESPEARE = Corpus(
 WIKITEXT2 = Corpus(
     name="wikitext2",
     title="WikiText-2",
-    licence="CC BY-SA 3.0 (Merity et al., Pointer Sentinel Mixture Models, 2016; text of Wikipedia)",
+    license="CC BY-SA 3.0 (Merity et al., Pointer Sentinel Mixture Models, 2016; text of Wikipedia)",
     urls=(
         "https://wikitext.smerity.com/wikitext-2-v1.zip",
         "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
@@ -88,7 +88,7 @@ WIKITEXT2 = Corpus(
 ENWIK8 = Corpus(
     name="enwik8",
     title="enwik8",
-    licence="CC BY-SA 3.0 and GFDL (first 10^8 bytes of the English Wikipedia of 3 March 2006, M. Mahoney)",
+    license="CC BY-SA 3.0 and GFDL (first 10^8 bytes of the English Wikipedia of 3 March 2006, M. Mahoney)",
     urls=("https://mattmahoney.net/dc/enwik8.zip", "http://mattmahoney.net/dc/enwik8.zip"),
     sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
     members=("enwik8",),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from lot.errors import BadInput
+from lot import BadInput
 
 _CHUNK = 1 << 18  # bytes read at once
 _PATIENCE = 20.0  # seconds without a byte before an address is given up

@@ -1,4 +1,4 @@
-"""Language modelling: the next token of a text, given the ones before it."""
+"""Language modeling: the next token of a text, given the ones before it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import torch
 import torchmetrics
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lot.contracts import IGNORED, Batch, Split, Task
-from lot.errors import BadInput
+from lot import IGNORED, BadInput, Batch, Split, Task
 from lot.random import numpy_generator, permutation
+from lot_tasks.batches import to_batch
 from lot_tasks.config import TextConfig, TextLMConfig, WordLMConfig
 from lot_tasks.metrics import language_metrics
-from lot_tasks.synthetic import to_batch
 from lot_tasks.text.source import SPLITS, Source, open_source
 from lot_tasks.text.tokens import Tokens, byte_tokens, character_tokens, tokenize, word_tokens
 
 
-class LanguageModelling(Task):
+class LanguageModeling(Task):
     """Windows of T tokens, each with the T tokens that follow one place later as targets.
 
     Training goes through the text again and again. Each time the text is cut into windows from another offset (below
@@ -113,25 +112,25 @@ class LanguageModelling(Task):
         return windows.astype(np.int32)
 
 
-def char_lm(config: TextConfig, seed: int) -> LanguageModelling:
+def char_lm(config: TextConfig, seed: int) -> LanguageModeling:
     """The next character; `bits_per_char`."""
     source = open_source(config)
-    return LanguageModelling(character_tokens(source), source, config.seq_len, seed, bits="bits_per_char")
+    return LanguageModeling(character_tokens(source), source, config.seq_len, seed, bits="bits_per_char")
 
 
-def bytes_lm(config: TextConfig, seed: int) -> LanguageModelling:
+def bytes_lm(config: TextConfig, seed: int) -> LanguageModeling:
     """The next byte; `bits_per_byte`."""
     source = open_source(config)
-    return LanguageModelling(byte_tokens(source), source, config.seq_len, seed, bits="bits_per_byte")
+    return LanguageModeling(byte_tokens(source), source, config.seq_len, seed, bits="bits_per_byte")
 
 
-def word_lm(config: WordLMConfig, seed: int) -> LanguageModelling:
+def word_lm(config: WordLMConfig, seed: int) -> LanguageModeling:
     """The next word; `perplexity` is that of words."""
     source = open_source(config)
-    return LanguageModelling(word_tokens(source, config.min_count), source, config.seq_len, seed)
+    return LanguageModeling(word_tokens(source, config.min_count), source, config.seq_len, seed)
 
 
-def text_lm(config: TextLMConfig, seed: int) -> LanguageModelling:
+def text_lm(config: TextLMConfig, seed: int) -> LanguageModeling:
     """The next token of any tokenizer; `perplexity` is that of its tokens."""
     source = open_source(config)
-    return LanguageModelling(tokenize(source, config.tokenizer), source, config.seq_len, seed)
+    return LanguageModeling(tokenize(source, config.tokenizer), source, config.seq_len, seed)

@@ -8,8 +8,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from lot.contracts import Split
-from lot.errors import BadInput
+from lot import BadInput, Split
 from lot_tasks.config import TextConfig
 from lot_tasks.text.corpora import CORPORA
 from lot_tasks.text.download import file_sha256

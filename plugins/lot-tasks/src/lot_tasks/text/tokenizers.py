@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lot.errors import BadInput
+from lot import BadInput
 from lot_tasks.text.download import file_sha256
 
 UNKNOWN = "<unk>"

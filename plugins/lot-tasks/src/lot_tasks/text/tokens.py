@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from lot.contracts import Split
+from lot import Split
 from lot_tasks.text.cache import cache_dir
 from lot_tasks.text.source import SPLITS, Source
 from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words

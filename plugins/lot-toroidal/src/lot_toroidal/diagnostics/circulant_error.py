@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_toroidal.attention.fft import FFTAttention
 from lot_toroidal.diagnostics.layers import captured_inputs, layers_of
-from lot_toroidal.fft_attention import FFTAttention
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,10 +59,10 @@ class CirculantError(Diagnostic):
         figure, (training, positions) = new_figure(1, 2, size=(10.0, 3.6), sharey=True)
         steps, last = [record.step for record in records], records[-1].values
         for row, layer in enumerate(last["layer"].tolist()):
-            colour = PALETTE[row % len(PALETTE)]
+            color = PALETTE[row % len(PALETTE)]
             errors = [max(1e-9, float(record.values["error_layer"][row])) for record in records]
-            training.plot(steps, errors, color=colour, marker="o", ms=3.5, label=f"layer {layer}")
-            positions.plot(last["error_position"][row].clamp(min=1e-9), color=colour)
+            training.plot(steps, errors, color=color, marker="o", ms=3.5, label=f"layer {layer}")
+            positions.plot(last["error_position"][row].clamp(min=1e-9), color=color)
         for axes in (training, positions):
             axes.axhline(EXACT, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
         positions.annotate("rounding\nbelow", (1.01, EXACT), xycoords=("axes fraction", "data"), va="center", fontsize=8,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_toroidal.adaptive import AdaptiveAttention
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_toroidal.attention.adaptive import AdaptiveAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
 if TYPE_CHECKING:
@@ -58,11 +57,11 @@ class DepthWeights(Diagnostic):
         )
         steps = [record.step for record in records]
         candidates = last["weights"].shape[1]
-        colours = matplotlib.colormaps[SEQUENTIAL_MAP](torch.linspace(0.12, 0.9, candidates).numpy())
+        colors = matplotlib.colormaps[SEQUENTIAL_MAP](torch.linspace(0.12, 0.9, candidates).numpy())
         for row, (panel, layer) in enumerate(zip(panels, layers, strict=False)):
             curves = torch.stack([record.values["weights"][row] for record in records]).T  # (C, records)
             names = [f"depth {int(depth)}" for depth in last["depths"][row]]
-            panel.stackplot(steps, curves.numpy(), colors=colours, labels=names, linewidth=0)
+            panel.stackplot(steps, curves.numpy(), colors=colors, labels=names, linewidth=0)
             panel.set(
                 title=f"layer {layer}", ylim=(0, 1), xlim=(steps[0], steps[-1] if len(steps) > 1 else steps[0] + 1)
             )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_toroidal.geometry import Torus, circular_distance, toroidal_distance
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_toroidal.ops.torus import Torus, circular_distance, toroidal_distance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
+from lot import Diagnostic, NoOptions, Probe, Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

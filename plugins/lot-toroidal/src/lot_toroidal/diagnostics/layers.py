@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lot.contracts import Attention, Context, Probe
+from lot import Attention, Context, Probe
 
 Kind = TypeVar("Kind", bound=Attention)
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_toroidal.encoding import TorusEncoding
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_toroidal.attention.encoding import TorusEncoding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot_toroidal.attention import TorusAttention
+from lot import Diagnostic, Probe, Record
+from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.config import ShiftErrorConfig
 from lot_toroidal.diagnostics.layers import layers_of
-from lot_toroidal.tiles import attend_tiles
+from lot_toroidal.ops.tiles import attend_tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
-from lot_toroidal.attention import TorusAttention
+from lot import Diagnostic, NoOptions, Probe, Record
+from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
 if TYPE_CHECKING:
@@ -66,15 +65,15 @@ class TorusPicture(Diagnostic):
         for left in axes[::2]:
             left.remove()
         stack = figure.add_subplot(grid[:, 0], projection="3d")
-        colours = matplotlib.colormaps["magma_r"]
+        colors = matplotlib.colormaps["magma_r"]
         mean = weights.mean(0)
         even = 1 / mean.numel()  # palest: no more than even attention gives
         norm = PowerNorm(0.6, even, max(2 * even, float(weights[heads].max())), clip=True)
-        _draw_stack(stack, mean, period, colours, norm)
+        _draw_stack(stack, mean, period, colors, norm)
         title = f"What position {weights.shape[1] - 1} attends to\n(layer {layer}, mean over heads)"
         stack.set_title(title, loc="left", fontsize=11, fontweight="bold")
         for panel, head in zip(axes[1::2], heads, strict=True):
-            image = _draw_unrolled(panel, weights[head], period, colours, norm)
+            image = _draw_unrolled(panel, weights[head], period, colors, norm)
             panel.set_ylabel(f"head {head}\nplatter", fontsize=9)
         for panel in axes[1:-2:2]:
             panel.tick_params(labelbottom=False)
@@ -103,8 +102,8 @@ def _telling(weights: Tensor) -> list[int]:
     return sorted(entropy.argsort()[:HEADS].tolist())
 
 
-def _draw_stack(axes: Any, weights: Tensor, period: int, colours: Colormap, norm: Normalize) -> None:
-    """Each platter as a ring of sectors, one a position, coloured by its weight; empty places are grey.
+def _draw_stack(axes: Any, weights: Tensor, period: int, colors: Colormap, norm: Normalize) -> None:
+    """Each platter as a ring of sectors, one a position, colored by its weight; empty places are gray.
 
     The query stands in front; threads lead from it to the places that it attends to most.
     """
@@ -128,7 +127,7 @@ def _draw_stack(axes: Any, weights: Tensor, period: int, colours: Colormap, norm
                     for r, p in zip((INNER, OUTER, OUTER, INNER), (*ends[:1] * 2, *ends[1:] * 2), strict=True)
                 ]
             )
-            shades.append(colours(norm(float(weights[place, platter]))) if place < T else (0.9, 0.9, 0.9, 1.0))
+            shades.append(colors(norm(float(weights[place, platter]))) if place < T else (0.9, 0.9, 0.9, 1.0))
         ring = Poly3DCollection(faces, facecolors=shades, edgecolors=shades, linewidths=0.2, zorder=2 * platter)
         axes.add_collection3d(ring)
         for radius in (INNER, OUTER):
@@ -159,11 +158,11 @@ def _draw_stack(axes: Any, weights: Tensor, period: int, colours: Colormap, norm
     axes.set_axis_off()
 
 
-def _draw_unrolled(axes: Axes, weights: Tensor, period: int, colours: Colormap, norm: Normalize) -> Any:
+def _draw_unrolled(axes: Axes, weights: Tensor, period: int, colors: Colormap, norm: Normalize) -> Any:
     """Platters as rows, positions as columns."""
     T, D = weights.shape
     image = axes.imshow(
-        weights.T, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", origin="lower",
+        weights.T, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", origin="lower",
         extent=(-0.5, T - 0.5, -0.5, D - 0.5),
     )  # fmt: skip
     axes.axvline(T - 1, color="#0072B2", lw=1.5)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot.contracts import Diagnostic, Probe, Record
+from lot import Diagnostic, Probe, Record
 from lot_wave.config import InterferenceMapConfig, fits_layer
 from lot_wave.diagnostics.drawing import heading, title
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot.model import Decoder
+    from lot import Decoder
 
 CHANCE = 0.95
 """Quantile of the strengths of shuffled profiles that counts as the level of chance."""

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from lot.contracts import Context, Diagnostic, Probe, Record
-from lot.errors import BadInput
-from lot.generation import generate as continue_prompt
-from lot.model import Decoder
+from lot import BadInput, Context, Decoder, Diagnostic, Probe, Record, generate as continue_prompt
 from lot_wave.config import WaveInferenceConfig
 from lot_wave.diagnostics.drawing import heading, title
 from lot_wave.diagnostics.labels import pack, token_names, unpack
@@ -172,10 +169,10 @@ class _Scene:
             for i, name in enumerate(self.names)
         ]
         title(self.text, "Text; shaded: where the last layer looks")
-        colours = colormaps[SEQUENTIAL_MAP].copy()
-        colours.set_bad("#F0F0F0")  # positions that do not exist yet
+        colors = colormaps[SEQUENTIAL_MAP].copy()
+        colors.set_bad("#F0F0F0")  # positions that do not exist yet
         self.image = self.waves.imshow(
-            torch.zeros(H, T), cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+            torch.zeros(H, T), cmap=colors, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
         )
         self.waves.grid(False)
         title(self.waves, "Weights of each head")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lot.contracts import Task
+from lot import Task
 
 
 def token_names(task: Task, ids: Iterable[int]) -> list[str]:

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from lot import Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order, order_parameter
-from lot.contracts import Diagnostic, Probe, Record
-from lot.options import NoOptions
 from lot_wave.diagnostics.drawing import heading, legend, title
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.embedding import WavePacket
-from lot_wave.loss import infidelity
+from lot_wave.wave_coherence import infidelity
+from lot_wave.wave_packet import WavePacket
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot.model import Decoder
+    from lot import Decoder
 
 SHOWN_PHASES = 64
 """Tokens, by rank, whose phases are drawn."""

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot.contracts import Context, Diagnostic, Probe, Record
+from lot import Context, Diagnostic, Probe, Record
 from lot_wave.config import EmbeddingSpectrumConfig
 from lot_wave.diagnostics.drawing import heading, title
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.embedding import WavePacket
+from lot_wave.wave_packet import WavePacket
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot.model import Decoder
+    from lot import Decoder
 
 FLOOR = 1e-3
 """A peak is at least this share of the strongest one (-30 dB), far above a Blackman window's side lobes (-58 dB)."""

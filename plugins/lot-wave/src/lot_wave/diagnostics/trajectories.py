@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from lot.contracts import Context, Diagnostic, Probe, Record
+from lot import Context, Diagnostic, Probe, Record
 from lot_wave.config import TrajectoryConfig
 from lot_wave.diagnostics.drawing import legend, title
-from lot_wave.lyapunov import Map, local_exponents
+from lot_wave.ops.lyapunov import Map, local_exponents
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lot.model import Decoder
+    from lot import Decoder
 
 SIGMAS = 2.0
 """Standard errors by which an exponent must differ from 0 to count as growth or decay."""
@@ -25,7 +25,7 @@ SIGMAS = 2.0
 class TrajectoryStability(Diagnostic):
     """The largest Lyapunov exponent of the residual stream through depth, in nats a block.
 
-    A perturbation of 1/1000 of the stream after the embedding is followed through the blocks and renormalised after
+    A perturbation of 1/1000 of the stream after the embedding is followed through the blocks and renormalized after
     each. Depth is finite, so this is a finite-time exponent; its error is that of the mean over sequences and
     directions.
     """

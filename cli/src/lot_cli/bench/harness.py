@@ -1,0 +1,216 @@
+"""The harness of all benchmarks: candidate against baseline, in pairs, in one process, judged by the ratio of each pair.
+
+A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it. Absolute times drift with
+the machine's load; ratios of runs made side by side do not, so a ratio is all that is claimed.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MIN_SAMPLE = 0.02
+"""Seconds that one sample lasts at least: short calls are repeated until they do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One comparison.
+
+    what: `time` compares seconds, `memory` the peak bytes that one call allocates beyond what it found.
+    speedup: the claim that the baseline takes at least this many times what the candidate takes; or
+    cost: the claim that the candidate takes at most this many times what the baseline takes. One of the two, or neither.
+    device: on which the callables work ("cuda" waits for the GPU). note: what a reader must know.
+    part: in place of a baseline, where that is something that the candidate does among other things: the seconds that its
+    last call spent on it.
+    """
+
+    name: str
+    candidate: Callable[[], Any]
+    baseline: Callable[[], Any] | None = None
+    baseline_name: str
+    what: Literal["time", "memory"] = "time"
+    speedup: float | None = None
+    cost: float | None = None
+    device: str = "cpu"
+    note: str = ""
+    part: Callable[[], float] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.baseline is None) == (self.part is None):
+            raise ValueError(f"case {self.name}: expected a baseline or a part, and not both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The outcome of a case: medians, the ratio with a 95 % interval of its median, and the verdict on the claim.
+
+    ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
+    verdict: `holds` or `fails` where the whole interval lies on one side of the claim, `open` where it reaches across.
+    decided: whether the interval is narrower than the difference that the claim (or the ratio) is about.
+    """
+
+    name: str
+    what: str
+    baseline_name: str
+    candidate: float
+    baseline: float
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    claim: str
+    verdict: Literal["holds", "fails", "open"] | None
+    decided: bool
+    note: str = ""
+    samples: list[tuple[float, float]] = field(default_factory=list, repr=False)
+
+
+def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
+    """Run `case` in pairs for about `seconds` (at least `min_pairs`), the order within a pair at random."""
+    if case.what == "memory":
+        assert case.baseline is not None, "memory is compared with a baseline"
+        pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
+        return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
+    take = _pairs(case)
+    samples: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        while len(samples) < max_pairs:
+            samples.append(take())
+            if len(samples) >= min_pairs and time.perf_counter() - began > seconds:
+                break
+    finally:
+        gc.enable()
+    return _judge(case, samples)
+
+
+def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
+    """What measures a pair: seconds of the candidate, and of its baseline or of the part of it."""
+    part, rng = case.part, random.Random(0)
+    if part is not None:
+        return lambda: (_seconds(case.candidate, 1, case.device), part())
+    assert case.baseline is not None
+    runs = (case.candidate, case.baseline)
+    repeats = [_repeats(run, case.device) for run in runs]
+
+    def pair() -> tuple[float, float]:
+        taken = [0.0, 0.0]
+        for side in (0, 1) if rng.random() < 0.5 else (1, 0):
+            taken[side] = _seconds(runs[side], repeats[side], case.device)
+        return taken[0], taken[1]
+
+    return pair
+
+
+def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
+    """Seconds a call, over `repeats` calls."""
+    _wait(device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    _wait(device)
+    return (time.perf_counter() - began) / repeats
+
+
+def _repeats(run: Callable[[], Any], device: str) -> int:
+    """Calls a sample, found after warming up."""
+    _seconds(run, 1, device)
+    once = min(_seconds(run, 1, device), _seconds(run, 1, device))
+    return max(1, math.ceil(MIN_SAMPLE / max(once, 1e-9)))
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _judge(case: Case, samples: list[tuple[float, float]]) -> Measured:
+    faster = case.speedup is not None
+    ratios = sorted(b / a if faster else a / b for a, b in samples)
+    ratio = statistics.median(ratios)
+    low, high = (ratio, ratio) if len(ratios) == 1 else median_interval(ratios)
+    bound = case.speedup if faster else case.cost
+    difference = abs((bound if bound is not None else ratio) - 1.0)
+    return Measured(
+        name=case.name,
+        what=case.what,
+        baseline_name=case.baseline_name,
+        candidate=statistics.median(a for a, _ in samples),
+        baseline=statistics.median(b for _, b in samples),
+        ratio=ratio,
+        low=low,
+        high=high,
+        pairs=len(samples),
+        claim="" if bound is None else (f">= {bound:g}x faster" if faster else f"<= {bound:g}x"),
+        verdict=None if bound is None else _verdict(low, high, bound, faster),
+        decided=(high - low) / 2 <= max(difference, abs(ratio - 1.0)),
+        note=case.note,
+        samples=samples,
+    )
+
+
+def _verdict(low: float, high: float, bound: float, faster: bool) -> Literal["holds", "fails", "open"]:
+    """What an interval says of the claim that the ratio is at least (`faster`) or at most `bound`."""
+    worst, best = (low, high) if faster else (-high, -low)
+    limit = bound if faster else -bound
+    return "holds" if worst >= limit else "fails" if best < limit else "open"
+
+
+def median_interval(ordered: list[float]) -> tuple[float, float]:
+    """A 95 % confidence interval of the median of `ordered` values, from the binomial distribution of ranks."""
+    n = len(ordered)
+    below = 0.0
+    rank = 0
+    for k in range(n // 2):
+        below += math.comb(n, k) / 2**n
+        if below > 0.025:
+            break
+        rank = k + 1
+    return (ordered[0], ordered[-1]) if rank == 0 else (ordered[rank - 1], ordered[n - rank])
+
+
+def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int:
+    """The most bytes of tensors that one call of `run` holds at a time beyond those that were there before it."""
+    import torch
+
+    run()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its start and stop messages are nobody's business
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        kept = run()
+    del kept
+    held = peak = 0
+    for change in _allocations(trace):
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def _allocations(trace: Any) -> Iterator[int]:
+    """Bytes allocated (positive) and freed (negative) on the CPU, in the order of time."""
+    events = [event for event in trace.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        yield event.nbytes()
+
+
+VERDICTS = {"holds": "holds", "fails": "DOES NOT HOLD", "open": "open, the interval reaches across it"}

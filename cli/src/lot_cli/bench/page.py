@@ -1,0 +1,63 @@
+"""What a folder of benchmark results says, as one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lot_cli.bench.harness import VERDICTS
+
+PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
+INTRODUCTION = """\
+Written by `lot bench --out`. A ratio is the median over pairs of runs side by side, with the 95 % interval of that
+median: how many times faster the case is where that is claimed, else how many times what it is held against it takes.
+Of a case called memory, bytes are compared, not seconds."""
+
+
+def page(folder: Path) -> str:
+    """Markdown with a table for every file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
+    return "\n".join(_lines(folder)) + "\n"
+
+
+def _lines(folder: Path) -> Iterator[str]:
+    yield "# Measured"
+    yield ""
+    yield from INTRODUCTION.splitlines()
+    for file in sorted([*folder.glob("*-cpu.json"), *folder.glob("*-gpu.json")]):
+        yield ""
+        yield from _table(_read(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    from lot.errors import BadInput
+
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return {key: document[key] for key in ("benchmark", "date", "environment", "cases")}
+    except (ValueError, TypeError, KeyError):
+        raise BadInput(f"{file}: no result of lot bench", fix="move it to another folder") from None
+
+
+def _table(document: dict[str, Any]) -> Iterator[str]:
+    environment = document["environment"]
+    yield f"## {document['benchmark']}"
+    yield ""
+    yield f"{environment['device']}, torch {environment['torch']}, {document['date'][:10]}."
+    yield ""
+    yield "| case | against | ratio | 95 % interval | claim | |"
+    yield "|---|---|---|---|---|---|"
+    for case in document["cases"]:
+        memory = case["what"] == "memory"
+        name = case["name"] if not memory or "memory" in case["name"] else f"{case['name']}, memory"
+        interval = "" if case["pairs"] == 1 else f"{_number(case['low'])} to {_number(case['high'])}"
+        ratio = _number(case["ratio"]) if case["decided"] else "undecided"
+        claim = case["claim"].replace("faster", "less") if memory else case["claim"]
+        verdict = VERDICTS[case["verdict"]] if case["verdict"] else ""
+        yield "| " + " | ".join((name, case["baseline_name"], ratio, interval, claim, verdict)) + " |"
+
+
+def _number(ratio: float) -> str:
+    """Three significant digits."""
+    return f"{ratio:,.0f}" if ratio >= 1000 else f"{ratio:.3g}"

@@ -1,0 +1,126 @@
+"""`lot bench`: run benchmark files and keep what they measured."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lot_cli.bench.harness import VERDICTS
+from lot_cli.terminal.writing import writing
+
+if TYPE_CHECKING:
+    from lot_cli.bench.harness import Case, Measured
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--only", metavar="TEXT", help="Cases whose name contains TEXT.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for results (JSON, and a page of all of them); nothing is written without it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
+def bench(
+    files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Run the benchmarks in FILES: Python files that define cases().
+
+    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is narrower than the
+    difference that it is about.
+    """
+    import torch
+
+    from lot.devices.device import choose_device
+    from lot.errors import BadInput
+    from lot.runs.environment import environment
+    from lot.storage.files import write_atomic
+    from lot_cli.bench.harness import measure
+    from lot_cli.bench.page import PAGE, page
+    from lot_cli.terminal.console import console
+
+    if out is not None:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    stderr = console()
+    names: list[str] = []
+    measured_any = False
+    for file in files:
+        found: list[Measured] = []
+        cases = _cases(file)
+        names += [case.name for case in cases]
+        chosen = [case for case in cases if only is None or only in case.name]
+        if not chosen:
+            continue
+        stderr.print(file.stem, style="bold")
+        for case in chosen:
+            measured = measure(case, seconds=seconds)
+            found.append(measured)
+            stderr.print("  " + line(measured), soft_wrap=True, highlight=False)
+        document: dict[str, Any] = {
+            "benchmark": file.stem,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "environment": environment(choose_device("auto")),
+            "threads": torch.get_num_threads(),
+            "cases": [asdict(measured) for measured in found],
+        }
+        if as_json:
+            click.echo(json.dumps(document))
+        if out is not None:
+            kind = "gpu" if torch.cuda.is_available() else "cpu"
+            write_atomic(out / f"{file.stem}-{kind}.json", json.dumps(document, indent=1) + "\n")
+            write_atomic(out / PAGE, page(out))
+        measured_any = True
+    if not measured_any:
+        raise BadInput(where="--only", expected=f"a part of one of the names {', '.join(names)}", got=only)
+
+
+def _cases(file: Path) -> list[Case]:
+    from lot.errors import BadInput
+
+    if not file.is_file() or file.suffix != ".py":
+        raise BadInput(f"{file}: no such benchmark", fix="name a Python file that defines cases()")
+    spec = importlib.util.spec_from_file_location(f"lot_bench_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "cases"):
+        raise BadInput(f"{file}: no benchmark in it", fix="define cases(), which yields lot_cli.bench.Case")
+    return list(module.cases())
+
+
+def line(m: Measured) -> str:
+    """One case in one line."""
+    unit = _bytes if m.what == "memory" else _time
+    both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
+    if not m.decided:
+        return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
+    word = "of it" if not m.claim.startswith(">=") else "faster" if m.what == "time" else "less"
+    spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
+    verdict = "" if m.verdict is None else f"; claim {m.claim}: {VERDICTS[m.verdict]}"
+    return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _bytes(count: float) -> str:
+    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 2**exponent:
+            return f"{count / 2**exponent:.3g} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,31 @@
+"""`lot eval`: the metrics of a finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="Part of the data.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option("--json", "as_json", is_flag=True, help="Metrics as JSON on stdout.")
+def evaluate(run: Path, split: str, device: str, as_json: bool) -> None:
+    """Evaluate the best checkpoint of RUN, a run directory or a folder of versions."""
+    from lot.runs.evaluate import evaluate as measure
+    from lot_cli.terminal.console import finite, metrics_table, say
+
+    found = measure(run, split=split, device=device, warn=say)  # type: ignore[arg-type]
+    if as_json:
+        click.echo(json.dumps({**found, "metrics": finite(found["metrics"])}))
+        return
+    metrics_table(found["metrics"], f"{found['split']} split, step {found['step']}, {found['run']}", leak=found["leak"])

@@ -1,0 +1,125 @@
+"""`lot plot`: the pictures of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lot_cli.terminal.writing import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
+@click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
+@click.option("--animate", is_flag=True, help="Also the animations of the diagnostics that have one.")
+@click.option(
+    "--movie", type=click.Choice(["gif", "mp4"]), default="gif", show_default=True, help="Kind of animations."
+)
+@click.option("--smooth", type=click.IntRange(min=1), help="Rows in the running mean of curves; default: one in 50.")
+def plot(
+    run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, movie: str, smooth: int | None
+) -> None:
+    """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
+    from lot.errors import BadInput
+    from lot.runs.directory import RunDir, find_run
+    from lot.storage.snapshots import load_records
+
+    path = find_run(run)
+    recorded = RunDir(path)
+    config = recorded.config()
+    drawable = ["curves", *config.diagnostics]
+    for name in names:
+        if name not in drawable:
+            raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
+    leak = bool(recorded.facts().get("leak"))
+    folder = out or path / "plots"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in names or drawable:
+        if name == "curves":
+            _save(draw_curves(recorded.rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
+            continue
+        chosen = config.diagnostics[name]
+        diagnostic = chosen.component.create(chosen.options)
+        records = load_records(path, name)
+        if not records:
+            click.echo(f"{name}: nothing recorded yet", err=True)
+            continue
+        _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
+        if (verdict := diagnostic.verdict(records)) is not None:
+            click.echo(f"  {verdict}")
+        if animate and hasattr(diagnostic, "animate"):
+            film = folder / f"{name}.{movie}"
+            with writing(film):
+                diagnostic.animate(records, film)
+            click.echo(f"{name}: {film}")
+
+
+def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
+    if figure is None:
+        click.echo(f"{name}: nothing to draw", err=True)
+        return
+    if leak:
+        text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
+        figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
+    with writing(path):
+        figure.savefig(path)
+    click.echo(f"{name}: {path}")
+
+
+def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
+    """The objective's terms over training (faint: as logged; strong: running mean), and the validation metrics."""
+    from lot.figure import PALETTE, new_figure, smooth
+
+    train = [row for row in rows if row.get("split") == "train"]
+    validation = [row for row in rows if row.get("split") == "validation"]
+    if not train:
+        return None
+    window = max(1, len(train) // 50) if window is None else window
+    hidden = {"step", "split", "lr", "grad_norm"}
+    terms = [key for key in train[0] if key not in hidden]
+    if len(terms) == 2:  # the objective is its only term
+        terms = ["loss"]
+    bounded = [
+        k for k in (validation[0] if validation else {}) if k not in hidden | {"loss"} and _bounded(validation, k)
+    ]
+    figure, axes = new_figure(1, 2 if bounded else 1)
+    for index, term in enumerate(terms):
+        points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
+        steps, values = [step for step, _ in points], [value for _, value in points]
+        total = term == "loss"
+        color = "black" if total else PALETTE[index % len(PALETTE)]
+        if window > 1:
+            axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
+        # The objective is often hardly more than its main term, which must show beside it.
+        style: Any = {"zorder": 3, "linestyle": (0, (4, 2))} if total and len(terms) > 1 else {}
+        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}", **style)
+    points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
+    if points:
+        axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
+    axes[0].set(title="Loss", xlabel="step", ylabel="nats a scored token")
+    low, high = axes[0].dataLim.intervaly
+    if low > 0 and high > 30 * low:
+        axes[0].set_yscale("log")
+    axes[0].legend(fontsize=8)
+    if bounded:
+        for key in bounded:
+            points = [(row["step"], row[key]) for row in validation if row.get(key) is not None]
+            axes[1].plot(*zip(*points, strict=True), "o-", markersize=4, label=key.replace("_", " "))
+        axes[1].set(title="Validation", xlabel="step", ylabel="share", ylim=(-0.03, 1.03))
+        axes[1].legend(fontsize=8)
+    figure.suptitle(str(run), fontsize=8, color="#666666", x=0.99, ha="right")
+    return figure
+
+
+def _bounded(rows: list[dict[str, Any]], key: str) -> bool:
+    """Whether a metric is a share: always in [0, 1]."""
+    values = [row.get(key) for row in rows]
+    return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)

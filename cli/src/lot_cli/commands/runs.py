@@ -1,0 +1,88 @@
+"""`lot runs`: the recorded runs, and how each of them stands. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lot.errors import BadInput
+from lot_cli.terminal.text import BAD, DIM, GOOD, NAME, PLAIN, WARN, columns
+
+STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "killed": WARN, "interrupted": WARN}
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="runs")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def runs(folder: Path, as_json: bool) -> None:
+    """List the runs below FOLDER (default: runs) with state, step and metrics, and how to go on with unfinished ones."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder", fix="lot run makes one; or name the folder that holds your runs")
+    found = [run_facts(path) for path in find_runs(folder)]
+    if as_json:
+        click.echo(json.dumps({"runs": found}, indent=2))
+        return
+    if not found:
+        click.echo(f"no run in {folder}", err=True)
+    for facts in found:
+        (line,) = columns([(f"{facts['state']:<11}", _told(facts))], (STATES[facts["state"]], PLAIN, DIM), indent=0)
+        click.echo(line)
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Every run directory at or below `folder`, by path."""
+    for path, folders, files in os.walk(folder):
+        if "config.yaml" in files:
+            folders.clear()  # a run holds no other
+            yield Path(path)
+        folders.sort()
+
+
+def run_facts(path: Path) -> dict[str, Any]:
+    """A run as plain data: state, steps, final metrics or else the last ones on validation, whether it leaks.
+
+    A file that is damaged makes the state `damaged`, and the message says which.
+    """
+    from lot.runs.directory import RunDir
+
+    run = RunDir(path)
+    state, status, measured, metrics, leak = run.state(), run.status(), {}, {}, False
+    message = status.get("message", "")
+    try:
+        leak = bool(run.facts().get("leak"))
+        if (final := run.result()) is not None:
+            measured, metrics = final, final["metrics"]
+        elif rows := [row for row in run.rows() if row.get("split") == "validation"]:
+            measured, metrics = rows[-1], {k: v for k, v in rows[-1].items() if k not in ("step", "split")}
+    except BadInput as error:
+        state, message = "damaged", str(error)
+    return {
+        "run": str(path),
+        "state": state,
+        "step": status.get("step", 0),
+        "steps": status.get("steps"),
+        "split": measured.get("split"),
+        "metrics": metrics,
+        "leak": leak,
+        "message": message,
+        "updated": status.get("updated"),
+    }
+
+
+def _told(facts: dict[str, Any]) -> str:
+    """A run in a few lines: where and how far, what was measured, what to do."""
+    lines = [f"{facts['run']}  step {facts['step']:,}" + (f" of {facts['steps']:,}" if facts["steps"] else "")]
+    if facts["metrics"]:
+        values = ", ".join(f"{name} {'-' if v is None else f'{v:.4g}'}" for name, v in facts["metrics"].items())
+        lines.append(f"{facts['split']}: {values}" + ("  LEAK" if facts["leak"] else ""))
+    if facts["message"]:
+        lines.append(facts["message"].splitlines()[0])
+    elif facts["state"] == "killed":
+        lines.append(f"continue with: lot run --resume --run-dir {shlex.quote(facts['run'])}")
+    return "\n".join(lines)

@@ -1,0 +1,234 @@
+"""`lot study` and `lot compare`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lot_cli.terminal.names import ComponentName
+
+if TYPE_CHECKING:
+    from lot_cli.study.design.file import Study
+
+ROOT = Path("studies")
+
+_jobs = click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs side by side, each in its process."
+)
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+_executor = click.option(
+    "--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Who makes the runs."
+)
+_slurm = click.option(
+    "--slurm",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the cluster, as in partition=gpu; repeat for more.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="study.json on stdout; everything else on stderr.")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_jobs
+@_device
+@_executor
+@_slurm
+@click.option("--report-only", is_flag=True, help="Write the report of a finished study again; nothing is run.")
+@click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds; nothing is run.")
+@_json
+def study(
+    file: Path,
+    jobs: int,
+    device: str,
+    executor: str,
+    settings: tuple[str, ...],
+    report_only: bool,
+    registering: bool,
+    as_json: bool,
+) -> None:
+    """Make the study in FILE: check that it is fair, run what has not run, judge, report.
+
+    Everything goes to studies/NAME; an interrupted study goes on from where it stopped.
+    """
+    from lot_cli.study.design.file import load_study
+
+    if report_only and registering:
+        raise click.UsageError("--report-only and --register exclude each other")
+    loaded = load_study(file)
+    folder = ROOT / loaded.name
+    if registering:
+        _register(loaded, folder)
+    elif report_only:
+        _report(_finished(loaded, folder), folder, as_json)
+    else:
+        cluster = _settings(executor, settings)
+        command = ["lot", "study", str(file)]
+        if cluster is not None:
+            command += ["--executor", executor, *(word for setting in settings for word in ("--slurm", setting))]
+        _conduct(loaded, folder, jobs, device, command, as_json, slurm=cluster)
+
+
+@click.command()
+@click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms, vanilla among them.")
+@click.option("--task", required=True, type=ComponentName("task"), help="Task or dataset.")
+@click.option("--seeds", type=int, default=8, show_default=True, help="Seeds of each; 5 is the least for a verdict.")
+@click.option("--metrics", metavar="NAME,NAME...", help="Default: the task's primary metric, and loss.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="For every arm, as in train.steps=400.")
+@click.option("--name", help="Name of the study; default: of the task and the mechanisms.")
+@_jobs
+@_device
+@_json
+def compare(
+    attn: str,
+    task: str,
+    seeds: int,
+    metrics: str | None,
+    overrides: tuple[str, ...],
+    name: str | None,
+    jobs: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Compare attention mechanisms on a task, fairly and in pairs.
+
+    For example: lot compare --attn vanilla,lattice --task copy_reverse --seeds 8. It writes
+    studies/NAME/study.yaml, which `lot study` takes to go on or to report again.
+    """
+    from lot.config.yaml import parse_yaml
+    from lot_cli.study.design.file import set_path, study_from
+
+    arms = _list(attn)
+    base: dict[str, Any] = {"task": {"name": task}}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise click.BadParameter(
+                f"expected PATH=VALUE, as in train.steps=400, got {override!r}", param_hint="--set"
+            )
+        set_path(base, path.strip(), parse_yaml(text, f"--set {path}"), "--set")
+    content: dict[str, Any] = {
+        "base": base,
+        "arms": {arm.replace(":", "-"): {"attn": {"name": arm}} for arm in arms},
+        "seeds": seeds,
+        **({"metrics": _list(metrics)} if metrics else {}),
+    }
+    loaded = study_from(
+        {**content, **({"name": name} if name else {})}, _free_name(f"{task}-{'-'.join(arms)}", content)
+    )
+    command = ["lot", "compare", "--attn", attn, "--task", task, "--seeds", str(seeds)]
+    command += ["--metrics", metrics] if metrics else []
+    command += [word for override in overrides for word in ("--set", override)]
+    command += ["--name", name] if name else []
+    _conduct(loaded, ROOT / loaded.name, jobs, device, command, as_json, content)
+
+
+def _conduct(
+    study: Study,
+    folder: Path,
+    jobs: int,
+    device: str,
+    command: list[str],
+    as_json: bool,
+    written: dict[str, Any] | None = None,
+    slurm: dict[str, Any] | None = None,
+) -> None:
+    """Make the study and report it. written: what to leave as study.yaml in its folder, once it is known to be sound."""
+    from lot.config.yaml import dump_yaml
+    from lot_cli.study.conduct import conduct
+    from lot_cli.study.folder import held
+    from lot_cli.study.report.terminal import Progressing
+
+    command += ["--jobs", str(jobs)] if jobs != 1 else []
+    command += ["--device", device] if device != "auto" else []
+    with held(folder), Progressing() as progress:
+
+        def tell(event: str, facts: dict[str, Any]) -> None:
+            if event == "plan" and written is not None:
+                (folder / "study.yaml").write_text(dump_yaml(written), encoding="utf-8")
+            progress.tell(event, facts)
+
+        document = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
+    _report(document, folder, as_json)
+
+
+def _report(document: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Write report.md and report.html, and show the result."""
+    from lot.storage.files import write_atomic
+    from lot_cli.study.report.html import to_html
+    from lot_cli.study.report.markdown import to_markdown
+    from lot_cli.study.report.terminal import show
+
+    write_atomic(folder / "report.md", to_markdown(document))
+    write_atomic(folder / "report.html", to_html(document))
+    show(document, stderr=as_json)
+    click.echo(f"{folder / 'report.html'}, report.md, study.json", err=True)
+    if as_json:
+        click.echo(json.dumps(document))
+
+
+def _finished(study: Study, folder: Path) -> dict[str, Any]:
+    """The result of a finished study. Raises BadInput where there is none, or one of another form of the file."""
+    from lot.errors import BadInput
+    from lot.storage.files import read_json
+    from lot_cli.study.design.plan import digest
+    from lot_cli.study.report.wording import FORMAT
+
+    document: dict[str, Any] | None = read_json(folder / "study.json")
+    if document is not None and document["format"] != FORMAT:
+        raise BadInput(f"{folder}: its result is of another version of LOT", fix="run it without --report-only")
+    if document is None:
+        raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
+    if document["digest"] != digest(study.to_dict()):
+        raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
+    return document
+
+
+def _register(study: Study, folder: Path) -> None:
+    from lot_cli.study.design.plan import find_reference, plan_arms
+    from lot_cli.study.design.registration import FILE, register
+
+    find_reference(study, plan_arms(study))
+    click.echo(f"registered {register(study, folder)} in {folder / FILE}")
+
+
+def _settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
+    """Settings of the cluster, or None where the runs are made here."""
+    from lot.config.yaml import parse_yaml
+
+    if executor == "local":
+        if settings:
+            raise click.UsageError("--slurm wants --executor slurm")
+        return None
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"expected KEY=VALUE, as in partition=gpu, got {setting!r}", param_hint="--slurm")
+        found[key] = parse_yaml(text, f"--slurm {key}")
+    return found
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _free_name(name: str, content: dict[str, Any]) -> str:
+    """`name`, or `name-2` and so on where a comparison of other arms has it already. More seeds or other metrics belong in
+    the same folder, whose runs they use."""
+    from lot.config.yaml import read_yaml
+
+    def same_runs(other: Any) -> bool:
+        return isinstance(other, dict) and all(other.get(key) == content[key] for key in ("base", "arms"))
+
+    name = name.replace(":", "-")
+    for candidate in [name, *(f"{name}-{number}" for number in range(2, 10_000))]:
+        file = ROOT / candidate / "study.yaml"
+        if not file.exists() or same_runs(read_yaml(file)):
+            return candidate
+    return name

@@ -1,0 +1,1 @@
+"""What the runs show: contrasts, statistics, cost, tuning."""

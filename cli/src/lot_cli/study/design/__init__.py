@@ -1,0 +1,1 @@
+"""What is to be run: the study file, its arms, their fairness, its registration."""

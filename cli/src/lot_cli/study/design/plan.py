@@ -1,0 +1,184 @@
+"""From a study to its runs: every arm resolved, the vanilla one found, each run addressed by its content. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from lot.config.load import load_config
+from lot.config.schema import Chosen, Config
+from lot.errors import BadInput
+from lot_cli.study.design.file import Study, leaves, merge
+
+Purpose = Literal["tune", "report"]
+_SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
+
+
+@attrs.frozen(kw_only=True)
+class Arm:
+    """An arm: its configuration as a tree, from which a run is made by adding a seed."""
+
+    name: str
+    tree: Mapping[str, Any]
+
+    def config(self, seed: int, changes: Mapping[str, Any] | None = None, *, test: bool = True) -> Config:
+        """The configuration of one run. changes: values by dotted path. Raises BadInput under `arms.NAME`."""
+        overrides = [f"{path}={json.dumps(value)}" for path, value in (changes or {}).items()]
+        overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
+        try:
+            return load_config(self.tree, overrides=overrides)
+        except BadInput as error:
+            raise error.under(f"arms.{self.name}") from None
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run of a study. key: the name of its directory."""
+
+    arm: str
+    seed: int
+    purpose: Purpose
+    config: Config
+    key: str
+
+
+def plan_arms(study: Study) -> list[Arm]:
+    """The arms in the file's order, each one's configuration checked. Raises BadInput for what no fair study can have."""
+    arms = [Arm(name=name, tree=merge(study.base, table or {})) for name, table in study.arms.items()]
+    for arm in arms:
+        if "seed" in arm.tree:
+            raise BadInput(where=f"arms.{arm.name}.seed", expected="no seed in an arm or in base", fix="use seeds:")
+        train = arm.tree.get("train")
+        if isinstance(train, dict) and "test" in train:
+            raise BadInput(
+                where=f"arms.{arm.name}.train.test",
+                expected="not to be given",
+                fix="a study tests its final runs, and never a tuning run",
+            )
+        arm.config(0)
+        for values in study.trials():
+            arm.config(0, values)
+    return arms
+
+
+def find_reference(study: Study, arms: list[Arm]) -> Arm:
+    """The arm that all others are compared with: vanilla attention in every layer. Raises BadInput where there is none."""
+    vanilla = [arm for arm in arms if is_vanilla(arm.config(0))]
+    if not vanilla:
+        raise BadInput(
+            where="arms",
+            expected="one with vanilla attention to compare with",
+            got=", ".join(study.arms),
+            fix="add   vanilla: {attn: {name: vanilla}}",
+        )
+    if study.reference is None:
+        return vanilla[0]
+    for arm in vanilla:
+        if arm.name == study.reference:
+            return arm
+    raise BadInput(
+        where="reference", expected=f"a vanilla arm ({', '.join(a.name for a in vanilla)})", got=repr(study.reference)
+    )
+
+
+def is_vanilla(config: Config) -> bool:
+    """Whether every layer has the core's vanilla attention."""
+    chosen = [config.attention_of(layer).component for layer in range(config.model.layers)]
+    return all(component.name == "vanilla" and component.distribution == "lot-core" for component in chosen)
+
+
+def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, numerics: Mapping[str, Any]) -> Run:
+    """The run of an arm. Only a run that is reported ever sees the test split."""
+    config = arm.config(seed, changes, test=purpose == "report")
+    return Run(arm=arm.name, seed=seed, purpose=purpose, config=config, key=run_key(config, numerics))
+
+
+def numerics(study: Study, device: str) -> dict[str, Any]:
+    """What numbers depend on beside configuration and code. device: its type, such as cpu or cuda."""
+    return {
+        "device": device,
+        "threads": study.threads,
+        "kernels": os.environ.get("LOT_KERNELS", "auto"),
+        "python": platform.python_version(),  # its help topics are a corpus
+    }
+
+
+def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
+    """The content address of a run: configuration, the content of files that it names, numerics, versions of torch and numpy,
+    and version and source of the core and of every package whose components it uses. So a mechanism or a text that is
+    edited is run again."""
+    tree = config.to_dict()
+    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in _components(config))}
+    content = {
+        "config": tree,
+        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _file(text)) is not None},
+        "versions": {package: metadata.version(package) for package in sorted(packages)},
+        "source": {module: source_digest(module) for module in sorted(_modules(config))},
+        "numerics": dict(numerics),
+    }
+    return digest(content)[:16]
+
+
+def sources(arms: Iterable[Arm]) -> dict[str, str]:
+    """Digest of the source of the core and of every package that a component of `arms` comes from, by module."""
+    return {module: source_digest(module) for module in sorted({m for arm in arms for m in _modules(arm.config(0))})}
+
+
+def _components(config: Config) -> list[Chosen]:
+    return [
+        *(config.attention_of(layer) for layer in range(config.model.layers)),
+        *(config.task, config.embed, config.optim),
+        *config.losses.values(),
+        *config.diagnostics.values(),
+    ]
+
+
+def _modules(config: Config) -> set[str]:
+    """Top-level modules of what a run uses."""
+    factories = (part.component.factory for part in _components(config))
+    return {"lot", *(factory.partition(".")[0].partition(":")[0] for factory in factories)}
+
+
+def _file(value: Any) -> tuple[str, int, int] | None:
+    """Path, time of change and size of the file that an option names, or None where it names none."""
+    path = os.path.expanduser(value) if isinstance(value, str) else ""
+    if not os.path.isfile(path):
+        return None
+    facts = os.stat(path)
+    return os.path.abspath(path), facts.st_mtime_ns, facts.st_size
+
+
+@functools.cache
+def _file_digest(path: str, _changed: int, _size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def source_digest(module: str) -> str:
+    """SHA-256 over the source files of a top-level package or module, which is found but not imported."""
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    content = hashlib.sha256()
+    for root in map(Path, found.submodule_search_locations or [found.origin or ""]):
+        files = sorted(file for file in root.rglob("*") if file.suffix in _SOURCE) if root.is_dir() else [root]
+        for file in files:
+            data = file.read_bytes()
+            content.update(f"{file.relative_to(root).as_posix()} {len(data)}\n".encode() + data)
+    return content.hexdigest()
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of plain data, as hexadecimal digits; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Running it: workers on this machine or jobs of Slurm."""

@@ -1,0 +1,116 @@
+"""One run of a study in this process, and the process that makes one after the other. Imports torch only when a run begins."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from lot.errors import BadInput, Diverged, Interrupted, LotError
+from lot.storage.files import read_json, write_json
+
+State = Literal["complete", "diverged", "failed", "interrupted"]
+DIVERGED = "diverged.json"
+"""In a run's directory: it diverged, and would diverge again, so it is not repeated."""
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """A run to be made. config: as `Config.to_dict` gives it. Raises BadInput for one that would test and may not."""
+
+    key: str
+    label: str
+    config: dict[str, Any]
+    run_dir: Path
+    may_test: bool
+    threads: int
+    device: str
+
+    def __attrs_post_init__(self) -> None:
+        if self.config["train"]["test"] and not self.may_test:
+            raise BadInput(f"{self.label}: a tuning run must not read the test split", where="train.test")
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a run ended. message: why, unless it is complete. exit_code: as `lot run` would give it."""
+
+    key: str
+    state: State
+    message: str = ""
+    exit_code: int = 0
+
+
+def execute(order: Order) -> Outcome:
+    """Make the run, or go on with it where it stopped."""
+    import torch
+
+    from lot.config.load import load_config
+    from lot.training.train import train
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(order.threads)
+    try:
+        train(load_config(order.config), order.run_dir, resume=True, device=order.device)
+    except Interrupted as stop:
+        said = str(stop).partition(";")[0]  # how a run goes on by itself is not how a study does
+        return Outcome(key=order.key, state="interrupted", message=said, exit_code=stop.exit_code)
+    except Diverged as error:
+        write_json(order.run_dir / DIVERGED, {"message": str(error)})
+        return Outcome(key=order.key, state="diverged", message=str(error))
+    except LotError as error:
+        return Outcome(key=order.key, state="failed", message=str(error), exit_code=error.exit_code)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            (order.run_dir / "error.txt").write_text(traceback.format_exc())
+        message = f"{type(error).__name__}: {error}; the traceback is in {order.run_dir / 'error.txt'}"
+        return Outcome(key=order.key, state="failed", message=message, exit_code=1)
+    finally:
+        torch.set_num_threads(before)
+    return Outcome(key=order.key, state="complete")
+
+
+def recorded(run_dir: Path, key: str) -> Outcome | None:
+    """How a run ended that need not be made again, or None."""
+    if (run_dir / "metrics.json").exists():
+        return Outcome(key=key, state="complete")
+    diverged = read_json(run_dir / DIVERGED)
+    return None if diverged is None else Outcome(key=key, state="diverged", message=diverged["message"])
+
+
+def serve(connection: Connection, threads: int, gpu: int | None) -> None:
+    """Execute orders that arrive on `connection` until None comes or the other side is gone."""
+    _end_with_parent()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _visible(gpu)
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        while (order := connection.recv()) is not None:
+            connection.send(execute(order))
+
+
+def _end_with_parent() -> None:
+    """Stop this process when its parent is gone, so that a killed study leaves no run that holds its directory; a run
+    under way saves itself first."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _visible(gpu: int) -> str:
+    """The GPU number `gpu` of those that this process may see."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",")[gpu] if named else str(gpu)

@@ -1,0 +1,174 @@
+"""The harness of benchmarks: what it counts, what it concludes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+
+from lot.errors import BadInput
+from lot_cli.bench import Case, Measured, _judge, measure, median_interval, peak_bytes
+from lot_cli.bench.page import PAGE, page
+from lot_cli.commands.bench import line
+
+
+def judged(ratios: list[float], **claim: float) -> Measured:
+    """What is concluded from pairs in which the candidate takes 1 s and the baseline so many (or the reverse)."""
+    case = Case(name="c", candidate=list, baseline=list, baseline_name="b", **claim)  # type: ignore[arg-type]
+    return _judge(case, [(1.0, ratio) if "speedup" in claim else (ratio, 1.0) for ratio in ratios])
+
+
+@pytest.mark.parametrize(
+    ("ratios", "claim", "verdict"),
+    [
+        ([5.0] * 11, {"speedup": 4.0}, "holds"),
+        ([5.0] * 11, {"speedup": 6.0}, "fails"),
+        ([*[3.0] * 5, *[5.0] * 6], {"speedup": 4.0}, "open"),
+        ([1.02] * 11, {"cost": 1.05}, "holds"),
+        ([1.08] * 11, {"cost": 1.05}, "fails"),
+        ([*[1.04] * 5, *[1.06] * 6], {"cost": 1.05}, "open"),
+        ([1.02] * 11, {}, None),
+    ],
+)
+def test_a_claim_holds_or_fails_only_with_its_whole_interval(
+    ratios: list[float], claim: dict[str, float], verdict: str | None
+) -> None:
+    found = judged(ratios, **claim)
+    assert found.verdict == verdict
+    assert found.ratio == sorted(ratios)[5]
+
+
+def test_no_ratio_is_printed_whose_spread_is_larger_than_what_it_claims() -> None:
+    wide = judged([0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4], cost=1.05)
+    assert not wide.decided
+    assert line(wide).startswith("c: undecided, ratio somewhere in 0.7 to 1.4;")
+    assert "x of it" not in line(wide)
+    narrow = judged([0.99, 1.0, 1.01] * 5, cost=1.05)
+    assert narrow.decided
+    assert "c: 1x of it (0.99 to 1.01, 15 pairs)" in line(narrow)
+    assert "claim <= 1.05x: holds" in line(narrow)
+
+
+@pytest.mark.parametrize("n", [6, 9, 12])
+def test_the_interval_of_the_median_has_the_widest_ranks_that_cover_95_percent(n: int) -> None:
+    """The median lies between ranks a and b unless a or fewer, or n - b + 1 or fewer, of n fair coins fall on one side."""
+
+    def coverage(rank: int) -> float:
+        return sum(math.comb(n, k) for k in range(rank, n - rank + 1)) / 2**n
+
+    low, high = median_interval([float(i) for i in range(n)])
+    rank = int(low) + 1
+    assert high == n - rank
+    assert coverage(rank) >= 0.95
+    assert coverage(rank + 1) < 0.95
+
+
+def test_too_few_pairs_give_their_whole_range() -> None:
+    assert median_interval([1.0, 2.0, 9.0]) == (1.0, 9.0)
+    assert all(median_interval(list(pair)) == pair for pair in combinations((1.0, 2.0, 3.0), 2))
+
+
+def test_pairs_are_measured_and_the_slower_is_told() -> None:
+    a, b = torch.randn(20, 20), torch.randn(400, 400)
+    found = measure(Case(name="c", candidate=lambda: a @ a, baseline=lambda: b @ b, baseline_name="b"), seconds=0)
+    assert found.pairs == 11
+    assert found.ratio < 0.5
+
+
+def test_a_call_is_held_against_a_part_of_itself() -> None:
+    parts = iter(range(1, 100))
+    case = Case(name="x", candidate=lambda: None, part=lambda: next(parts) * 1.0, baseline_name="y", cost=1)
+    measured = measure(case, seconds=0.0)
+    assert [b for _, b in measured.samples] == list(range(1, 12))
+    assert measured.baseline == 6
+    for sides in ({}, {"part": lambda: 1.0, "baseline": lambda: None}):
+        with pytest.raises(ValueError, match="expected a baseline or a part, and not both"):
+            Case(name="x", candidate=lambda: None, baseline_name="y", **sides)
+    assert measured.verdict == "holds"
+
+
+def test_peak_memory_counts_what_is_held_at_a_time() -> None:
+    megabyte = 1 << 20
+
+    def one_after_the_other() -> None:
+        for _ in range(5):
+            torch.empty(megabyte, dtype=torch.uint8)
+
+    def together() -> list[torch.Tensor]:
+        return [torch.empty(megabyte, dtype=torch.uint8) for _ in range(5)]
+
+    assert peak_bytes(one_after_the_other) == megabyte
+    assert peak_bytes(together) == 5 * megabyte
+
+
+BENCHMARK = """
+from lot_cli.bench import Case
+def cases():
+    for name in ("first", "second"):
+        yield Case(name=name, candidate=lambda: sum(range(10)), baseline=lambda: sum(range(1000)), baseline_name="long sum",
+                   speedup=2)
+"""
+
+
+def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
+    Path("sums.py").write_text(BENCHMARK)
+    Path("results").mkdir()
+    for other in ("README.md", "package.json"):  # what a folder may hold already
+        Path("results", other).write_text("mine")
+    done = lot("bench", "sums.py", "--only", "second", "--seconds", "0", "--out", "results")
+    assert done.code == 0
+    assert all(Path("results", other).read_text() == "mine" for other in ("README.md", "package.json"))
+    assert "second: " in done.err
+    assert "first" not in done.err
+    (file,) = Path("results").glob("*-*.json")
+    document = json.loads(file.read_text())
+    assert file.name == f"sums-{'gpu' if torch.cuda.is_available() else 'cpu'}.json"
+    assert document["environment"]["torch"] == torch.__version__
+    assert document["date"]
+    (case,) = document["cases"]
+    assert (case["name"], case["verdict"], case["pairs"]) == ("second", "holds", 11)
+    table = Path("results/RESULTS.md").read_text()
+    assert "## sums\n" in table
+    assert (
+        f"| second | long sum | {case['ratio']:.3g} | {case['low']:.3g} to {case['high']:.3g} | >= 2x faster | holds |"
+        in table
+    )
+
+
+def test_the_page_of_this_repository_is_that_of_its_results() -> None:
+    results = Path(__file__).parents[3] / "benchmarks/results"
+    if not results.is_dir():
+        pytest.skip("needs the source tree")
+    assert page(results) == (results / PAGE).read_text()
+
+
+def test_a_selection_of_nothing_is_refused_and_keeps_what_was_measured(lot: Callable) -> None:
+    Path("sums.py").write_text(BENCHMARK)
+    Path("kept").mkdir()
+    Path("kept/sums-cpu.json").write_text("mine")
+    with pytest.raises(BadInput, match="no result of lot bench"):
+        page(Path("kept"))
+    done = lot("bench", "sums.py", "--only", "third", "--seconds", "0", "--out", "kept")
+    assert done.code == 2
+    assert "--only: expected a part of one of the names first, second, got third" in done.err
+    assert Path("kept/sums-cpu.json").read_text() == "mine"
+    assert lot("bench", "sums.py", "--seconds", "0", "--out", "sums.py/x").code == 2
+    Path("notes.md").write_text("x")
+    assert "no such benchmark" in lot("bench", "notes.md").err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, ["absent.py", "no such benchmark"]), ("x = 1", ["absent.py", "cases()"])],
+)
+def test_what_is_no_benchmark_is_refused(lot: Callable, text: str | None, words: list[str]) -> None:
+    if text is not None:
+        Path("absent.py").write_text(text)
+    done = lot("bench", "absent.py")
+    assert done.code == 2
+    assert all(word in done.err for word in words)

@@ -1,0 +1,108 @@
+"""`lot plugins check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lot.plugins.discovery import Plugin
+from lot_cli.commands.plugins_check import _check_plugin
+
+LOSSES = """
+from lot.contracts import IGNORED, Loss
+
+class CalmLoss(Loss):
+    def __init__(self, config): pass
+    def __call__(self, output, batch, ctx):
+        scored = batch.targets != IGNORED
+        square = output.logits.float().square().mean(-1)
+        return {"calm": square.masked_fill(~scored, 0.0).sum() / scored.sum().clamp(min=1)}
+
+class Nothing(CalmLoss):
+    def __call__(self, output, batch, ctx):
+        return {"calm": 0.0 * super().__call__(output, batch, ctx)["calm"].detach()}
+"""
+REGISTER = """
+@hookimpl
+def lot_losses():
+    return [Component(name="{name}", summary="S.", factory="plug_calm.losses:{factory}", reference="{reference}")]
+"""
+
+
+@pytest.fixture
+def loss(site: Path) -> Callable[..., None]:
+    """Makes a loss the only component of lot-calm."""
+
+    def register(factory: str, reference: str = "A book") -> None:
+        (site / "plug_calm" / "losses.py").write_text(LOSSES)
+        code = REGISTER.format(name="quiet", factory=factory, reference=reference)
+        imports = "from lot import Component, hookimpl\n"
+        (site / "plug_calm" / "plugin.py").write_text(imports + code)
+
+    return register
+
+
+@pytest.mark.parametrize("name", ["quiet", "lot-calm:quiet", "lot-calm", "plug_calm", "Lot_Calm"])
+def test_a_good_component_passes(lot: Callable, loss: Callable, name: str) -> None:
+    loss("CalmLoss")
+    done = lot("plugins", "check", name)
+    assert done.code == 0, done.out
+    assert "quiet  loss of lot-calm\n  ok    description\n  ok    builds\n" in done.out
+    assert done.out.splitlines()[-1].endswith(" 0 failed")
+    whole = ":" not in name and name != "quiet"
+    assert ("lot-calm 1.2  plug_calm.plugin\n  ok    loads\n  ok    imports no torch\n" in done.out) == whole
+
+
+def test_a_bad_component_fails_with_what_is_wrong(lot: Callable, loss: Callable) -> None:
+    loss("Nothing")
+    done = lot("plugins", "check", "quiet")
+    assert done.code == 1
+    failed = [line for line in done.out.splitlines() if line.startswith("  FAIL")]
+    assert failed
+    assert done.out.splitlines()[-1].endswith(f" {len(failed)} failed")
+    assert done.err == ""
+
+
+def test_a_component_that_says_nothing_about_itself_fails(lot: Callable, loss: Callable) -> None:
+    loss("CalmLoss", reference="")
+    done = lot("plugins", "check", "quiet")
+    assert done.code == 1
+    assert "  FAIL  description\n        reference: missing\n" in done.out
+
+
+def test_a_broken_distribution_fails(lot: Callable, site: Path) -> None:
+    done = lot("plugins", "check", "lot-storm")
+    assert done.code == 1
+    assert "  FAIL  loads\n        did not load: ModuleNotFoundError" in done.out
+    assert lot("plugins", "check", "lot-storm", "--kind", "task").out.splitlines()[:-1] == done.out.splitlines()[:-1]
+
+
+def test_a_plugin_that_imports_torch_fails() -> None:
+    plugin = Plugin(distribution="slow", version="1", entry_point="x", module="slow.plugin", imports_torch=True)
+    assert [status for status, _, _ in _check_plugin(plugin)] == ["ok", "FAIL"]
+
+
+def test_an_unknown_name(lot: Callable, site: Path) -> None:
+    done = lot("plugins", "check", "nothing")
+    assert (done.code, done.out) == (2, "")
+    assert "unknown component 'nothing'" in done.err
+    done = lot("plugins", "check", "lot-calm", "--kind", "task")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_a_component_that_needs_options_says_how_to_check_it(lot: Callable, site: Path) -> None:
+    done = lot("plugins", "check", "calm", "--kind", "attention")
+    assert done.code == 0, done.out
+    told = " ".join(done.out.split())
+    how = "from Python: lot.testing.check_attention(component, seed=...)"
+    assert f"skip behavior option seed has no default; {how}" in told
+
+
+def test_defaults_that_their_own_bounds_refuse_fail(lot: Callable, site: Path) -> None:
+    plugin = site / "plug_calm" / "plugin.py"
+    plugin.write_text(plugin.read_text().replace("option(0.5, ge=0", "option(0.5, ge=1").replace("seed: int", "# seed"))
+    done = lot("plugins", "check", "calm", "--kind", "attention")
+    assert done.code == 1
+    assert "  FAIL  default options\n        calm.strength: expected a number >= 1 and < 2, got 0.5\n" in done.out

@@ -1,0 +1,1 @@
+"""The core's own components, laid out as those of any plugin."""

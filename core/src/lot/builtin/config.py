@@ -1,0 +1,44 @@
+"""Options of the core's own components. Imports no torch."""
+
+from __future__ import annotations
+
+import attrs
+
+from lot.options.declare import option
+
+
+@attrs.frozen(kw_only=True)
+class VanillaConfig:
+    """Options of vanilla attention."""
+
+    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
+
+
+@attrs.frozen(kw_only=True)
+class AdamWConfig:
+    """Options of AdamW."""
+
+    lr: float = option(1e-3, ge=0, help="peak learning rate")
+    weight_decay: float = option(0.01, ge=0, help="decoupled weight decay, on matrices only")
+    betas: tuple[float, float] = option((0.9, 0.98), ge=0, lt=1, help="decay of the first and second moment")
+    eps: float = option(1e-8, gt=0, help="added to the root of the second moment")
+
+
+@attrs.frozen(kw_only=True)
+class MuonConfig:
+    """Options of Muon with AdamW."""
+
+    lr: float = option(1e-3, ge=0, help="peak learning rate of AdamW: embeddings, head, norms, biases, scalars")
+    matrix_lr: float = option(0.02, ge=0, help="peak learning rate of Muon: hidden matrices")
+    momentum: float = option(0.95, ge=0, lt=1, help="momentum of Muon")
+    nesterov: bool = option(True, help="Nesterov form of the momentum")
+    weight_decay: float = option(0.01, ge=0, help="decoupled weight decay, on matrices only")
+    betas: tuple[float, float] = option((0.9, 0.98), ge=0, lt=1, help="decay of AdamW's first and second moment")
+    eps: float = option(1e-8, gt=0, help="added to the root of AdamW's second moment")
+
+
+@attrs.frozen(kw_only=True)
+class CrossEntropyConfig:
+    """Options of cross-entropy."""
+
+    label_smoothing: float = option(0.0, ge=0, lt=1, help="probability mass spread over all tokens")

@@ -1,0 +1,78 @@
+"""The core's own components, registered through the same hooks as everybody's. Imports no torch."""
+
+from __future__ import annotations
+
+from lot.builtin.config import AdamWConfig, CrossEntropyConfig, MuonConfig, VanillaConfig
+from lot.plugins.component import Component
+from lot.plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def lot_attentions() -> list[Component]:
+    return [
+        Component(
+            name="vanilla",
+            summary="Multi-head scaled dot-product attention: the baseline of every comparison.",
+            factory="lot.builtin.vanilla:Vanilla",
+            config=VanillaConfig,
+            reference="Vaswani et al., Attention Is All You Need, 2017; initial values as GPT-2",
+            emits=frozenset({"attention"}),
+        )
+    ]
+
+
+@hookimpl
+def lot_embeddings() -> list[Component]:
+    return [
+        Component(
+            name="token",
+            summary="One learned vector a token.",
+            factory="lot.builtin.token:Token",
+            reference="Bengio et al., A Neural Probabilistic Language Model, 2003",
+        )
+    ]
+
+
+@hookimpl
+def lot_optimizers() -> list[Component]:
+    return [
+        Component(
+            name="adamw",
+            summary="Adam with decoupled weight decay, fused where torch offers it.",
+            factory="lot.builtin.optimizers:adamw",
+            config=AdamWConfig,
+            reference="Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
+        ),
+        Component(
+            name="muon",
+            summary="Momentum with orthogonalized updates for hidden matrices, AdamW for the rest.",
+            factory="lot.builtin.optimizers:MuonWithAdamW",
+            config=MuonConfig,
+            reference="Jordan et al., Muon: an optimizer for hidden layers, 2024; torch.optim.Muon",
+        ),
+    ]
+
+
+@hookimpl
+def lot_losses() -> list[Component]:
+    return [
+        Component(
+            name="cross_entropy",
+            summary="Mean negative log likelihood of the scored targets.",
+            factory="lot.builtin.cross_entropy:CrossEntropy",
+            config=CrossEntropyConfig,
+            reference="Maximum likelihood",
+        )
+    ]
+
+
+@hookimpl
+def lot_diagnostics() -> list[Component]:
+    return [
+        Component(
+            name="grad_norm",
+            summary="Norm of the objective's gradient, of the model and of each block.",
+            factory="lot.builtin.grad_norm:GradNorm",
+            reference="Pascanu et al., On the difficulty of training recurrent neural networks, 2013",
+        )
+    ]

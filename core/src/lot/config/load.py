@@ -1,0 +1,252 @@
+"""The configuration of a run: from defaults, a file, flags and overrides to one validated, replayable whole. Imports no torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from lot.config.schema import (
+    DEFAULT_NAMES,
+    SINGLE,
+    Chosen,
+    ChosenDiagnostic,
+    ChosenLoss,
+    Config,
+    DiagnosticTable,
+    LossTable,
+    ModelConfig,
+    TopConfig,
+    TrainConfig,
+    watched,
+)
+from lot.config.yaml import parse_yaml, read_yaml
+from lot.errors import BadInput
+from lot.options.validate import structure, unknown_key
+from lot.plugins.component import Component
+from lot.plugins.registry import Registry, registry as installed
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any] | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    select: Mapping[str, str] | None = None,
+    losses: Iterable[str] = (),
+    registry: Registry | None = None,
+) -> Config:
+    """The configuration made of defaults < `source` < `select` and `losses` < `overrides`.
+
+    source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces
+    that section's table unless it names the same component. losses: losses added by name. overrides: `"optim.lr=3e-4"`,
+    values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it. Raises BadInput,
+    with the path, for all that is unknown, missing, of the wrong type or out of bounds.
+    """
+    if isinstance(source, (str, Path)):
+        where = str(source)
+        loaded = read_yaml(Path(source))
+        loaded = {} if loaded is None else loaded
+    else:
+        where, loaded = "configuration", {} if source is None else source
+    if not isinstance(loaded, Mapping):
+        raise BadInput(where=where, expected="a table of sections", got=type(loaded).__name__)
+    tree: dict[str, Any] = copy.deepcopy(dict(loaded))
+    for section, name in (select or {}).items():
+        _select(tree, (section,), name)
+    for name in losses:
+        table = tree.setdefault("losses", {})
+        if not isinstance(table, dict):
+            raise BadInput(where="losses", expected="a table of losses", got=repr(table))
+        if table.get(name) is None:
+            table[name] = {}
+    for keys, value in sorted(map(_parse_override, overrides), key=lambda one: len(one[0]) - _names_component(one[0])):
+        _apply_override(tree, keys, value)
+    return _resolve(tree, installed() if registry is None else registry)
+
+
+def _select(tree: dict[str, Any], path: tuple[Any, ...], name: Any) -> None:
+    """Make the table at `path` choose the component `name`; options of another component go."""
+    table = tree
+    for key in path[:-1]:
+        table = _descend(table, key, ".".join(map(str, path)))
+    current = table.get(path[-1])
+    default = DEFAULT_NAMES.get(path[0]) if len(path) == 1 else None  # what a table without a name means
+    if isinstance(current, dict) and current.get("name", default) == name:
+        return
+    kept = {"layers": current["layers"]} if isinstance(current, dict) and "layers" in current else {}
+    table[path[-1]] = {"name": name, **kept}
+
+
+def _descend(table: dict[str, Any], key: Any, path: str) -> dict[str, Any]:
+    child = table.get(key)
+    if child is None:
+        child = table[key] = {}
+    if not isinstance(child, dict):
+        raise BadInput(where=path, expected=f"{key} to be a table", got=repr(child))
+    return child
+
+
+def _parse_override(override: str) -> tuple[list[Any], Any]:
+    """The keys and the value of one `path=value`."""
+    path, equals, text = override.partition("=")
+    keys: list[Any] = [int(key) if key.isdecimal() else key for key in path.strip().split(".")]
+    if not equals or "" in keys:
+        raise BadInput(where="--set", expected="PATH=VALUE, as in optim.lr=3e-4", got=repr(override))
+    return keys, parse_yaml(text, f"--set {path}")
+
+
+def _names_component(keys: list[Any]) -> bool:
+    """Whether a path is the name of a section's component, or of a layer's attention."""
+    of_section = len(keys) == 2 and keys[0] in SINGLE
+    return keys[-1] == "name" and (of_section or (len(keys) == 4 and keys[:2] == ["attn", "layers"]))
+
+
+def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
+    if _names_component(keys):
+        _select(tree, tuple(keys[:-1]), value)
+        return
+    table = tree
+    for key in keys[:-1]:
+        table = _descend(table, key, ".".join(map(str, keys)))
+    table[keys[-1]] = value
+
+
+def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
+    sections = [field.name for field in attrs.fields(Config) if field.name != "attn_layers"]
+    for key in tree:
+        if key not in sections:
+            raise unknown_key("", key, sections)
+    top = structure(TopConfig, {key: tree[key] for key in ("seed", "allow_leak") if key in tree}, "")
+    model = structure(ModelConfig, _table(tree, "model"), "model")
+    train = structure(TrainConfig, _table(tree, "train"), "train")
+    chosen = {section: _choose(tree, section, registry) for section in SINGLE}
+    attn_layers = _choose_layers(tree, model, registry)
+    attentions = [chosen["attn"], *attn_layers.values()]
+    return Config(
+        seed=top.seed,
+        allow_leak=top.allow_leak,
+        model=model,
+        train=train,
+        attn_layers=attn_layers,
+        losses=_choose_losses(_table(tree, "losses"), registry),
+        diagnostics=_choose_diagnostics(tree, attentions, registry),
+        **chosen,
+    )
+
+
+def _table(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
+    table = tree.get(section)
+    if table is None:
+        return {}
+    if not isinstance(table, dict):
+        fix = f"as in {section}.name={table}" if section in SINGLE and isinstance(table, str) else ""
+        raise BadInput(where=section, expected="a table", got=repr(table), fix=fix)
+    return table
+
+
+def _choose(tree: Mapping[str, Any], section: str, registry: Registry) -> Chosen:
+    table = dict(_table(tree, section))
+    table.pop("layers", None) if section == "attn" else None
+    name = table.pop("name", DEFAULT_NAMES.get(section))
+    if name is None:
+        installed = ", ".join(registry.names(SINGLE[section])) or "none; pip install lot-tasks has some"
+        raise BadInput("required, but not given", where=f"{section}.name", fix=f"installed: {installed}")
+    return _chosen(registry, SINGLE[section], name, table, section)
+
+
+def _chosen(registry: Registry, kind: str, name: Any, table: dict[str, Any], path: str) -> Chosen:
+    component = _find(registry, kind, name, path)
+    return Chosen(name=name, component=component, options=component.parse(table, path))
+
+
+def _find(registry: Registry, kind: str, name: Any, path: str) -> Component:
+    if not isinstance(name, str):
+        raise BadInput(where=f"{path}.name", expected=f"the name of a component ({kind})", got=repr(name))
+    return registry.get(kind, name)
+
+
+def _choose_layers(tree: Mapping[str, Any], model: ModelConfig, registry: Registry) -> dict[int, Chosen]:
+    base = dict(_table(tree, "attn"))
+    layers = base.pop("layers", None) or {}
+    if not isinstance(layers, dict):
+        raise BadInput(
+            where="attn.layers", expected="a table from layer (counted from 0) to attention", got=repr(layers)
+        )
+    found = {}
+    for layer, table in layers.items():
+        path = f"attn.layers.{layer}"
+        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < model.layers:
+            raise BadInput(where=path, expected=f"a layer from 0 to {model.layers - 1}", got=repr(layer))
+        if not isinstance(table, dict):
+            raise BadInput(where=path, expected="a table with the name of an attention", got=repr(table))
+        # Without a name, the layer has the attention of all layers, with its own changes.
+        table = dict(table) if "name" in table else {**base, **table}
+        found[layer] = _chosen(registry, "attention", table.pop("name", DEFAULT_NAMES["attn"]), table, path)
+    return dict(sorted(found.items()))
+
+
+def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, ChosenLoss]:
+    found: dict[str, ChosenLoss] = {}
+    for name, table in tables.items():
+        path = f"losses.{name}"
+        if table is None:  # removed by name
+            _find(registry, "loss", name, path)
+            continue
+        if not isinstance(table, dict):
+            raise BadInput(where=path, expected="a table of options, or null to remove it", got=repr(table))
+        table = dict(table)
+        component = _find(registry, "loss", name, path)
+        own = {key: table.pop(key) for key in ("weight", "schedule") if key in table}
+        weighted = structure(LossTable, own, path)
+        found[name] = ChosenLoss(
+            name=name,
+            component=component,
+            options=component.parse(table, path),
+            weight=component.weight if weighted.weight is None else weighted.weight,
+            schedule=weighted.schedule,
+        )
+    replaced = {other: name for name, loss in found.items() for other in loss.component.replaces}
+    for other, name in replaced.items():
+        if other in found:
+            raise BadInput(f"losses.{name} already contains {other}", fix=f"remove one: --set losses.{other}=null")
+    if "cross_entropy" not in tables and "cross_entropy" not in replaced:
+        component = registry.get("loss", "cross_entropy")
+        default = ChosenLoss(
+            name="cross_entropy",
+            component=component,
+            options=component.config_class(),
+            weight=component.weight,
+            schedule=None,
+        )
+        found = {"cross_entropy": default, **found}
+    if not found:
+        raise BadInput(where="losses", expected="at least one loss", got="none")
+    return found
+
+
+def _choose_diagnostics(
+    tree: Mapping[str, Any], attentions: list[Chosen], registry: Registry
+) -> dict[str, ChosenDiagnostic]:
+    # What an attention asks to have watched comes first; the file can change or remove it.
+    tables: dict[str, Any] = {name: {} for name in watched(attentions) if name in registry.names("diagnostic")}
+    tables.update(_table(tree, "diagnostics"))
+    found = {}
+    for name, table in tables.items():
+        path = f"diagnostics.{name}"
+        component = _find(registry, "diagnostic", name, path)
+        if table is None:
+            continue
+        if not isinstance(table, dict):
+            raise BadInput(where=path, expected="a table of options, or null to remove it", got=repr(table))
+        table = dict(table)
+        own = structure(DiagnosticTable, {"every": table.pop("every")} if "every" in table else {}, path)
+        found[name] = ChosenDiagnostic(
+            name=name,
+            component=component,
+            options=component.parse(table, path),
+            every=component.every if own.every is None else own.every,
+        )
+    return found

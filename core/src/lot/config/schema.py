@@ -1,0 +1,216 @@
+"""What a run consists of, as frozen and validated data. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from lot.config.schedule import WeightSchedule
+from lot.config.yaml import dump_yaml
+from lot.errors import BadInput
+from lot.options.declare import option
+from lot.options.validate import unstructure
+from lot.plugins.component import Component
+
+if TYPE_CHECKING:
+    pass
+
+
+SINGLE = {"task": "task", "embed": "embedding", "attn": "attention", "optim": "optimizer"}
+"""Sections that hold one component, and its kind."""
+
+
+DEFAULT_NAMES = {"embed": "token", "attn": "vanilla", "optim": "adamw"}
+
+
+MANY = {"losses": "loss", "diagnostics": "diagnostic"}
+"""Sections that hold components by name, and their kind."""
+
+
+@attrs.frozen(kw_only=True)
+class TopConfig:
+    """Options of the run as a whole."""
+
+    seed: int = option(0, ge=0, lt=2**63, help="of data, initial values and noise")
+    allow_leak: bool = option(False, help="let a non-causal attention run on a causal task")
+
+
+@attrs.frozen(kw_only=True)
+class ModelConfig:
+    """The decoder around the attention."""
+
+    width: int = option(128, ge=1, le=1 << 20, help="channels of the residual stream")
+    heads: int = option(8, ge=1, le=1 << 16, help="attention heads; must divide the width")
+    layers: int = option(2, ge=1, le=4096, help="blocks of attention and MLP")
+    mlp_ratio: float = option(4.0, gt=0, le=256, help="hidden width of the MLP over the width")
+    dropout: float = option(0.0, ge=0, lt=1, help="probability, on embeddings, attention weights and residual branches")
+    positions: Literal["learned", "rotary", "none"] = option("learned", help="how positions are encoded")
+    max_len: int | None = option(None, ge=1, help="longest sequence in tokens; null: that of the task")
+    tie: bool = option(False, help="use the token embedding as the output head")
+    recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
+
+
+@attrs.frozen(kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    steps: int = option(400, ge=0, le=10**9, help="optimizer steps")
+    batch_size: int = option(64, ge=1, le=1 << 24, help="sequences a micro-step, over all devices")
+    accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps an optimizer step")
+    clip: float | None = option(1.0, gt=0, help="largest gradient norm; null: no clipping")
+    warmup: int = option(50, ge=0, help="steps of linear warmup of the learning rate")
+    decay: Literal["cosine", "linear", "constant"] = option("cosine", help="shape of the learning rate after warmup")
+    min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end over its peak")
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="auto: bf16 autocast on GPUs that have it")
+    compile: Literal["auto", "on", "off"] = option("auto", help="torch.compile; auto: on a GPU")
+    parallel: Literal["ddp", "fsdp"] = option(
+        "ddp", help="where torchrun starts several processes: ddp copies the model to each, fsdp shards it over them"
+    )
+    context_parallel: int = option(
+        1,
+        ge=1,
+        help="processes that each sequence is spread over; the attention must be one that brings the parts together",
+    )
+    deterministic: bool = option(True, help="the same bits in every run on the same hardware; costs speed on a GPU")
+    log_every: int = option(10, ge=1, help="steps a row of the log")
+    eval_every: int = option(50, ge=1, help="steps between evaluations on the validation split")
+    eval_examples: int = option(2048, ge=1, help="validation examples an evaluation, at most")
+    save_every: int = option(100, ge=1, help="steps between checkpoints")
+    keep: int = option(2, ge=2, help="checkpoints kept beside the best")
+    early_stop: int | None = option(None, ge=1, help="evaluations without a better primary metric before stopping")
+    spike_factor: float = option(100.0, gt=1, help="a gradient norm that many times its running mean is a spike")
+    spike_limit: int = option(20, ge=1, help="spikes in a row after which the run counts as diverged")
+    test: bool = option(True, help="evaluate the best checkpoint on the test split at the end")
+
+
+@attrs.frozen(kw_only=True)
+class LossTable:
+    """Options that every loss has beside its own."""
+
+    weight: float | None = option(None, ge=0, help="factor on the term; null: the loss's own default")
+    schedule: WeightSchedule | None = option(None, help="how the weight moves over training; null: it does not")
+
+
+@attrs.frozen(kw_only=True)
+class DiagnosticTable:
+    """Options that every diagnostic has beside its own."""
+
+    every: int | None = option(None, ge=1, help="steps between two measurements; null: the diagnostic's own default")
+
+
+@attrs.frozen(kw_only=True)
+class Chosen:
+    """A component, the name that chose it (perhaps `distribution:name`), and its validated options."""
+
+    name: str
+    component: Component
+    options: Any
+
+    def table(self) -> dict[str, Any]:
+        """The table that chooses this again."""
+        return {"name": self.name, **unstructure(self.options)}
+
+    def create(self, path: str, *arguments: Any) -> Any:
+        """The component itself. Raises BadInput that names an option below `path`, the place where it was chosen."""
+        try:
+            return self.component.create(self.options, *arguments)
+        except BadInput as error:
+            # What fits no model around it is told by the path of the model, which is complete.
+            raise error if error.where.startswith("model.") else error.under(path) from None
+
+
+@attrs.frozen(kw_only=True)
+class ChosenLoss(Chosen):
+    """A loss with its weight and schedule."""
+
+    weight: float
+    schedule: WeightSchedule | None
+
+    def table(self) -> dict[str, Any]:
+        """The table that chooses this again."""
+        table = {"weight": self.weight, **unstructure(self.options)}
+        if self.schedule is not None:
+            table["schedule"] = {
+                key: value
+                for key, value in unstructure(self.schedule).items()
+                if key == "kind" or value != attrs.fields_dict(WeightSchedule)[key].default
+            }
+        return table
+
+
+@attrs.frozen(kw_only=True)
+class ChosenDiagnostic(Chosen):
+    """A diagnostic with the number of steps between two measurements."""
+
+    every: int
+
+    def table(self) -> dict[str, Any]:
+        """The table that chooses this again."""
+        return {"every": self.every, **unstructure(self.options)}
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A resolved run: every component found, every option validated. `to_dict` replays it."""
+
+    seed: int
+    allow_leak: bool
+    task: Chosen
+    model: ModelConfig
+    embed: Chosen
+    attn: Chosen
+    attn_layers: Mapping[int, Chosen]
+    losses: Mapping[str, ChosenLoss]
+    optim: Chosen
+    train: TrainConfig
+    diagnostics: Mapping[str, ChosenDiagnostic]
+
+    def attention_of(self, layer: int) -> Chosen:
+        """The attention of a layer, counted from 0."""
+        return self.attn_layers.get(layer, self.attn)
+
+    def attention_path(self, layer: int) -> str:
+        """Where the attention of a layer is chosen, for messages."""
+        return f"attn.layers.{layer}" if layer in self.attn_layers else "attn"
+
+    @property
+    def title(self) -> str:
+        """`task-attention`: the name of a run unless another is given."""
+        names = dict.fromkeys(self.attention_of(layer).name for layer in range(self.model.layers))
+        return f"{self.task.name}-{'-'.join(names)}".replace(":", "-")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `load_config` turns into an equal configuration."""
+        losses: dict[str, Any] = {name: loss.table() for name, loss in self.losses.items()}
+        if "cross_entropy" not in losses and not any(
+            "cross_entropy" in x.component.replaces for x in self.losses.values()
+        ):
+            losses["cross_entropy"] = None
+        diagnostics: dict[str, Any] = dict.fromkeys(watched([self.attn, *self.attn_layers.values()]))
+        diagnostics.update((name, diagnostic.table()) for name, diagnostic in self.diagnostics.items())
+        attn = self.attn.table()
+        if self.attn_layers:
+            attn["layers"] = {layer: chosen.table() for layer, chosen in self.attn_layers.items()}
+        return {
+            "seed": self.seed,
+            **({"allow_leak": True} if self.allow_leak else {}),
+            "task": self.task.table(),
+            "model": unstructure(self.model),
+            "embed": self.embed.table(),
+            "attn": attn,
+            "losses": losses,
+            "optim": self.optim.table(),
+            "train": unstructure(self.train),
+            "diagnostics": diagnostics,
+        }
+
+    def to_yaml(self) -> str:
+        """`to_dict` as YAML."""
+        return dump_yaml(self.to_dict())
+
+
+def watched(attentions: Iterable[Chosen]) -> list[str]:
+    """The diagnostics that these attentions ask for, each once."""
+    return list(dict.fromkeys(name for chosen in attentions for name in chosen.component.watch))

@@ -1,0 +1,1 @@
+"""The decoder: built, measured, used to generate."""

@@ -1,0 +1,75 @@
+"""The metrics of a model on a split."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+
+from lot.contracts import Context, Output, Split, Task
+from lot.devices.precision import autocast
+from lot.devices.team import Team
+from lot.model.decoder import Decoder
+
+Forward = Callable[[torch.Tensor, Context], Output]
+
+
+@contextlib.contextmanager
+def evaluating(model: Decoder, want: frozenset[str] = frozenset()) -> Iterator[None]:
+    """The model in evaluation mode and giving the signals `want`; afterwards as it was."""
+    before, training = model.want, model.training
+    model.eval()
+    model.set_want(want)
+    try:
+        yield
+    finally:
+        model.train(training)
+        model.set_want(before)
+
+
+def measure_split(
+    model: Decoder,
+    task: Task,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    step: int,
+    limit: int | None = None,
+    forward: Forward | None = None,
+    team: Team | None = None,
+    together: bool = False,
+) -> dict[str, float]:
+    """The task's metrics on the first `limit` examples of a split (None: all).
+
+    forward: a compiled form of `model`, used for full batches. team: processes that all call this and take turns with the
+    batches; torchmetrics brings their counts together. together: whether all must pass through the model equally often:
+    whoever has no batch left then passes one that is not counted.
+    """
+    length = task.length(split)
+    assert length is not None, f"the {split} split of a task is finite"
+    count = length if limit is None else min(length, limit)
+    batches = -(-count // batch_size)
+    rank, world = (team.rank, team.world) if team else (0, 1)
+    metrics = task.metrics().to(device)
+    ctx = Context(step=torch.tensor(step, device=device))
+    with torch.no_grad(), evaluating(model):
+        for first in range(0, batches, world):
+            index = first + rank
+            counted = index < batches
+            if not counted and not together:
+                break
+            batch = task.batch(split, index if counted else 0, batch_size, device)
+            full = batch.inputs.shape[0] == batch_size
+            run: Forward = forward if forward is not None and full else model
+            with autocast(device, precision):
+                output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
+            if counted:
+                rows = count - index * batch_size  # the last batch of a limited count is cut
+                metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+    with warnings.catch_warnings():  # that a process had no batch to count
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return {name: float(value) for name, value in metrics.compute().items()}

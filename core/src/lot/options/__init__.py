@@ -1,0 +1,1 @@
+"""An option of a component: declared, described, validated. Imports no torch."""

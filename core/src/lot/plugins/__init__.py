@@ -1,0 +1,1 @@
+"""A component that is not built yet: declared, found, looked up. Imports no torch."""

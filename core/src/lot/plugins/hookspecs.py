@@ -1,0 +1,67 @@
+"""The hooks that a plugin may implement. No arguments, no side effects: each returns components as data.
+
+A plugin is a module that imports no torch, named by an entry point of the group `lot`:
+
+    from lot import Component, hookimpl
+
+    @hookimpl
+    def lot_attentions():
+        return [Component(name="my_waves", summary="...", factory="my_waves.attention:MyWaves", config=MyWavesConfig)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from lot.plugins.component import Component
+
+hookspec = pluggy.HookspecMarker("lot")
+hookimpl = pluggy.HookimplMarker("lot")
+
+HOOKS = {
+    "attention": "lot_attentions",
+    "embedding": "lot_embeddings",
+    "optimizer": "lot_optimizers",
+    "loss": "lot_losses",
+    "task": "lot_tasks",
+    "diagnostic": "lot_diagnostics",
+    "kernel": "lot_kernels",
+}
+"""The hook that registers each kind of component."""
+
+
+@hookspec
+def lot_attentions() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Attention mechanisms; factory(config, dims: Dims) -> Attention."""
+
+
+@hookspec
+def lot_embeddings() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Token embeddings; factory(config, dims: Dims) -> Embedding."""
+
+
+@hookspec
+def lot_optimizers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Optimizers; factory(config, model: nn.Module) -> torch.optim.Optimizer."""
+
+
+@hookspec
+def lot_losses() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Losses; factory(config) -> Loss."""
+
+
+@hookspec
+def lot_tasks() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Tasks and datasets; factory(config, seed: int) -> Task."""
+
+
+@hookspec
+def lot_diagnostics() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Diagnostics; factory(config) -> Diagnostic."""
+
+
+@hookspec
+def lot_kernels() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Compiled kernels; factory(config) -> Kernel, for `lot plugins build` and the environment report."""

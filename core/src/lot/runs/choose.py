@@ -1,0 +1,47 @@
+"""Which run is meant: the directory, the configuration recorded there, and whether the one that is given equals it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lot.config.compare import differences, require_none
+from lot.config.schema import Config
+from lot.errors import BadInput
+from lot.runs.directory import RunDir, find_run
+
+
+def choose_run(
+    config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool
+) -> tuple[Path | None, Config]:
+    """The directory that the caller means (None: a fresh version) and the configuration to run there; writes nothing.
+
+    Raises BadInput where there is nothing to run or to resume, where the directory holds a run already and `resume` is
+    off, and where the run there has another configuration.
+    """
+    path = _find(config, run_dir, name, resume)
+    recorded = RunDir(path).config() if path is not None and (path / "config.yaml").exists() else None
+    if recorded is not None and config is not None:
+        require_none(
+            f"{path} was started with another configuration", differences(recorded.to_dict(), config.to_dict())
+        )
+    config = config if config is not None else recorded
+    if config is None:
+        raise BadInput(
+            f"{path}: no run there to resume (no config.yaml)", fix="say what to run, or name another directory"
+        )
+    if path is not None and not resume and not RunDir(path).is_empty():
+        raise BadInput(f"{path}: holds a run already", fix="add --resume to continue it, or choose another directory")
+    return path, config
+
+
+def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:
+    if run_dir is not None:
+        path = Path(run_dir)
+        return find_run(path) if resume and not RunDir(path).is_empty() else path
+    if not resume:
+        if config is None:
+            raise BadInput("nothing to run", fix="give a configuration")
+        return None
+    if name is None and config is None:
+        raise BadInput("nothing to resume", fix="name the run's directory with --run-dir")
+    return find_run(Path("runs") / (name or config.title))  # type: ignore[union-attr]

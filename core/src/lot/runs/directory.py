@@ -1,0 +1,226 @@
+"""The directory of a run: who may write, its state, its log."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from lot.errors import BadInput
+from lot.storage.files import read_json, remove_leftovers, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from lot.config.schema import Config
+
+
+class RunDir:
+    """A run's directory, held by one process at a time.
+
+    Files: config.yaml, run.json, metrics.jsonl, timing.jsonl, metrics.json (written last: the run is complete),
+    status.json, checkpoints/, snapshots/, plots/, links `best` and `last`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.snapshots = path / "snapshots"
+        self._lock = FileLock(path / ".lock", timeout=0)
+        self._status: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """For people: the path as given."""
+        return str(self.path)
+
+    def acquire(self) -> None:
+        """Become the one process that writes here. Raises BadInput when another one is, or when nobody can."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise BadInput(
+                f"{self.path} is in use by {self.holder()}",
+                fix="wait for it, or choose another directory with --run-dir",
+            ) from None
+        except OSError as error:
+            raise BadInput(
+                f"{self.path}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
+            ) from None
+        for folder in (self.path, self.checkpoints, self.snapshots):
+            if folder.is_dir():
+                remove_leftovers(folder)
+
+    def release(self) -> None:
+        """Let others write here."""
+        self._lock.release()
+
+    def holder(self) -> str:
+        """Who runs here, from status.json."""
+        status = self.status()
+        return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
+
+    def in_use(self) -> bool:
+        """Whether a process holds this directory; where the lock cannot be asked for (somebody else's folder), it is held."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
+
+    def status(self) -> dict[str, Any]:
+        """status.json, or {} where there is none that can be read."""
+        with contextlib.suppress(BadInput):
+            return _read_table(self.path / "status.json") or {}
+        return {}
+
+    def state(self) -> str:
+        """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or `killed`:
+        none of these, and nobody holds the lock."""
+        if (self.path / "metrics.json").exists():
+            return "complete"
+        if not (self.path / "config.yaml").exists():
+            return "new"
+        state = self.status().get("state")
+        if state in ("failed", "interrupted"):
+            return str(state)
+        return "running" if self.in_use() else "killed"
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Write status.json: `state`, and facts that stay until they are changed."""
+        self._status.update(facts, state=state, pid=os.getpid(), host=socket.gethostname(), updated=_now())
+        write_json(self.path / "status.json", self._status)
+
+    def config(self) -> Config:
+        """The configuration of the run. Raises BadInput that names the file where it cannot be used."""
+        from lot.config.load import load_config
+
+        file = self.path / "config.yaml"
+        try:
+            return load_config(file)
+        except BadInput as error:
+            told = str(error)
+            raise BadInput(told if told.startswith(str(file)) else f"{file}: {told}") from None
+
+    def facts(self) -> dict[str, Any]:
+        """run.json, or {} where there is none. Raises BadInput where it is damaged."""
+        return _read_table(self.path / "run.json") or {}
+
+    def result(self) -> dict[str, Any] | None:
+        """metrics.json of a complete run, else None. Raises BadInput where it is damaged."""
+        fix = f"remove it, and lot run --resume --run-dir {shlex.quote(self.name)} measures anew"
+        document = _read_table(self.path / "metrics.json", fix)
+        if document is not None and not isinstance(document.get("metrics"), dict):
+            raise BadInput(f"{self.path / 'metrics.json'}: damaged (no metrics in it)", fix=fix)
+        return document
+
+    def metrics(self) -> dict[str, float] | None:
+        """The final metrics of a complete run, else None. Raises BadInput where they are damaged."""
+        document = self.result()
+        return None if document is None else document["metrics"]
+
+    def complete(self, document: dict[str, Any]) -> None:
+        """Write metrics.json; from then on the run is complete."""
+        write_json(self.path / "metrics.json", document)
+
+    def create(self, config_yaml: str, facts: dict[str, Any]) -> None:
+        """Write config.yaml and run.json of a new run."""
+        write_atomic(self.path / "config.yaml", config_yaml)  # first: from here on there is something to resume
+        self.checkpoints.mkdir(exist_ok=True)
+        self.snapshots.mkdir(exist_ok=True)
+        write_json(self.path / "run.json", facts)
+
+    def is_empty(self) -> bool:
+        """Whether nothing but lock and hidden files is here."""
+        return not self.path.is_dir() or all(entry.name.startswith(".") for entry in self.path.iterdir())
+
+    def remove_if_empty(self) -> None:
+        """Remove a directory in which nothing was ever written (what was to run turned out to be impossible)."""
+        if self.path.is_dir() and self.is_empty():
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    def rows(self, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
+        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one."""
+        return list(_rows(self.path / file))
+
+
+def new_run_dir(root: Path, name: str) -> Path:
+    """A fresh `root/name/version_N`, N one more than the highest there is. Raises BadInput where it cannot be made."""
+    parent = root / name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1 + max(_versions(parent), default=-1)
+        while True:
+            path = parent / f"version_{number}"
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise BadInput(
+            f"{parent}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
+        ) from None
+
+
+def find_run(path: Path) -> Path:
+    """The run at `path`: itself, or its newest version. Raises BadInput where there is none."""
+    if (path / "config.yaml").exists():
+        return path
+    versions = [path / f"version_{n}" for n in sorted(_versions(path), reverse=True)] if path.is_dir() else []
+    for version in versions:
+        if (version / "config.yaml").exists():
+            return version
+    raise BadInput(f"{path}: no run there (no config.yaml)", fix="name a run directory, such as runs/NAME/version_0")
+
+
+def _versions(parent: Path) -> Iterator[int]:
+    for entry in parent.glob("version_*"):
+        number = entry.name.removeprefix("version_")
+        if number.isdigit():
+            yield int(number)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise BadInput(
+                f"{path}, line {number}: damaged (not a row of a log)", fix="restore the file, or delete the line"
+            )
+        yield row
+
+
+def _read_table(path: Path, fix: str = "restore it from a copy") -> dict[str, Any] | None:
+    """The JSON table in `path`, or None where there is no such file. Raises BadInput where there is something else."""
+    try:
+        table = read_json(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: damaged ({error})", fix=fix) from None
+    if table is not None and not isinstance(table, dict):
+        raise BadInput(f"{path}: damaged (a {type(table).__name__} instead of a table)", fix=fix)
+    return table
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What survives a crash: atomic files, checkpoints, shards, snapshots."""

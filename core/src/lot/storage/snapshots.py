@@ -1,0 +1,39 @@
+"""What diagnostics measured: one safetensors file per measurement, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from lot.contracts import Record
+from lot.errors import BadInput
+
+
+def save_snapshot(folder: Path, name: str, step: int, values: dict[str, Tensor]) -> None:
+    """Write what a diagnostic measured to `folder/name/step_N.safetensors`, whole or not at all. Raises OSError."""
+    from safetensors.torch import save_file
+
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    final = folder / name / f"step_{step:08d}.safetensors"
+    temporary = final.with_name(f".{final.name}.tmp")
+    try:
+        save_file({key: value.contiguous().clone() for key, value in values.items()}, temporary)
+        temporary.replace(final)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(str(error)) from error
+
+
+def load_records(run: Path, name: str) -> list[Record]:
+    """All that the diagnostic `name` measured in a run, oldest first. Raises BadInput for a snapshot that is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    records = []
+    for path in sorted((run / "snapshots" / name).glob("step_*.safetensors")):
+        try:
+            records.append(Record(int(path.stem.removeprefix("step_")), load_file(path)))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise BadInput(f"{path}: damaged ({error})", fix="restore it, or remove it to go on without it") from None
+    return records

@@ -1,0 +1,70 @@
+"""The checks of an attention."""
+
+from __future__ import annotations
+
+import torch
+
+from lot.contracts import Attention
+from lot.testing.case import Case, CheckFunction, as_attention, output
+from lot.testing.failure import NotApplicable, largest, require
+from lot.testing.properties import causality, compiling, decoding, effect, padding, signalling, values
+
+
+def builds(case: Case) -> None:
+    """The factory gives an attention, its parameters finite, that says whether it is causal."""
+    module = as_attention(values.built(case, Attention))
+    for name, kind in (("causal", bool), ("rotary", bool), ("tolerance", (int, float))):
+        value = getattr(module, name)
+        require(isinstance(value, kind), name, expected="a plain bool or number", got=repr(value))
+
+
+def shapes(case: Case) -> None:
+    """y is (B, T, D) from one token to max_len; the inputs are left as they were."""
+    L = case.dims.max_len
+    values.require_shapes(case, ((1, 1), (2, min(7, L)), (3, min(65, L)), (1, L)))
+
+
+@torch.no_grad()
+def rotary(case: Case) -> None:
+    """A module that says `rotary` knows positions where the trunk gives none: by turning, or always by itself."""
+    plain = as_attention(case.module(positions="none"))
+    if not plain.rotary:
+        raise NotApplicable("applies no rotary positions")
+    turned = case.module(positions="rotary")
+    turned.load_state_dict(plain.state_dict(), strict=False)
+    x = case.inputs(2, min(9, case.dims.max_len))
+    y = output(turned, x, case.context())
+    against_none = largest(y - output(plain, x, case.context()))
+    swapped = torch.cat((x[:, 1:2], x[:, :1], x[:, 2:]), dim=1)  # the last query sees the same tokens in another order
+    order = largest((y - output(turned, swapped, case.context()))[:, -1])
+    require(
+        max(against_none, order) > 1e-4,
+        "output with rotary positions against none, and after two earlier tokens were swapped",
+        expected="a difference",
+        got=f"{against_none:.3g} and {order:.3g}",
+        cause="`rotary = True` on a module that ignores dims.positions",
+    )
+
+
+ATTENTION_CHECKS: dict[str, CheckFunction] = {
+    "builds": builds,
+    "shapes": shapes,
+    "dtypes": values.dtypes,
+    "initial values": values.initial_values,
+    "determinism": values.determinism,
+    "causal: forward": causality.forward,
+    "causal: gradient": causality.gradient,
+    "causal: prefix": causality.prefix,
+    "batch members": causality.batch,
+    "padding": padding.padding,
+    "gradients": effect.gradients,
+    "finite differences": effect.finite_differences,
+    "ablation": effect.ablation,
+    "signals": signalling.signals,
+    "state": values.state,
+    "rotary": rotary,
+    "decoding": decoding.decoding,
+    "decoding with padding": decoding.decoding_with_padding,
+    "compile": compiling.compiled,
+    "export": compiling.exported,
+}

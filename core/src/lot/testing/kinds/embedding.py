@@ -1,0 +1,143 @@
+"""The checks of an embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lot.contracts import Embedding
+from lot.testing.case import Case, CheckFunction, output
+from lot.testing.failure import KitFailure, NotApplicable, largest, require, require_close, require_equal
+from lot.testing.properties import compiling, effect, signalling, values
+
+STEPS = (0, 100, 10**6)
+
+
+def _counts(case: Case) -> Tensor:
+    """(V,) occurrences as a corpus has them: few tokens often, most seldom, in no order."""
+    V = case.dims.vocab_size
+    rank = torch.randperm(V, generator=torch.Generator().manual_seed(7))
+    return 10_000 // (rank + 1)
+
+
+def builds(case: Case) -> None:
+    """The factory gives an embedding with default options, whether or not the task counts its tokens."""
+    values.built(case, Embedding)
+    with torch.no_grad():
+        y = output(case.module(token_counts=_counts(case)), case.inputs(2, 5), case.context())
+    require(
+        tuple(y.shape) == (2, 5, case.dims.width),
+        "shape of x with token counts",
+        expected=str((2, 5, case.dims.width)),
+        got=str(tuple(y.shape)),
+    )
+
+
+def shapes(case: Case) -> None:
+    """x is (B, T, D) from one token to max_len, for the first token and the last of the vocabulary."""
+    L, V = case.dims.max_len, case.dims.vocab_size
+    values.require_shapes(case, ((1, 1), (2, min(7, L)), (1, L)))
+    ids = torch.arange(V, device=case.device)[None, :L]
+    with torch.no_grad():
+        y = output(case.module(), ids, case.context())[0]
+    distance = torch.cdist(y.double(), y.double()) + torch.eye(len(y), device=case.device)
+    require(
+        bool((distance > 0).all()),
+        "vectors of different tokens",
+        expected="different ones",
+        got="two that are equal",
+        cause="a table that folds tokens together",
+    )
+
+
+@torch.no_grad()
+def positions(case: Case) -> None:
+    """A vector depends on its token, position and step only: other tokens and the batch change nothing."""
+    T = min(12, case.dims.max_len)
+    for training in (False, True):
+        module = case.module(training=training)
+        for step in STEPS:
+            ids = case.inputs(3, T)
+            x = output(module, ids, case.context(step=step))
+            others = case.inputs(3, T, "others")
+            for t in range(T):
+                changed = others.clone()
+                changed[0, t] = ids[0, t]
+                require_equal(
+                    output(module, changed, case.context(step=step))[0, t],
+                    x[0, t],
+                    f"vector at position {t} after all other tokens were replaced (step {step})",
+                    cause="a statistic over the sequence or the batch, or a leak of later tokens",
+                )
+                alone = output(module, ids[:, t : t + 1], case.context(step=step, start=t))
+                require_close(
+                    alone[:, 0],
+                    x[:, t],
+                    1e-5,
+                    f"vector of the token at position {t} alone, with ctx.start = {t} (step {step})",
+                    scale=largest(x),
+                    cause="a positional part that leaves ctx.start out; decoding would be wrong",
+                )
+
+
+@torch.no_grad()
+def steps(case: Case) -> None:
+    """What changes with training depends on ctx.step alone: the same step gives the same bits, in any order."""
+    ids = case.inputs(2, min(9, case.dims.max_len))
+    for training in (False, True):
+        module = case.module(training=training)
+        first = {step: output(module, ids, case.context(step=step)) for step in STEPS}
+        for step in reversed(STEPS):
+            require_equal(
+                output(module, ids, case.context(step=step)),
+                first[step],
+                f"vectors at step {step}, again after other steps",
+                cause="a counter on the module; resume and evaluation would not see the same embedding",
+            )
+
+
+def tied_weight(case: Case) -> None:
+    """`weight`, where there is one, is (V, D), trainable, and part of what forward gives."""
+    module = case.module()
+    weight = module.weight
+    if weight is None:
+        raise NotApplicable("offers no weight to tie")
+    expected = (case.dims.vocab_size, case.dims.width)
+    if not isinstance(weight, Tensor):
+        raise KitFailure("weight", expected="a tensor", got=type(weight).__name__)
+    require(tuple(weight.shape) == expected, "shape of weight", expected=str(expected), got=str(tuple(weight.shape)))
+    require(weight.requires_grad, "weight", expected="a tensor that trains", got="one without gradient")
+    ids = case.inputs(2, min(9, case.dims.max_len))
+    torch.autograd.backward(weight.square().sum())
+    reached = {name for name, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad()
+    acting: set[str] = set()
+    for step in STEPS:
+        torch.autograd.backward(output(module, ids, case.context(step=step)).square().sum())
+        acting |= {name for name, p in module.named_parameters() if p.grad is not None and largest(p.grad) > 0}
+    require(
+        bool(reached & acting),
+        "weight",
+        expected="parameters that forward reads too",
+        got="none of them",
+        cause="a weight of its own, which ties nothing",
+    )
+
+
+EMBEDDING_CHECKS: dict[str, CheckFunction] = {
+    "builds": builds,
+    "shapes": shapes,
+    "dtypes": values.dtypes,
+    "initial values": values.initial_values,
+    "determinism": values.determinism,
+    "positions": positions,
+    "steps": steps,
+    "gradients": effect.gradients,
+    "finite differences": effect.finite_differences,
+    "ablation": effect.ablation,
+    "signals": signalling.signals,
+    "state": values.state,
+    "tied weight": tied_weight,
+    "compile": compiling.compiled,
+    "export": compiling.exported,
+}

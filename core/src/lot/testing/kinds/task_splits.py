@@ -1,0 +1,128 @@
+"""That the splits of a task hold what they say, and do not overlap."""
+
+from __future__ import annotations
+
+from lot.contracts import Batch, Split, Task
+from lot.testing.case import Case
+from lot.testing.failure import KitFailure, NotApplicable, require
+from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, hashes, make_task, same
+
+EXAMPLES = 512
+"""Examples of each split that are compared with those of the others."""
+SMALL = 4096
+"""A training split up to this size is read to its end, to see that it holds what it says."""
+
+
+def evaluation_order(case: Case) -> None:
+    """Batch i of validation and test holds examples i x size and following; beyond the last comes IndexError."""
+    task = make_task(case)
+    for split in SPLITS[1:]:
+        n = task.length(split)
+        assert n is not None
+        if n >= 4:
+            half = min(SIZE, n) // 2
+            whole = task.batch(split, 0, 2 * half)
+            for i in range(2):
+                part = task.batch(split, i, half)
+                expected = Batch(*(None if v is None else v[i * half : (i + 1) * half] for v in whole))  # type: ignore[arg-type]
+                require(
+                    same(part, expected),
+                    f"batch {i} of {split} with size {half}",
+                    expected=f"examples {i * half} to {(i + 1) * half - 1}",
+                    got="others",
+                    cause="examples keyed by batch instead of by number; the score would depend on the batch size",
+                )
+        size = min(64, n)
+        last = (n - 1) // size
+        try:
+            rows = len(task.batch(split, last, size).inputs)
+        except IndexError:
+            rows = 0
+        require(
+            rows == n - last * size,
+            f"rows of the last batch of {split} (length {n}, size {size})",
+            expected=str(n - last * size),
+            got=rows,
+            cause="a length that is not the number of examples, or a last batch that is padded or dropped",
+        )
+        try:
+            task.batch(split, last + 1, size)
+        except IndexError:
+            continue
+        raise KitFailure(
+            f"batch {last + 1} of {split} with size {size}, beyond its {n} examples",
+            expected="IndexError",
+            got="a batch",
+        )
+
+
+def splits(case: Case) -> None:
+    """No example of one split is in another, and validation and test repeat none."""
+    task = make_task(case)
+    seen: dict[str, str] = {}
+    for split in SPLITS:
+        rows = _examples(task, split)
+        if split != "train":
+            repeated = len(rows) - len(set(rows))
+            require(
+                repeated == 0,
+                f"examples of {split}",
+                expected=f"{len(rows)} distinct ones",
+                got=f"{repeated} repetitions",
+                cause="draws with replacement: `length` is the number of distinct examples",
+            )
+        for row in set(rows):
+            require(
+                row not in seen,
+                f"an example of {split}",
+                expected="one of its own",
+                got=f"one of {seen.get(row)} too",
+                cause="splits that differ by their seed only, or a corpus that is not cut: training on the test",
+            )
+            seen[row] = split
+
+
+def _examples(task: Task, split: Split) -> list[str]:
+    size = batch_size(task, split, 64)
+    n = task.length(split)
+    count = EXAMPLES if n is None else min(EXAMPLES, n)
+    rows: list[str] = []
+    for i in range(-(-count // size)):
+        rows += hashes(task.batch(split, i, size))
+    return rows[:count]
+
+
+def training_length(case: Case) -> None:
+    """A finite training split gives each of its examples once before it begins again, in another order."""
+    task = make_task(case)
+    n = task.length("train")
+    if n is None:
+        raise NotApplicable("training has no end")
+    if n > SMALL:
+        raise NotApplicable(f"{n} training examples: more than the kit reads")
+    size = next(size for size in range(min(64, n), 0, -1) if n % size == 0)
+    epochs = [
+        [row for i in range(n // size) for row in hashes(task.batch("train", e * n // size + i, size))]
+        for e in range(2)
+    ]
+    for number, epoch in enumerate(epochs):
+        require(
+            len(set(epoch)) == n,
+            f"training examples {number * n} to {number * n + n - 1}",
+            expected=f"all {n} distinct ones, once each",
+            got=f"{len(set(epoch))} distinct",
+            cause="a length that is not the number of distinct examples, or draws with replacement",
+        )
+    require(
+        set(epochs[0]) == set(epochs[1]),
+        "training examples of the second round",
+        expected="those of the first",
+        got="others",
+    )
+    require(
+        n < 3 or epochs[0] != epochs[1],
+        "order of the second round",
+        expected="another one than in the first",
+        got="the same",
+        cause="an order that is not keyed by the round",
+    )

@@ -1,0 +1,1 @@
+"""One property per module, checked for every kind that promises it."""

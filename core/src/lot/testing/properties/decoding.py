@@ -1,0 +1,154 @@
+"""Decoding with a cache equals the full forward, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lot.contracts import Attention
+from lot.testing.case import Case, as_attention, output
+from lot.testing.failure import NotApplicable, largest, require, require_close, require_equal
+from lot.testing.properties.padding import example_padding, honors_padding
+
+TOLERANCE = 1e-5
+"""Relative to the largest output: far above float64 rounding, since a cache may keep features in float32."""
+LENGTH = 24
+
+
+class _Stream:
+    """A batch of sequences that are decoded piece by piece."""
+
+    def __init__(self, case: Case, module: Attention, x: Tensor) -> None:
+        self.case, self.module, self.x, self.position = case, module, x, 0
+        self.pieces: list[Tensor] = []
+        self.cache: Any = module.init_cache(x.shape[0], x.device, x.dtype)  # type: ignore[operator]
+
+    def take(self, n: int, padding: Tensor | None = None) -> None:
+        """Feed the next n tokens: one by `decode`, several by `prefill`."""
+        piece = self.x[:, self.position : self.position + n]
+        ctx = self.case.context(start=self.position, padding=padding)
+        feed: Any = self.module.decode if n == 1 else self.module.prefill
+        result = feed(piece, ctx, self.cache)
+        name = "decode" if n == 1 else "prefill"
+        require(
+            isinstance(result, tuple) and len(result) == 2,
+            name,
+            expected="a pair (y, cache)",
+            got=type(result).__name__,
+        )
+        y, self.cache = result
+        expected = (self.x.shape[0], n, self.x.shape[2])
+        require(tuple(y.shape) == expected, f"shape of y from {name}", expected=str(expected), got=str(tuple(y.shape)))
+        require(y.dtype == self.x.dtype, f"dtype of y from {name}", expected=str(self.x.dtype), got=str(y.dtype))
+        self.pieces.append(y)
+        self.position += n
+
+    @property
+    def y(self) -> Tensor:
+        return torch.cat(self.pieces, dim=1)
+
+
+def _decoding_module(case: Case, **dims: Any) -> Attention:
+    module = as_attention(case.module(dtype=torch.float64, **dims))
+    if not module.can_decode():
+        raise NotApplicable("offers no cache")
+    for name in ("init_cache", "prefill", "decode"):
+        require(
+            callable(getattr(module, name, None)),
+            f"{name} of a module that can_decode()",
+            expected="a method",
+            got="none",
+        )
+    return module
+
+
+@torch.no_grad()
+def decoding(case: Case) -> None:
+    """Prefill and decode, from nothing, in pieces, to the end, and with two caches in turn, equal the forward."""
+    module = _decoding_module(case)
+    T = min(LENGTH, case.dims.max_len)
+    n = max(2, T // 2)
+    _require_forward(case, module, T, "from an empty cache", (1,) * T)
+    _require_forward(case, module, T, f"after a prefill of {n}", (n, *(1,) * (T - n)))
+    _require_forward(
+        case,
+        module,
+        T,
+        "after two prefills with a token between",
+        (3, 1, n, *(1,) * (T - n - 4)) if n + 4 < T else (T,),
+    )
+    L = case.dims.max_len
+    if L > 2:
+        _require_forward(case, module, L, f"up to the {L} tokens of max_len", (L - 1, 1))
+    if module.rotary:
+        _require_forward(
+            case, _decoding_module(case, positions="rotary"), T, "with rotary positions", (n, *(1,) * (T - n))
+        )
+    _require_separate_caches(case, module, T)
+
+
+def _require_forward(case: Case, module: Attention, T: int, how: str, pieces: Sequence[int]) -> None:
+    x = case.inputs(3, T, "decode", dtype=torch.float64)
+    y = output(module, x, case.context())
+    stream = _Stream(case, module, x)
+    for n in pieces:
+        stream.take(n)
+    for t in range(T):
+        require_close(
+            stream.y[:, t],
+            y[:, t],
+            TOLERANCE,
+            f"decoding {how}: output at position {t} of {T}",
+            scale=largest(y),
+            cause="a state that is one token early or late, ctx.start left out, a feature that the cache lacks, or a "
+            "prefill without causal mask",
+        )
+
+
+def _require_separate_caches(case: Case, module: Attention, T: int) -> None:
+    streams = [_Stream(case, module, case.inputs(2, T, "turn", i, dtype=torch.float64)) for i in range(2)]
+    alone = []
+    for i in range(2):
+        stream = _Stream(case, module, case.inputs(2, T, "turn", i, dtype=torch.float64))
+        for _ in range(T):
+            stream.take(1)
+        alone.append(stream.y)
+    for _ in range(T):
+        for stream in streams:
+            stream.take(1)
+    for stream, y in zip(streams, alone, strict=True):
+        require_equal(
+            stream.y,
+            y,
+            "decoding two batches in turn, each with its cache",
+            cause="state kept on the module instead of in the cache",
+        )
+
+
+@torch.no_grad()
+def decoding_with_padding(case: Case) -> None:
+    """A prompt with padding, decoded further, equals the forward with that padding at every token that is none."""
+    module = _decoding_module(case)
+    if not honors_padding(case, module):
+        raise NotApplicable("ignores ctx.padding")
+    T = min(LENGTH, case.dims.max_len)
+    padding = example_padding(T, case.device)
+    n = T - T // 4
+    padding[:, n:] = False  # what is decoded is no padding
+    x = case.inputs(3, T, "decode", dtype=torch.float64)
+    y = output(module, x, case.context(padding=padding))
+    stream = _Stream(case, module, x)
+    stream.take(n, padding[:, :n])
+    for _ in range(T - n):
+        stream.take(1)
+    require_close(
+        stream.y[~padding],
+        y[~padding],
+        TOLERANCE,
+        "decoding after a prompt with padding",
+        scale=largest(y),
+        cause="padding that the cache forgets",
+    )

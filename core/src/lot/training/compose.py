@@ -1,0 +1,100 @@
+"""Putting a run together, and refusing, before anything is touched, what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lot.config.schema import ChosenDiagnostic, Config
+from lot.contracts import Diagnostic, Task
+from lot.errors import BadInput
+from lot.model.build import build_model, build_task, leaks
+from lot.model.decoder import Decoder
+from lot.plugins.registry import registry
+from lot.training.objective import Objective
+
+TRUNK_SIGNALS = frozenset({"hidden"})
+
+
+@dataclass
+class Composition:
+    """All parts of a run, on the CPU, fitting each other."""
+
+    config: Config
+    task: Task
+    model: Decoder
+    objective: Objective
+    diagnostics: dict[str, tuple[ChosenDiagnostic, Diagnostic]]
+    leak: bool
+
+    @property
+    def attention_distributions(self) -> set[str]:
+        """The distributions that the attentions of the model come from."""
+        return {self.config.attention_of(layer).component.distribution for layer in range(self.config.model.layers)}
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def compose(config: Config) -> Composition:
+    """The parts of the run that `config` describes. Raises BadInput for what does not fit."""
+    objective = Objective(config.losses, signals_given(config))
+    diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
+    for name in objective.losses:
+        _check_signals(config, f"loss {name}", objective.needs(name))
+    for name, (_, diagnostic) in diagnostics.items():
+        _check_signals(config, f"diagnostic {name}", diagnostic.needs)
+    task = build_task(config)
+    model = build_model(config, task)
+    model.set_want(objective.want)
+    _check_spread(config, task, model, objective)
+    return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+
+
+def _check_spread(config: Config, task: Task, model: Decoder, objective: Objective) -> None:
+    """Refuse to spread sequences over processes where they come out unequal, or where a part could not do a part of the work."""
+    span = config.train.context_parallel
+    if span == 1:
+        return
+    if task.seq_len % span:
+        raise BadInput(
+            where="train.context_parallel", expected=f"a divisor of the task's {task.seq_len} tokens", got=span
+        )
+    for layer, attention in enumerate(model.attentions):
+        try:
+            attention.check_spread(task.seq_len // span, span)
+        except BadInput as error:
+            raise error.under(config.attention_path(layer)) from None
+    for name, (_, loss) in objective.losses.items():
+        if not loss.per_target:
+            raise BadInput(
+                "this loss needs whole sequences",
+                where=f"losses.{name}",
+                fix="leave it out, or set train.context_parallel=1",
+            )
+
+
+def signals_given(config: Config) -> frozenset[str]:
+    """The signals that some part of this model can give."""
+    given = TRUNK_SIGNALS | config.embed.component.emits
+    for layer in range(config.model.layers):
+        given |= config.attention_of(layer).component.emits
+    return given
+
+
+def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
+    """Refuse a signal that no part of this model gives."""
+    for signal in sorted(needs - signals_given(config)):
+        givers = [
+            f"{kind} {component.name}"
+            for kind in ("attention", "embedding")
+            for component in registry().components(kind)
+            if signal in component.emits
+        ]
+        names = " and ".join(sorted({config.attention_of(layer).name for layer in range(config.model.layers)}))
+        hint = f"given by {', '.join(givers)}" if givers else "nothing that is installed gives it"
+        raise BadInput(
+            f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none",
+            fix=hint,
+        )

@@ -1,0 +1,98 @@
+"""Diagnostics of a run: which are due at a step, and what a measurement leaves behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lot.contracts import Batch, Context, Diagnostic, Probe, Record
+from lot.devices.precision import autocast
+from lot.model.decoder import Decoder
+from lot.model.measure import evaluating
+from lot.random import isolated, torch_generator
+from lot.runs.directory import RunDir
+from lot.runs.log import Recorder
+from lot.storage.snapshots import load_records, save_snapshot
+from lot.training.compose import Composition
+
+REMEMBERED = 8
+"""Measurements of which an alarm may judge."""
+
+
+class Diagnosing:
+    """Measures what is due; scalars go to the log, everything to a snapshot, what `alarm` says to the reader."""
+
+    def __init__(
+        self, composition: Composition, run: RunDir, recorder: Recorder, report: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self.composition, self.run, self.recorder, self.report = composition, run, recorder, report
+        self._recent: dict[str, deque[Record]] = {}
+
+    def due(self, step: int) -> list[str]:
+        """The diagnostics to measure at `step`: each as often as it wants, and all at the end."""
+        every = {name: chosen.every for name, (chosen, _) in self.composition.diagnostics.items()}
+        return [name for name in every if step % every[name] == 0 or step == self.composition.config.train.steps]
+
+    def look(self, model: Decoder | None, names: list[str], step: int, device: torch.device, precision: str) -> None:
+        """Measure the diagnostics `names` on `model`, a form of the composition's on `device`. Raises OSError."""
+        assert model is not None, "only the main process looks"
+        composition = replace(self.composition, model=model)
+        for name in names:
+            diagnostic = composition.diagnostics[name][1]
+            values = measure(composition, name, diagnostic, step, device, precision)
+            save_snapshot(self.run.snapshots, name, step, values)
+            scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
+            self.recorder.write(name, {"step": step, "diagnostic": name, **scalars})
+            self.report("diagnostic", {"step": step, "name": name, "headline": diagnostic.headline, **scalars})
+            recent = self._recent[name] if name in self._recent else self._earlier(name, step)
+            recent.append(Record(step, {key: torch.tensor(value) for key, value in scalars.items()}))
+            if (line := diagnostic.alarm(list(recent))) is not None:
+                self.report("warning", {"step": step, "text": f"{name}: {line}"})
+
+    def _earlier(self, name: str, step: int) -> deque[Record]:
+        """The last scalars measured before `step`: those of a run that was resumed."""
+        self._recent[name] = deque(maxlen=REMEMBERED)
+        for record in load_records(self.run.path, name):
+            if record.step < step:
+                scalars = {key: value.reshape(()) for key, value in record.values.items() if value.numel() == 1}
+                self._recent[name].append(Record(record.step, scalars))
+        return self._recent[name]
+
+
+def measure(
+    composition: Composition, name: str, diagnostic: Diagnostic, step: int, device: torch.device, precision: str
+) -> dict[str, Tensor]:
+    """What `diagnostic` measures at `step`, on the CPU."""
+    model, task, objective = composition.model, composition.task, composition.objective
+    # Always the first sequences of the validation split, so that measurements compare.
+    size = min(composition.config.train.batch_size, diagnostic.examples)
+    batch = task.batch("validation", 0, size, device)
+    ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
+    seed = composition.config.seed
+
+    def gradients() -> dict[str, Tensor]:
+        """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
+        named = {key: p for key, p in model.named_parameters() if p.requires_grad}
+        with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
+            total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
+            found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+        return {key: g for key, g in zip(named, found, strict=True) if g is not None}
+
+    with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
+        with autocast(device, precision):
+            output = model(batch.inputs, ctx)
+        probe = Probe(
+            model=model,
+            batch=Batch(*batch),
+            output=output,
+            ctx=ctx,
+            task=task,
+            generator=torch_generator(seed, "diagnostic", name, step),
+            gradients=gradients,
+        )
+        return {key: value.detach().cpu() for key, value in diagnostic.measure(probe).items()}

@@ -1,0 +1,103 @@
+"""Training, from a configuration to a finished run directory. Read it top to bottom: `train`, then `Trainer.loop`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from lot.config.schema import Config
+from lot.devices.team import Team, is_lost_peer, join_team
+from lot.errors import BadInput, Interrupted, RunFailed
+from lot.runs.choose import choose_run
+from lot.runs.directory import RunDir, new_run_dir
+from lot.training.compose import compose
+from lot.training.events import Report, _silent
+from lot.training.interruption import StopSignal
+from lot.training.trainer import Result, Trainer
+
+
+def train(
+    config: Config | None,
+    run_dir: str | Path | None = None,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    report: Report | None = None,
+) -> Result:
+    """Train what `config` describes and return the result; everything is recorded in a run directory.
+
+    run_dir: the very directory (default: `runs/NAME/version_N`, N counting up); it must be new or empty unless `resume`.
+    name: NAME, default `task-attention`. resume: go on from the newest sound checkpoint, bit for bit; without `run_dir` the
+    newest version of NAME; `config` may then be None. A complete run is returned as it is. device: `auto`, `cpu`, `cuda`...
+    Under torchrun every process calls this.
+
+    Raises BadInput (nothing touched), RunFailed (diverged, or storage failed; the last checkpoint stands) or
+    Interrupted (by SIGINT or SIGTERM: saved first).
+    """
+    path, config = choose_run(config, run_dir, name, resume)
+    team = join_team(device, config.train.batch_size, config.train.context_parallel)
+    report = report if report is not None and team.main else _silent
+    composition = compose(config)
+    if path is None:
+        fresh = name or config.title
+        path = Path(team.lead(lambda: str(new_run_dir(Path("runs"), fresh))))
+    run = RunDir(path)
+    with _held(run, team):
+        finished = run.metrics()
+        if finished is not None:
+            report("end", {"run": str(path), "metrics": finished, "already": True, "leak": composition.leak})
+            status = run.status()
+            return Result(path, status.get("step", 0), status.get("best_step"), finished, composition.leak)
+        with _deterministic(config, team.device), StopSignal() as stop:
+            trainer = Trainer(composition, run, team, report, stop)
+            try:
+                return trainer.run_all(resume)
+            except BadInput:
+                raise
+            except RunFailed as error:
+                trainer.end("failed", error.exit_code, str(error))
+                raise
+            except Interrupted as error:
+                trainer.end("interrupted", error.exit_code, str(error))
+                raise
+            except OSError as error:
+                message = f"storage failed at step {trainer.step}: {error}; {trainer.last_good()}"
+                trainer.end("failed", RunFailed.exit_code, message)
+                raise RunFailed(message) from error
+            except BaseException as error:
+                if is_lost_peer(error):
+                    message = f"another process of this run died at step {trainer.step}; {trainer.how_to_resume()}"
+                    trainer.end("failed", RunFailed.exit_code, message)
+                    raise RunFailed(message) from error
+                trainer.end("failed", 1, f"{type(error).__name__}: {error}")
+                raise
+
+
+@contextlib.contextmanager
+def _held(run: RunDir, team: Team) -> Iterator[None]:
+    """The run directory, held by the main process while the team works."""
+    team.lead(run.acquire)
+    try:
+        yield
+    finally:
+        if team.main:
+            run.release()
+            run.remove_if_empty()
+
+
+@contextlib.contextmanager
+def _deterministic(config: Config, device: torch.device) -> Iterator[None]:
+    """torch's deterministic algorithms where the configuration asks for them and they are not the rule anyway."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if config.train.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,49 @@
+"""Learning rates and loss weights over training."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lot.config.schedule import WeightSchedule, learning_rate_factor
+from lot.errors import BadInput
+
+
+def test_warmup_reaches_the_peak_and_cosine_falls_to_the_floor() -> None:
+    factors = [learning_rate_factor(step, 100, 10, "cosine", 0.1) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.1 + 0.9 * 0.5)
+    assert factors[100] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+def test_linear_and_constant() -> None:
+    assert learning_rate_factor(50, 100, 0, "linear", 0.0) == pytest.approx(0.5)
+    assert learning_rate_factor(99, 100, 0, "constant", 0.0) == 1.0
+    assert learning_rate_factor(500, 100, 0, "cosine", 0.2) == pytest.approx(0.2), "past the end it stays at the floor"
+
+
+def test_weights_move_from_start_over_steps() -> None:
+    linear = WeightSchedule(kind="linear", to=1.0, start=10, over=20)
+    assert [linear.at(3.0, step) for step in (0, 10, 20, 30, 99)] == [3.0, 3.0, 2.0, 1.0, 1.0]
+    cosine = WeightSchedule(kind="cosine", to=0.0, over=10)
+    assert cosine.at(2.0, 5) == pytest.approx(1.0)
+    assert cosine.at(2.0, 2) == pytest.approx(1.0 + math.cos(math.pi * 0.2))
+    assert WeightSchedule().at(0.5, 1000) == 0.5
+
+
+def test_adaptive_follows_the_order_parameter_without_a_gradient() -> None:
+    schedule = WeightSchedule(kind="adaptive", target=0.5, gain=4.0, limit=2.0)
+    order = torch.tensor([0.0, 0.5, 0.6, 1.0], requires_grad=True)
+    factor = schedule.factor_of(order)
+    assert factor.tolist() == pytest.approx([0.0, 1.0, 1.4, 2.0])
+    assert not factor.requires_grad
+    assert schedule.needs == {"phase"}
+
+
+def test_a_moving_weight_needs_a_duration() -> None:
+    with pytest.raises(BadInput, match="over: required"):
+        WeightSchedule(kind="linear")

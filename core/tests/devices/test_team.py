@@ -1,0 +1,65 @@
+"""What a process takes of a batch, and how it weighs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lot.contracts import IGNORED, Batch
+from lot.devices.team import Team, join_team
+from lot.errors import BadInput
+
+CPU = torch.device("cpu")
+
+
+def batch() -> Batch:
+    """Four rows with 3, 0, 1 and 2 scored targets."""
+    targets = torch.tensor([[1, 1, 1], [IGNORED] * 3, [IGNORED, IGNORED, 1], [1, 1, IGNORED]])
+    return Batch(torch.arange(12).view(4, 3), targets, targets == IGNORED)
+
+
+@pytest.mark.parametrize(("world", "span"), [(2, 1), (4, 1), (3, 3), (6, 3), (12, 3)])
+def test_shares_cover_the_batch_and_weigh_as_their_targets(world: int, span: int) -> None:
+    """span: processes that hold a row together."""
+    whole = batch()
+    shares = [Team(rank, world, CPU, span).share(whole) for rank in range(world)]
+    for index in range(3):
+        rows = [torch.cat([share.batch[index] for share in shares[i : i + span]], 1) for i in range(0, world, span)]
+        assert torch.equal(torch.cat(rows), whole[index])
+    assert [share.start for share in shares[:span]] == list(range(0, 3, 3 // span))
+    # A loss that is a mean over targets: here of the inputs.
+    scored = whole.targets != IGNORED
+    expected = whole.inputs[scored].float().mean()
+    means = [
+        weight * (part.inputs * (part.targets != IGNORED)).sum() / (part.targets != IGNORED).sum().clamp(min=1)
+        for part, weight, _ in shares
+    ]
+    torch.testing.assert_close(torch.stack(means).mean(), expected)
+
+
+def test_equal_shares_weigh_exactly_one() -> None:
+    full = Batch(torch.zeros(6, 5), torch.ones(6, 5, dtype=torch.int64))
+    assert all(Team(rank, 3, CPU).share(full).weight == 1 for rank in range(3))
+    share = Team(0, 1, CPU).share(full)
+    assert share.batch is full
+    assert share.weight == 1
+
+
+def test_one_process_needs_no_one() -> None:
+    alone = Team(0, 1, CPU)
+    assert alone.main
+    assert alone.lead(lambda: 3) == 3
+    assert alone.gather("x") == ["x"]
+    assert alone.largest(4) == 4
+    with pytest.raises(OSError, match="full"):
+        alone.lead(lambda: (_ for _ in ()).throw(OSError("full")))
+
+
+def test_a_batch_that_cannot_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(BadInput, match=r"train.batch_size: expected a multiple of the 4 processes, got 6"):
+        join_team("cpu", 6)
+    with pytest.raises(BadInput, match=r"train.batch_size: expected a multiple of the 2 groups of 2 processes, got 5"):
+        join_team("cpu", 5, 2)
+    with pytest.raises(BadInput, match=r"train.context_parallel: expected a divisor of the 4 processes, got 3"):
+        join_team("cpu", 6, 3)

@@ -1,0 +1,1 @@
+"""The mechanisms, one module per component, with their slow reference."""

@@ -1,0 +1,98 @@
+"""Hybrid attention: phase attention blended with any other attention."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lot import Attention, BadInput, Context, Dims, GeneratorFor, ablation, registry
+from lot_lattice.attention.phase import PhaseAttention
+from lot_lattice.config import HybridConfig
+
+
+class HybridAttention(Attention):
+    """(1 - a) inner(x) + a phase(x). The signal `attention` is the inner one's, all others are the phase side's."""
+
+    def __init__(self, config: HybridConfig, dims: Dims) -> None:
+        super().__init__()
+        self.blend = config.blend
+        self.inner: Attention = _inner(config.inner, dims)
+        self.phase = PhaseAttention(registry().get("attention", "lot-lattice:phase").parse(config.phase, "phase"), dims)
+        self.causal = self.inner.causal and self.phase.causal
+        self.rotary = self.inner.rotary
+        self.tolerance = self.inner.tolerance
+        self.inert = self._inert()
+
+    def _inert(self) -> frozenset[str]:
+        inert = {f"inner.{name}" for name in self.inner.inert} | {f"phase.{name}" for name in self.phase.inert}
+        # A side with no share in the blend cannot act.
+        silent = {0.0: self.phase, 1.0: self.inner}.get(self.blend)
+        prefix = "phase" if silent is self.phase else "inner"
+        return frozenset(inert | {f"{prefix}.{name}" for name, _ in (silent.named_parameters() if silent else ())})
+
+    @property
+    def want(self) -> frozenset[str]:
+        """Signals asked for; each side is told of those that it gives here."""
+        return self.phase.want
+
+    @want.setter
+    def want(self, want: frozenset[str]) -> None:
+        # Phases are those of the phase attention, also where the inner one has some of its own.
+        self.inner.want = want & {"attention"}
+        self.phase.want = want
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """As either side does."""
+        self.inner.reset_parameters(lambda name: generator_for(f"inner.{name}"))
+        self.phase.reset_parameters(lambda name: generator_for(f"phase.{name}"))
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, T, D) and the signals of both sides."""
+        y, signals = self.inner(x, ctx)
+        z, of_phase = self.phase(x, ctx)
+        return (1 - self.blend) * y + self.blend * z, {**signals, **of_phase}
+
+    def can_decode(self) -> bool:
+        """Whether both sides are causal and decode with a cache."""
+        return self.causal and self.inner.can_decode() and self.phase.can_decode()
+
+    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> tuple[Any, Any]:
+        """The caches of both sides. Raises BadInput when one of them has none."""
+        if not self.can_decode():
+            raise BadInput("this attention cannot decode token by token")
+        return self.inner.init_cache(batch, device, dtype), self.phase.init_cache(batch, device, dtype)  # type: ignore[operator]
+
+    def prefill(self, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
+        """y (B, n, D) of the next n tokens x (B, n, D), which join both caches."""
+        return self._extend("prefill", x, ctx, cache)
+
+    def decode(self, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
+        """y (B, 1, D) of the next token x (B, 1, D), which joins both caches."""
+        return self._extend("decode", x, ctx, cache)
+
+    def _extend(self, method: str, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
+        y, inner = getattr(self.inner, method)(x, ctx, cache[0])
+        z, phase = getattr(self.phase, method)(x, ctx, cache[1])
+        return (1 - self.blend) * y + self.blend * z, (inner, phase)
+
+    @contextlib.contextmanager
+    def ablate(self, generator: torch.Generator) -> Iterator[None]:
+        """While it lasts, the state of both sides is randomized."""
+        with ablation(self.inner, generator), self.phase.ablate(generator):
+            yield
+
+
+def _inner(table: dict[str, Any], dims: Dims) -> Attention:
+    options = dict(table)
+    name = options.pop("name", "vanilla")
+    if not isinstance(name, str):
+        raise BadInput(where="inner.name", expected="the name of an attention", got=repr(name))
+    component = registry().get("attention", name)
+    try:
+        return component.create(component.parse(options, "inner"), dims)  # type: ignore[no-any-return]
+    except BadInput as error:
+        raise error if error.where.startswith(("inner", "model.")) else error.under("inner") from None

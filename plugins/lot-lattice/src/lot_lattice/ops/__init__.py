@@ -1,0 +1,1 @@
+"""Functions on tensors: oscillators, the lattice, synchrony."""

@@ -1,0 +1,97 @@
+"""The order parameter: what is measured, said and drawn."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lot import Batch, Context, Output, Probe, Record
+from lot_lattice.config import OrderParameterConfig
+from lot_lattice.diagnostics.order_parameter import OrderParameter
+
+
+def output(**signals) -> Output:
+    return Output(torch.zeros(1), signals)
+
+
+def batch(B: int, T: int, padding=None) -> Batch:
+    return Batch(torch.zeros(B, T, dtype=torch.int64), torch.zeros(B, T, dtype=torch.int64), padding)
+
+
+def probe(**signals) -> Probe:
+    theta = next(iter(signals["phase"].values()))
+    return Probe(None, batch(theta.shape[0], theta.shape[2]), output(**signals), Context(), None, None, dict)
+
+
+def test_measured_order_parameter(make):
+    lattice_phase = make.normal(2, 8, 5)
+    phase = make.normal(2, 3, 5, 4)
+    values = OrderParameter(OrderParameterConfig()).measure(probe(phase={3: phase, 0: lattice_phase}))
+    assert values["layers"].tolist() == [[0, 8], [3, 4]]
+    R_lattice = torch.polar(torch.ones_like(lattice_phase), lattice_phase).mean(1).abs()
+    R_phase = torch.polar(torch.ones_like(phase), phase).mean(-1).abs()
+    torch.testing.assert_close(values["R_position"], torch.stack((R_lattice.mean(0), R_phase.mean((0, 1)))))
+    torch.testing.assert_close(values["R"], (R_lattice.mean() + R_phase.mean()) / 2)
+    over_tokens = [torch.polar(torch.ones_like(x), x).mean(2).abs().mean() for x in (lattice_phase, phase)]
+    torch.testing.assert_close(values["R_tokens"], (over_tokens[0] + over_tokens[1]) / 2)
+
+
+def record(step: int, R: float, R_tokens: float = 0.3, n: int = 8) -> Record:
+    values = {
+        "R": torch.tensor(R),
+        "R_tokens": torch.tensor(R_tokens),
+        "layers": torch.tensor([[0, n], [1, n]]),
+        "R_position": torch.tensor([[R - 0.02] * 6, [R + 0.02] * 6]),
+    }
+    return Record(step, values)
+
+
+@pytest.mark.parametrize(
+    ("R", "n", "told"),
+    [
+        (0.45, 8, "healthy, within 0.35 to 0.55"),
+        (0.85, 8, "over-synchronized, above 0.8"),
+        (0.32, 8, "no more in phase than by chance"),
+        (0.45, 4, "no more in phase than by chance"),
+        (0.15, 8, "below the healthy band"),
+        (0.70, 8, "above the healthy band"),
+    ],
+)
+def test_verdict_names_number_and_threshold(R, n, told):
+    line = OrderParameter(OrderParameterConfig()).verdict([record(0, 0.2, n=n), record(10, R, n=n)])
+    assert told in line
+    assert f"R = {R:.2f} over {n}" in line
+    assert "\n" not in line
+
+
+def test_collapse_takes_three_records_in_a_row():
+    diagnostic = OrderParameter(OrderParameterConfig())
+    high = [record(step, 0.97, 0.96) for step in range(3)]
+    assert "collapsed" in diagnostic.verdict(high)
+    assert "collapsed" not in diagnostic.verdict([record(0, 0.97, 0.5), *high[1:]])
+    assert "collapsed" not in diagnostic.verdict(high[:2])
+
+
+def test_the_alarm_sounds_once_when_three_records_in_a_row_are_too_high():
+    diagnostic = OrderParameter(OrderParameterConfig())
+    course = [0.5, 0.85, 0.7, 0.85, 0.86, 0.87, 0.88, 0.5]
+    records = [record(step, R) for step, R in enumerate(course)]
+    told = [diagnostic.alarm(records[: end + 1]) for end in range(len(records))]
+    assert [line is not None for line in told] == [False, False, False, False, False, True, False, False]
+    assert told[5] == "over-synchronized: R = 0.87 at each token and 0.30 over tokens, 3 times in a row"
+    collapsed = [record(step, 0.97, 0.96) for step in range(3)]
+    assert diagnostic.alarm(collapsed).startswith("collapsed: R = 0.97")
+
+
+def test_drawing_shows_every_layer_and_the_level_of_random_phases():
+    records = [record(step, 0.3 + 0.01 * step) for step in range(5)]
+    figure = OrderParameter(OrderParameterConfig()).draw(records)
+    training, positions = figure.axes
+    curves = [line for line in training.lines if line.get_label().startswith("layer")]
+    assert [line.get_label() for line in curves] == ["layer 0", "layer 1"]
+    assert list(curves[1].get_ydata()) == pytest.approx([0.32, 0.33, 0.34, 0.35, 0.36])
+    chance = [line for line in positions.lines if len(set(line.get_ydata())) == 1 and len(line.get_ydata()) == 2]
+    assert chance[0].get_ydata()[0] == pytest.approx(math.sqrt(math.pi / 32))
+    assert OrderParameter(OrderParameterConfig()).draw([]) is None

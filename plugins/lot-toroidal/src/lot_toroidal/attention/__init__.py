@@ -1,0 +1,1 @@
+"""The mechanisms, one module per component, and the parts that they share."""

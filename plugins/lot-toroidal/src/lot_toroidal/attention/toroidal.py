@@ -1,0 +1,149 @@
+"""Toroidal attention: the channels of a head are platters, positions lie on a ring, every platter attends to all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lot import Attention, BadInput, Context, Dims, GeneratorFor
+from lot.nn import KeyValueCache, Projections, dropout_now
+from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
+from lot_toroidal.attention.fusion import fusion
+from lot_toroidal.attention.signals import attention_signals, mixing_signal
+from lot_toroidal.config import EncodingOptions, ToroidalConfig, TorusOptions
+from lot_toroidal.ops.dispatch import attend, check_backend, choose
+from lot_toroidal.ops.torus import Torus
+
+
+class TorusHeads(Projections):
+    """Queries, keys and values (B, H, T, D, p) split over platters, the first two turned by position and platter."""
+
+    def __init__(self, options: EncodingOptions, depth: int, dims: Dims) -> None:
+        # The trunk's rotary encoding would turn the same channels a second time: the torus has its own.
+        super().__init__(replace(dims, positions="none"))
+        self.depth = depth
+        self.width = split_width(dims.head_width, depth, "the head width")
+        self.period = resolve_period(options.period, dims.max_len)
+        self.encoding = TorusEncoding(options, self.width, depth, self.period, "the head width")
+
+    def platters(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, D) -> q, k, v (B, H, T, D, p); `start` is the position of the first token. Raises BadInput past the period."""
+        check_length(start + x.shape[1], self.period)
+        q, k, v = (split_platters(part, self.depth) for part in self.split(x))
+        return self.encoding(q, start), self.encoding(k, start), v
+
+    def unite(self, y: Tensor) -> Tensor:
+        """y (B, H, T, D, p) -> (B, T, D) through the output projection."""
+        return self.merge(y.flatten(3))
+
+
+class TorusAttention(Attention):
+    """What attention over platters shares: projections, encoding, fusion, signals and decoding. A subclass says how to attend."""
+
+    rotary = True  # it turns queries and keys by itself, whatever the trunk does
+
+    def __init__(self, options: TorusOptions, dims: Dims, *, causal: bool | None, window: int | None) -> None:
+        super().__init__()
+        self.options, self.dims = options, dims
+        self.causal = dims.causal if causal is None else causal
+        self.heads = TorusHeads(options, options.depth, dims)
+        self.fusion = fusion(options.fusion, options.depth, options.rank, self.heads.width)
+        self.torus = Torus(
+            period=self.heads.period,
+            depth=options.depth,
+            strength=options.lambda_distance,
+            window=window,
+            causal=self.causal,
+        )
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """Projections as GPT-2; the fusion keeps the size of a platter."""
+        self.heads.reset_parameters(lambda name: generator_for(f"heads.{name}"))
+        self.fusion.reset_parameters(lambda name: generator_for(f"fusion.{name}"))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
+        """o (B, H, Tq, D, p) of queries that are the last Tq of Tk positions."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, ctx: Context, mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, T, D); on request attention (B, H, T, T), platter_attention (H, T, T, D), platter_mixing (D, D).
+
+        mask: (B, T, T) or (T, T) bool, True where a query may look, beside the causal mask, the window and `ctx.padding`.
+        """
+        if mask is not None:
+            mask = mask.expand(x.shape[0], -1, -1)
+        q, k, v = self.heads.platters(x, ctx.start)
+        o = self.attend(q, k, v, ctx, mask)
+        signals = attention_signals(q, k, self.torus, self.want, ctx.padding, mask)
+        if "platter_mixing" in self.want:
+            signals |= mixing_signal(self.fusion.matrix(o), self.want)
+        return self.heads.unite(self.fusion(o)), signals
+
+    def can_decode(self) -> bool:
+        """A module that sees the future cannot."""
+        return self.causal
+
+    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
+        """An empty cache of turned keys and of values. Raises BadInput when not causal."""
+        if not self.causal:
+            raise BadInput("a non-causal attention cannot decode token by token")
+        return KeyValueCache.empty(batch, self.dims, device, dtype)
+
+    def prefill(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+        """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
+        q, k, v = self.heads.platters(x, ctx.start)
+        cache.append(k.flatten(3), v.flatten(3), padding=ctx.padding)
+        k, v = (split_platters(part[:, :, : cache.length].to(q.dtype), self.torus.depth) for part in (cache.k, cache.v))
+        padding = None if cache.padding is None else cache.padding[:, : cache.length]
+        # Prompts come in every length, and a compiled kernel serves a single one: tiles serve all.
+        o = attend(q, k, v, self.torus, padding=padding, backend="sdpa")
+        return self.heads.unite(self.fusion(o)), cache
+
+    def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
+        return self.prefill(x, ctx, cache)
+
+    def describe_torus(self) -> str:
+        """Ring, platters and encoding in words."""
+        bases = "orthogonal" if self.heads.encoding.orthogonal else "plain"
+        if self.heads.width == 2 and self.torus.depth > 1:
+            bases = "parallel (platters of 2 channels cannot be orthogonal)"
+        return (
+            f"ring of {self.torus.period}, depth {self.torus.depth}, {self.options.frequencies} frequencies, "
+            f"{bases} bases, fusion {self.options.fusion}"
+        )
+
+
+class ToroidalAttention(TorusAttention):
+    """softmax(Q K^T / sqrt(p) - lambda delta) V over all positions and platters, then fusion over platters."""
+
+    options: ToroidalConfig
+
+    def __init__(self, config: ToroidalConfig, dims: Dims) -> None:
+        super().__init__(config, dims, causal=config.causal, window=config.window)
+        check_backend(config.backend, self.torus, dims.dropout)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
+        """In the form that the backend and the shape call for."""
+        return attend(
+            q,
+            k,
+            v,
+            self.torus,
+            padding=ctx.padding,
+            mask=mask,
+            dropout=dropout_now(self, self.dims),
+            backend=self.options.backend,
+            chunk=self.options.chunk,
+            recompute=self.options.recompute,
+        )
+
+    def describe(self) -> str:
+        """The form that runs on this device at the longest sequence, and why."""
+        device = self.heads.out.weight.device.type
+        form, why = choose(
+            self.options.backend, self.torus, device, self.dims.max_len, dropout=dropout_now(self, self.dims)
+        )
+        return f"backend {self.options.backend} runs {form} ({why}); {self.describe_torus()}"

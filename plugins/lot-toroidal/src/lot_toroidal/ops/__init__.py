@@ -1,0 +1,1 @@
+"""Functions on tensors: each fast form beside the slow reference."""

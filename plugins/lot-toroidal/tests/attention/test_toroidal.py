@@ -1,0 +1,150 @@
+"""Toroidal attention as a module: exact invariance, a fixed period, masks, and bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lot import BadInput, Component, Context, Dims
+from lot.builtin.config import VanillaConfig
+from lot.builtin.vanilla import Vanilla
+from lot_toroidal.attention.toroidal import ToroidalAttention
+from lot_toroidal.diagnostics.shift_error import shift_error
+from lot_toroidal.ops.reference import dense_attention
+
+Get = Callable[[str], Component]
+Draw = Callable[..., Tensor]
+
+
+def dims(**changes: Any) -> Dims:
+    return dataclasses.replace(Dims(width=64, heads=2, max_len=24, vocab_size=8), **changes)
+
+
+def built(attention: Get, of: Dims | None = None, **options: Any) -> ToroidalAttention:
+    """A module whose scores are of size one."""
+    module = attention("toroidal").build(of or dims(), **options)
+    with torch.no_grad():
+        module.heads.qkv.weight.mul_(6.0)
+        module.heads.out.weight.mul_(20.0)
+    return module  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("T", [32, 128, 1024])
+def test_a_cyclic_shift_of_the_input_shifts_the_output(T: int, depth: int, attention: Get, draw: Draw) -> None:
+    module = built(attention, dims(max_len=T), depth=depth, causal=False)
+    x = draw(1, T, 64, dtype=torch.float32)
+    ctx = Context()
+    with torch.no_grad():
+        y = module(x, ctx)[0]
+        for shift in (1, T // 3):
+            shifted = module(x.roll(shift, dims=1), ctx)[0]
+            assert float((shifted - y.roll(shift, dims=1)).abs().max()) < 1e-5
+        assert float((y - y.roll(1, dims=1)).abs().max()) > 1e-2
+
+
+def test_geometric_frequencies_break_the_invariance_as_published(attention: Get, draw: Draw) -> None:
+    x = draw(1, 32, 64, dtype=torch.float32)
+    with torch.no_grad():
+        broken = shift_error(built(attention, dims(max_len=32), frequencies="geometric"), x, 8)
+        exact = shift_error(built(attention, dims(max_len=32)), x, 8)
+    assert float(exact) < 1e-5 < 1e-3 < float(broken)
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 5}, {"causal": False}, {"fusion": "attention", "depth": 2}])
+def test_module_equals_the_dense_form_with_all_masks(options: dict[str, Any], attention: Get, draw: Draw) -> None:
+    module = built(attention, **options).double()
+    x = draw(2, 19, 64)
+    padding = draw(2, 19) < -0.5
+    mask = draw(2, 19, 19) < 0.5
+    q, k, v = module.heads.platters(x)
+    for hidden in ({}, {"padding": padding}, {"mask": mask}, {"padding": padding, "mask": mask}):
+        y, _ = module(x, Context(padding=hidden.get("padding")), hidden.get("mask"))
+        expected = module.heads.unite(module.fusion(dense_attention(q, k, v, module.torus, **hidden)))
+        torch.testing.assert_close(y, expected, atol=1e-12, rtol=0)
+
+
+def test_with_one_platter_and_no_distance_it_is_rotary_attention(attention: Get, draw: Draw) -> None:
+    of = dims(positions="rotary")
+    module = built(attention, of, depth=1, lambda_distance=0.0, frequencies="geometric")
+    vanilla = Vanilla(VanillaConfig(), of)
+    vanilla.load_state_dict(module.state_dict())
+    x = draw(2, 24, 64, dtype=torch.float32)
+    torch.testing.assert_close(module(x, Context())[0], vanilla(x, Context())[0], atol=1e-5, rtol=0)
+
+
+def test_the_period_is_fixed(attention: Get, draw: Draw) -> None:
+    short, longer = (built(attention, dims(max_len=n), period=40) for n in (20, 40))
+    x = draw(1, 20, 64, dtype=torch.float32)
+    assert torch.equal(short(x, Context())[0], longer(x, Context())[0])
+
+
+def test_signals_are_the_weights_that_act(attention: Get, draw: Draw) -> None:
+    module = built(attention, dims(width=16), depth=2, fusion="mean").double()
+    module.want = frozenset({"attention", "platter_attention", "platter_mixing"})
+    x = draw(2, 9, 16)
+    _, signals = module(x, Context())
+    torch.testing.assert_close(signals["attention"].sum(-1), torch.ones(2, 2, 9, dtype=torch.float64))
+    torch.testing.assert_close(signals["platter_attention"].sum(-1), signals["attention"].mean(0))
+    assert signals["platter_mixing"].tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    # Values that are the same on every platter are mixed by the platter-averaged weights alone.
+    with torch.no_grad():
+        module.heads.qkv.weight[-16:] = (
+            module.heads.qkv.weight[-16:].view(2, 2, 4, 16)[:, :1].expand(2, 2, 4, 16).reshape(16, 16)
+        )
+    q, k, v = module.heads.platters(x)
+    mixed = module.attend(q, k, v, Context(), None).mean(3)
+    _, signals = module(x, Context())
+    torch.testing.assert_close(mixed, signals["attention"] @ v[:, :, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        ({"depth": 3}, {}, "depth: expected a divisor of the head width 32, got 3"),
+        ({"depth": 32}, {}, "depth: expected an even number of channels a platter"),
+        ({"depth": 16, "orthogonal": True}, {}, "orthogonal: expected platters of at least 4 channels"),
+        ({"window": 12}, {}, r"window: expected at most \(period - 1\) / 2 = 11 on a ring of 24, got 12"),
+        ({"period": 20}, {}, "period: expected at least the longest sequence of the model, 24 tokens, got 20"),
+        ({"rank": 5}, {}, "rank: expected at most the depth 4, got 5"),
+        ({"backend": "flash"}, {}, "backend: expected auto, sdpa or flex for lambda = 0.1, got flash"),
+        ({"backend": "flex"}, {"dropout": 0.1}, "backend: expected auto or sdpa with model.dropout > 0"),
+        ({}, {"heads": 3}, "model.heads: expected a divisor of the width 64, got 3"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    options: dict[str, Any], changes: dict[str, Any], message: str, attention: Get
+) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        attention("toroidal").build(dims(**changes), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sequence_longer_than_the_period_gets_one_clear_line(attention: Get, draw: Draw) -> None:
+    module = built(attention)
+    with pytest.raises(
+        BadInput, match=r"attn.period: expected sequences of at most 24 tokens.*got 25 tokens"
+    ) as caught:
+        module(draw(1, 25, 64, dtype=torch.float32), Context())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadInput, match="got 25 tokens"):
+        module(draw(1, 5, 64, dtype=torch.float32), Context(start=20))
+
+
+def test_a_non_causal_module_does_not_decode(attention: Get) -> None:
+    module = built(attention, causal=False)
+    assert not module.can_decode()
+    with pytest.raises(BadInput, match="a non-causal attention cannot decode"):
+        module.init_cache(1, "cpu", torch.float32)
+
+
+def test_describe_names_the_form_and_its_reason(attention: Get) -> None:
+    assert built(attention).describe().startswith("backend auto runs tiles (lambda = 0.1: ")
+    plain = built(attention, depth=1, lambda_distance=0.0).describe()
+    assert plain.startswith("backend auto runs plain (lambda = 0 and no window: ")
+    assert "ring of 24, depth 1, integer frequencies" in plain
