@@ -17,7 +17,7 @@ from lot import load_config
 from lot.config.schedule import learning_rate_factor
 from lot.config.schema import Config
 from lot.contracts import Context
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.runs.directory import RunDir
 from lot.training.compose import compose
 from lot.training.interruption import StopSignal

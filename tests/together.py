@@ -21,7 +21,7 @@ from support import TINY
 
 from lot.config.load import load_config
 from lot.config.schema import Config
-from lot.devices.team import Team, join_team
+from lot.devices.processes import Team, join_team
 from lot.errors import LotError
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of, saved_steps

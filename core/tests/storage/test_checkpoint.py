@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path: Path) -> None:
     program = textwrap.dedent(f"""
         import resource, signal, torch
         from pathlib import Path
-        from lot import checkpoint
+        from lot.storage import checkpoint
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         folder = Path({str(tmp_path)!r})
         checkpoint.save(folder, 1, {{"w": torch.ones(10)}}, {{}})

@@ -13,10 +13,10 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.storage import checkpoint, shards
 from lot.storage.folder import problem_of
-from lot.storage.skeleton import numbers, take_tensors
+from lot.storage.tree import numbers, take_tensors
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
 ALONE = Team(0, 1, torch.device("cpu"))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from lot.training.divergence import SETTLE, Guard
+from lot.training.divergence import SETTLE, DivergenceWatch
 
 
-def feed(guard: Guard, *norms: float, loss: float = 1.0) -> None:
+def feed(guard: DivergenceWatch, *norms: float, loss: float = 1.0) -> None:
     for norm in norms:
         guard.update(torch.tensor(loss), torch.tensor(norm))
 
 
 def test_nan_and_inf_are_bad_for_ever() -> None:
     for loss, norm in [(float("nan"), 1.0), (1.0, float("inf")), (1.0, float("nan"))]:
-        guard = Guard(torch.device("cpu"), 10.0)
+        guard = DivergenceWatch(torch.device("cpu"), 10.0)
         feed(guard, 1.0)
         assert not guard.bad()
         feed(guard, norm, loss=loss)
@@ -23,7 +23,7 @@ def test_nan_and_inf_are_bad_for_ever() -> None:
 
 
 def test_spikes_in_a_row_are_counted_and_do_not_raise_the_mean() -> None:
-    guard = Guard(torch.device("cpu"), 10.0)
+    guard = DivergenceWatch(torch.device("cpu"), 10.0)
     feed(guard, *[1.0] * SETTLE)
     feed(guard, 50.0, 50.0, 1.0, 50.0)
     assert guard.longest_spikes() == 2
@@ -32,7 +32,7 @@ def test_spikes_in_a_row_are_counted_and_do_not_raise_the_mean() -> None:
 
 
 def test_a_spike_is_held_against_a_mean_that_follows_by_a_tenth() -> None:
-    guard = Guard(torch.device("cpu"), 1.5)
+    guard = DivergenceWatch(torch.device("cpu"), 1.5)
     feed(guard, *[1.0] * SETTLE, 1.4)  # the mean is 1.04 now
     feed(guard, 1.55)
     assert guard.longest_spikes() == 0  # and 1.091 now
@@ -41,13 +41,13 @@ def test_a_spike_is_held_against_a_mean_that_follows_by_a_tenth() -> None:
 
 
 def test_early_norms_are_no_spikes() -> None:
-    guard = Guard(torch.device("cpu"), 10.0)
+    guard = DivergenceWatch(torch.device("cpu"), 10.0)
     feed(guard, 1.0, 1000.0)
     assert guard.longest_spikes() == 0
 
 
 def test_state_continues() -> None:
-    one, two = Guard(torch.device("cpu"), 10.0), Guard(torch.device("cpu"), 10.0)
+    one, two = DivergenceWatch(torch.device("cpu"), 10.0), DivergenceWatch(torch.device("cpu"), 10.0)
     feed(one, *[1.0] * SETTLE, 50.0)
     two.load_state_dict(one.state_dict())
     feed(one, 50.0)

@@ -23,7 +23,7 @@ from lot.runs.directory import RunDir
 from lot.runs.environment import fingerprint
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of, saved_steps
-from lot.training.best import Best
+from lot.training.best_validation import BestValidation
 from lot.training.compose import compose
 from lot.training.train import train
 from lot.training.trainer import Result, Trainer
@@ -133,7 +133,7 @@ def test_a_best_checkpoint_that_was_damaged_is_not_tested(tmp_path: Path, monkey
     finish = Trainer.finish
 
     def damaged(self: Trainer) -> Result:
-        assert self.best.step != self.step
+        assert self.progress.best.step != self.step
         with (self.run.path / "best/model.safetensors").open("ab") as file:
             file.write(b"x")
         return finish(self)
@@ -237,7 +237,7 @@ def test_a_resume_on_other_numerics_is_told_and_goes_on(tmp_path: Path, monkeypa
     for name, warnings in told.items():
         cut_off(config, tmp_path / name, monkeypatch)
         if name == "other":
-            module = import_module("lot.training.train")  # the name in `lot` is the function's
+            module = import_module("lot.training.trainer")
             monkeypatch.setattr(module, "fingerprint", lambda *facts: {**fingerprint(*facts), "threads": 99})
 
         def report(event: str, facts: dict[str, Any], warnings: list[str] = warnings) -> None:
@@ -263,7 +263,7 @@ def test_zero_steps_evaluates_the_initial_model(tmp_path: Path) -> None:
 
 
 def test_best_tells_ties_by_the_loss_and_forgets_nan() -> None:
-    best = Best()
+    best = BestValidation()
     assert best.update(1, float("nan"), True, 1.0)
     assert best.update(2, 0.5, True, 1.0)
     assert not best.update(3, 0.5, True, 1.0)

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from toy import toy_config
 
 from lot.contracts import Context
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.errors import BadInput
 from lot.training.compose import Composition, compose
 from lot.training.parallel import Sharded, gradient_norm

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from lot_cli.terminal.console import finite
 from lot_cli.terminal.names import ComponentName
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lot_cli.study.analysis.judge import curve, describe, judge, reachable
-from lot_cli.study.report import svg, wording
+from lot_cli.study.report import numbers, svg, wording
 from lot_cli.study.report.html import SERIES, _colors, to_html
 from lot_cli.study.report.markdown import to_markdown
 from lot_cli.study.report.terminal import show
@@ -343,18 +343,18 @@ def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (wording.number(None), "–"),
-        (wording.number(12345.6), "12,346"),
-        (wording.signed(0.01234), "+0.0123"),
-        (wording.signed(0.0), "0"),
-        (wording.interval(-1.0, 2.5), "[-1, +2.5]"),
-        (wording.interval(None, 2.5), ""),
-        (wording.p_equals(0.0123), "p = 0.0123"),
-        (wording.p_equals(1e-9), "p < 0.0001"),
-        (wording.compact(1.23e9, "B"), "1.23 GB"),
-        (wording.compact(12.0), "12"),
-        (wording.seconds(2.5e-5), "25 µs"),
-        (wording.seconds(1.5), "1.5 s"),
+        (numbers.number(None), "–"),
+        (numbers.number(12345.6), "12,346"),
+        (numbers.signed(0.01234), "+0.0123"),
+        (numbers.signed(0.0), "0"),
+        (numbers.interval(-1.0, 2.5), "[-1, +2.5]"),
+        (numbers.interval(None, 2.5), ""),
+        (numbers.p_equals(0.0123), "p = 0.0123"),
+        (numbers.p_equals(1e-9), "p < 0.0001"),
+        (numbers.compact(1.23e9, "B"), "1.23 GB"),
+        (numbers.compact(12.0), "12"),
+        (numbers.seconds(2.5e-5), "25 µs"),
+        (numbers.seconds(1.5), "1.5 s"),
     ],
 )
 def test_numbers_in_words(text: str, expected: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from lot.contracts import Context, Output, Split, Task
 from lot.devices.precision import autocast
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.model.decoder import Decoder
 
 Forward = Callable[[torch.Tensor, Context], Output]

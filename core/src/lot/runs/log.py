@@ -10,7 +10,7 @@ from typing import Any
 from lot.runs.directory import RunDir
 
 
-class Recorder:
+class RunLog:
     """The logs of a run, which the main process opens. Timings have a file of their own: metrics.jsonl repeats bit for bit."""
 
     def __init__(self, run: RunDir) -> None:

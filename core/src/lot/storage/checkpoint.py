@@ -35,7 +35,7 @@ from lot.storage.folder import (
     sealed,
     temporary_folder,
 )
-from lot.storage.skeleton import give_tensors, identity, numbers, take_tensors
+from lot.storage.tree import give_tensors, identity, numbers, take_tensors
 
 _TENSORS = ("model.safetensors", "optimizer.safetensors")
 

@@ -19,9 +19,9 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.storage.folder import folder_of, is_sound, publish, removed_on_failure, sealed, temporary_folder
-from lot.storage.skeleton import take_tensors
+from lot.storage.tree import take_tensors
 
 
 def save(checkpoints: Path, step: int, model: Mapping[str, Tensor], state: dict[str, Any], team: Team) -> Path:

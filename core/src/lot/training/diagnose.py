@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +14,9 @@ from lot.model.decoder import Decoder
 from lot.model.measure import evaluating
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
-from lot.runs.log import Recorder
 from lot.storage.snapshots import load_records, save_snapshot
 from lot.training.compose import Composition
+from lot.training.reporting import Reporter
 
 REMEMBERED = 8
 """Measurements of which an alarm may judge."""
@@ -27,10 +25,8 @@ REMEMBERED = 8
 class Diagnosing:
     """Measures what is due; scalars go to the log, everything to a snapshot, what `alarm` says to the reader."""
 
-    def __init__(
-        self, composition: Composition, run: RunDir, recorder: Recorder, report: Callable[[str, dict[str, Any]], None]
-    ) -> None:
-        self.composition, self.run, self.recorder, self.report = composition, run, recorder, report
+    def __init__(self, composition: Composition, run: RunDir, reporter: Reporter) -> None:
+        self.composition, self.run, self.reporter = composition, run, reporter
         self._recent: dict[str, deque[Record]] = {}
 
     def due(self, step: int) -> list[str]:
@@ -47,12 +43,11 @@ class Diagnosing:
             values = measure(composition, name, diagnostic, step, device, precision)
             save_snapshot(self.run.snapshots, name, step, values)
             scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
-            self.recorder.write(name, {"step": step, "diagnostic": name, **scalars})
-            self.report("diagnostic", {"step": step, "name": name, "headline": diagnostic.headline, **scalars})
+            self.reporter.diagnostic(name, step, diagnostic.headline, scalars)
             recent = self._recent[name] if name in self._recent else self._earlier(name, step)
             recent.append(Record(step, {key: torch.tensor(value) for key, value in scalars.items()}))
             if (line := diagnostic.alarm(list(recent))) is not None:
-                self.report("warning", {"step": step, "text": f"{name}: {line}"})
+                self.reporter.warn(step, f"{name}: {line}")
 
     def _earlier(self, name: str, step: int) -> deque[Record]:
         """The last scalars measured before `step`: those of a run that was resumed."""

@@ -1,4 +1,4 @@
-"""Divergence, detected on the device: nothing is copied to the host until somebody asks."""
+"""Divergence, noticed on the device: nothing is copied to the host until a log row or a save asks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTLE = 20
 """Steps before a gradient norm can count as a spike: the running mean must mean something first."""
 
 
-class Guard:
+class DivergenceWatch:
     """Watches loss and gradient norm of every step.
 
     A step is bad when either is not finite. It is a spike when the norm exceeds `factor` times the running mean of the

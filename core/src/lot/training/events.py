@@ -1,49 +1,50 @@
-"""What a run says of itself before it starts."""
+"""The events of a run: how a caller of `lot.train` follows it. Below the loop, which reports them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from lot.devices.device import device_name
-
-if TYPE_CHECKING:
-    from lot.training.trainer import Trainer
-
-
-def run_header(trainer: Trainer) -> dict[str, Any]:
-    """The facts of the events `start` and `resume`.
-
-    parallel: none, ddp or fsdp. context_parallel: how many processes hold a sequence together.
-    """
-    config, task, settings = trainer.config, trainer.task, trainer.settings
-    attentions: list[Any] = list(trainer.model.attentions)
-    notes = [a.describe() for a in attentions if hasattr(a, "describe")]
-    return {
-        "run": str(trainer.run.path),
-        "config": config.to_dict(),
-        "title": config.title,
-        "parameters": trainer.composition.parameters,
-        "attention": [config.attention_of(layer).name for layer in range(len(attentions))],
-        "notes": list(dict.fromkeys(notes)),
-        "device": device_name(trainer.device),
-        "processes": trainer.team.world,
-        "parallel": trainer.parallel.kind,
-        "context_parallel": trainer.team.span,
-        "precision": trainer.precision,
-        "compile": trainer.compiled,
-        "steps": settings.steps,
-        "step": trainer.step,
-        "tokens_per_step": settings.batch_size * settings.accumulate * task.seq_len,
-        "primary": task.primary,
-        "leak": trainer.composition.leak,
-        "tolerance": max(a.tolerance for a in attentions),
-    }
-
+from lot.training.compose import Composition
+from lot.training.parallel import Parallel
 
 Report = Callable[[str, dict[str, Any]], None]
 """Told what happens: (event, facts), event being start, resume, log, validation, diagnostic, checkpoint, warning, test or end."""
 
 
-def _silent(event: str, facts: dict[str, Any]) -> None:
-    """Nobody wants to know."""
+def silent(event: str, facts: dict[str, Any]) -> None:
+    """A report that tells nothing: that of every process but the main one."""
+
+
+def run_header(
+    composition: Composition, path: Path, parallel: Parallel, *, precision: str, compiled: bool, step: int
+) -> dict[str, Any]:
+    """The facts of the events `start` and `resume`.
+
+    parallel: none, ddp or fsdp. context_parallel: how many processes hold a sequence together.
+    """
+    config, task, settings = composition.config, composition.task, composition.config.train
+    attentions: list[Any] = list(parallel.model.attentions)
+    notes = [a.describe() for a in attentions if hasattr(a, "describe")]
+    return {
+        "run": str(path),
+        "config": config.to_dict(),
+        "title": config.title,
+        "parameters": composition.parameters,
+        "attention": [config.attention_of(layer).name for layer in range(len(attentions))],
+        "notes": list(dict.fromkeys(notes)),
+        "device": device_name(parallel.team.device),
+        "processes": parallel.team.world,
+        "parallel": parallel.kind,
+        "context_parallel": parallel.team.span,
+        "precision": precision,
+        "compile": compiled,
+        "steps": settings.steps,
+        "step": step,
+        "tokens_per_step": settings.batch_size * settings.accumulate * task.seq_len,
+        "primary": task.primary,
+        "leak": composition.leak,
+        "tolerance": max(a.tolerance for a in attentions),
+    }

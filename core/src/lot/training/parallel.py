@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lot.devices.team import Team
+from lot.devices.processes import Team
 from lot.errors import BadInput
 from lot.model.decoder import Decoder
 from lot.storage import checkpoint
 from lot.storage.checkpoint import Checkpoint, load_weights
-from lot.storage.skeleton import is_sharded
+from lot.storage.tree import is_sharded
 
 CreateOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from lot.config.schema import Config
-from lot.devices.team import Team, is_lost_peer, join_team
+from lot.devices.processes import Team, is_lost_peer, join_team
 from lot.errors import BadInput, Interrupted, RunFailed
 from lot.runs.choose import choose_run
 from lot.runs.directory import RunDir, new_run_dir
 from lot.training.compose import compose
-from lot.training.events import Report, _silent
+from lot.training.events import Report, silent
 from lot.training.interruption import StopSignal
 from lot.training.trainer import Result, Trainer
 
@@ -41,7 +41,7 @@ def train(
     """
     path, config = choose_run(config, run_dir, name, resume)
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
-    report = report if report is not None and team.main else _silent
+    report = report if report is not None and team.main else silent
     composition = compose(config)
     if path is None:
         fresh = name or config.title
@@ -66,12 +66,14 @@ def train(
                 trainer.end("interrupted", error.exit_code, str(error))
                 raise
             except OSError as error:
-                message = f"storage failed at step {trainer.step}: {error}; {trainer.last_good()}"
+                message = f"storage failed at step {trainer.step}: {error}; {trainer.saving.last_good()}"
                 trainer.end("failed", RunFailed.exit_code, message)
                 raise RunFailed(message) from error
             except BaseException as error:
                 if is_lost_peer(error):
-                    message = f"another process of this run died at step {trainer.step}; {trainer.how_to_resume()}"
+                    message = (
+                        f"another process of this run died at step {trainer.step}; {trainer.saving.how_to_resume()}"
+                    )
                     trainer.end("failed", RunFailed.exit_code, message)
                     raise RunFailed(message) from error
                 trainer.end("failed", 1, f"{type(error).__name__}: {error}")

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lot import Context, Dims
-from lot.devices.team import leave
+from lot.devices.processes import leave
 from lot.plugins.hookspecs import HOOKS
 from lot_toroidal import plugin
 from lot_toroidal.ops.layout import Members, plan

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lot.contracts import IGNORED, Batch
-from lot.devices.team import Team, join_team
+from lot.devices.processes import Team, join_team
 from lot.errors import BadInput
 
 CPU = torch.device("cpu")

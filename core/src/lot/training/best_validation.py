@@ -1,4 +1,4 @@
-"""Which validation was the best."""
+"""Which validation was the best: it decides which checkpoint is tested, and when a run stops early."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 
 @dataclass
-class Best:
-    """The best validation so far. Equal primary metrics are told apart by the loss."""
+class BestValidation:
+    """The best validation so far. Equal primary metrics are told apart by the loss.
+
+    step: the step at which it was measured. value, loss: its primary metric and its loss. stale: validations since then.
+    """
 
     step: int | None = None
     value: float | None = None
@@ -17,7 +20,10 @@ class Best:
     stale: int = 0
 
     def update(self, step: int, value: float, higher: bool, loss: float) -> bool:
-        """Take in an evaluation; whether it is the best. One that is not finite never is, unless it is the first."""
+        """Take in a validation; whether it is the best so far. One that is not finite is so only if it is the first.
+
+        higher: whether a larger value is better.
+        """
         sign = 1.0 if higher else -1.0
         first = self.value is None or self.loss is None or math.isnan(self.value)
         if first or (sign * value, -loss) > (sign * self.value, -self.loss):  # type: ignore[operator]
@@ -26,9 +32,9 @@ class Best:
         self.stale += 1
         return False
 
-    def stale_for(self, evaluations: int | None) -> bool:
-        """Whether that many evaluations in a row brought nothing better."""
-        return evaluations is not None and self.stale >= evaluations
+    def stale_for(self, validations: int | None) -> bool:
+        """Whether that many validations in a row brought nothing better; never for None."""
+        return validations is not None and self.stale >= validations
 
     def as_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
