@@ -1,4 +1,7 @@
-"""What a component must be once it is built. Shapes: B batch, T positions, D width, H heads, V vocabulary, L layers."""
+"""What a component must be once it is built: every contract on one page, so that an author reads it in one sitting.
+
+Shapes: B batch, T positions, D width, H heads, V vocabulary, L layers.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Split = Literal["train", "validation", "test"]
+"""A part of the data of a task; no example is in two of them."""
 Positions = Literal["learned", "rotary", "none"]
+"""How positions are encoded: added by the trunk, turned into queries and keys by the attention, or not at all."""
 GeneratorFor = Callable[[str], torch.Generator]
+"""Gives the generator of a parameter's initial value, keyed by the name of the parameter: `generator_for("out.weight")`."""
 Cache = Any
+"""What an attention keeps of the tokens so far while it decodes: its own affair (`Attention.init_cache` makes one)."""
 IGNORED = -100
 """The target of a position that is not scored (the default `ignore_index` of torch's cross-entropy)."""
 

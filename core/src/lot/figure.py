@@ -22,7 +22,9 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 PHASE_MAP = "twilight"
 """Color map for angles: cyclic and perceptually even."""
 SEQUENTIAL_MAP = "viridis"
+"""Color map for quantities from nothing to much."""
 DIVERGING_MAP = "RdBu_r"
+"""Color map for quantities on both sides of zero."""
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,

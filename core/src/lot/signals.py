@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 Source = Literal["trunk", "embedding", "attention"]
+"""Who gives a signal."""
 
 Shape = tuple[str, ...]
 """Sizes by letter: B batch, T positions, D width, H heads, V vocabulary, L+1 residual streams; others are free."""

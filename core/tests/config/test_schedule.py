@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from lot.config.schedule import WeightSchedule, learning_rate_factor
 from lot.errors import BadInput
@@ -33,15 +32,6 @@ def test_weights_move_from_start_over_steps() -> None:
     assert cosine.at(2.0, 5) == pytest.approx(1.0)
     assert cosine.at(2.0, 2) == pytest.approx(1.0 + math.cos(math.pi * 0.2))
     assert WeightSchedule().at(0.5, 1000) == 0.5
-
-
-def test_adaptive_follows_the_order_parameter_without_a_gradient() -> None:
-    schedule = WeightSchedule(kind="adaptive", target=0.5, gain=4.0, limit=2.0)
-    order = torch.tensor([0.0, 0.5, 0.6, 1.0], requires_grad=True)
-    factor = schedule.factor_of(order)
-    assert factor.tolist() == pytest.approx([0.0, 1.0, 1.4, 2.0])
-    assert not factor.requires_grad
-    assert schedule.needs == {"phase"}
 
 
 def test_a_moving_weight_needs_a_duration() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from toy import toy_config
 
+from lot.config.schedule import WeightSchedule
 from lot.contracts import Batch, Context, Output
-from lot.training.objective import Objective
+from lot.training.objective import Objective, adaptive_factor
 
 PHASE = torch.tensor([0.0, 1.0]).view(1, 2, 1).expand(2, 2, 3)  # R = cos(1/2) at every token
 
@@ -42,3 +43,12 @@ def test_an_adaptive_weight_follows_the_order_parameter_of_the_batch() -> None:
     value, term = total(weight=3.0, schedule={"kind": "adaptive", "target": 0.5, "gain": 2.0})
     R = float(torch.tensor(0.5).cos())
     assert value == pytest.approx(3 * (1 + 2 * (R - 0.5)) * term, rel=1e-5)
+
+
+def test_adaptive_follows_the_order_parameter_without_a_gradient() -> None:
+    schedule = WeightSchedule(kind="adaptive", target=0.5, gain=4.0, limit=2.0)
+    order = torch.tensor([0.0, 0.5, 0.6, 1.0], requires_grad=True)
+    factor = adaptive_factor(schedule, order)
+    assert factor.tolist() == pytest.approx([0.0, 1.0, 1.4, 2.0])
+    assert not factor.requires_grad
+    assert schedule.needs == {"phase"}

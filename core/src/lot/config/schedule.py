@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 
 from lot.errors import BadInput
 from lot.options.declare import option
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @attrs.frozen(kw_only=True)
@@ -41,10 +38,6 @@ class WeightSchedule:
     def needs(self) -> frozenset[str]:
         """Signals that the schedule reads."""
         return frozenset({"phase"}) if self.kind == "adaptive" else frozenset()
-
-    def factor_of(self, order: Tensor) -> Tensor:
-        """adaptive: the factor for an order parameter R, () -> (); no gradient flows into it."""
-        return (1.0 + self.gain * (order.detach() - self.target)).clamp(0.0, self.limit)
 
     def at(self, weight: float, step: int) -> float:
         """The weight at `step` (adaptive: before its factor)."""

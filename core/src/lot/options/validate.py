@@ -65,82 +65,78 @@ def unknown_key(path: str, key: Any, known: typing.Iterable[str]) -> BadInput:
 
 @functools.cache
 def _converter() -> cattrs.Converter:
+    """cattrs, with hooks that convert nothing which could hide a mistake."""
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
-
-    def exactly(kind: type, *accepted: type) -> typing.Callable[[Any, Any], Any]:
-        def hook(value: Any, _type: Any) -> Any:
-            if (isinstance(value, bool) and kind is not bool) or not isinstance(value, (kind, *accepted)):
-                raise _WrongType(type_name(kind), value)
-            try:
-                return kind(value)
-            except OverflowError:  # an int that no float can hold
-                raise _WrongType(type_name(kind), value) from None
-
-        return hook
-
-    converter.register_structure_hook(bool, exactly(bool))
-    converter.register_structure_hook(int, exactly(int))
-    converter.register_structure_hook(float, exactly(float, int))
-    converter.register_structure_hook(str, exactly(str))
-
-    def is_literal(hint: Any) -> bool:
-        return typing.get_origin(hint) is typing.Literal
-
-    def literal(value: Any, hint: Any) -> Any:
-        choices = typing.get_args(hint)
-        if not any(value == choice and type(value) is type(choice) for choice in choices):
-            close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-            raise _WrongType(type_name(hint) + (f" (did you mean {close[0]!r}?)" if close else ""), value)
-        return value
-
-    def is_union(hint: Any) -> bool:
-        return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-    def union(value: Any, hint: Any) -> Any:
-        members = typing.get_args(hint)
-        if value is None and type(None) in members:
-            return None
-        failures = []
-        for member in (member for member in members if member is not type(None)):
-            try:
-                return converter.structure(value, member)
-            except Exception as error:
-                failures.append(error)
-        if len(failures) == 1 and not isinstance(failures[0], _WrongType):
-            raise failures[0]
-        raise _WrongType(type_name(hint), value)
-
-    def is_sequence(hint: Any) -> bool:
-        return typing.get_origin(hint) in (tuple, list)
-
-    def sequence(value: Any, hint: Any) -> Any:
-        origin, args = typing.get_origin(hint), typing.get_args(hint)
-        fixed = origin is tuple and Ellipsis not in args
-        if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(args)):
-            raise _WrongType(type_name(hint), value)
-        kinds = args if fixed else (args[0],) * len(value)
-        try:
-            items = [converter.structure(item, kind) for item, kind in zip(value, kinds, strict=True)]
-        except _WrongType as error:
-            raise _WrongType(type_name(hint), value) from error
-        return tuple(items) if origin is tuple else items
-
-    def is_mapping(hint: Any) -> bool:
-        return hint is dict or typing.get_origin(hint) is dict
-
-    def mapping(value: Any, hint: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise _WrongType(type_name(hint), value)
-        key_type, value_type = typing.get_args(hint) or (Any, Any)
-        return {
-            converter.structure(key, key_type): converter.structure(item, value_type) for key, item in value.items()
-        }
-
-    converter.register_structure_hook_func(is_mapping, mapping)
-    converter.register_structure_hook_func(is_literal, literal)
-    converter.register_structure_hook_func(is_union, union)
-    converter.register_structure_hook_func(is_sequence, sequence)
+    converter.register_structure_hook(bool, _exactly(bool))
+    converter.register_structure_hook(int, _exactly(int))
+    converter.register_structure_hook(float, _exactly(float, int))
+    converter.register_structure_hook(str, _exactly(str))
+    for applies, hook in (
+        (lambda hint: hint is dict or typing.get_origin(hint) is dict, _mapping),
+        (lambda hint: typing.get_origin(hint) is typing.Literal, _literal),
+        (lambda hint: typing.get_origin(hint) in (typing.Union, types.UnionType), _union),
+        (lambda hint: typing.get_origin(hint) in (tuple, list), _sequence),
+    ):
+        converter.register_structure_hook_func(applies, hook)
     return converter
+
+
+def _exactly(kind: type, *accepted: type) -> typing.Callable[[Any, Any], Any]:
+    """A hook that takes values of `kind` (and of the `accepted` types) only; a bool is no number."""
+
+    def hook(value: Any, _type: Any) -> Any:
+        if (isinstance(value, bool) and kind is not bool) or not isinstance(value, (kind, *accepted)):
+            raise _WrongType(type_name(kind), value)
+        try:
+            return kind(value)
+        except OverflowError:  # an int that no float can hold
+            raise _WrongType(type_name(kind), value) from None
+
+    return hook
+
+
+def _literal(value: Any, hint: Any) -> Any:
+    choices = typing.get_args(hint)
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        raise _WrongType(type_name(hint) + (f" (did you mean {close[0]!r}?)" if close else ""), value)
+    return value
+
+
+def _union(value: Any, hint: Any) -> Any:
+    members = typing.get_args(hint)
+    if value is None and type(None) in members:
+        return None
+    failures = []
+    for member in (member for member in members if member is not type(None)):
+        try:
+            return _converter().structure(value, member)
+        except Exception as error:
+            failures.append(error)
+    if len(failures) == 1 and not isinstance(failures[0], _WrongType):
+        raise failures[0]
+    raise _WrongType(type_name(hint), value)
+
+
+def _sequence(value: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    fixed = origin is tuple and Ellipsis not in args
+    if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(args)):
+        raise _WrongType(type_name(hint), value)
+    kinds = args if fixed else (args[0],) * len(value)
+    try:
+        items = [_converter().structure(item, kind) for item, kind in zip(value, kinds, strict=True)]
+    except _WrongType as error:
+        raise _WrongType(type_name(hint), value) from error
+    return tuple(items) if origin is tuple else items
+
+
+def _mapping(value: Any, hint: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise _WrongType(type_name(hint), value)
+    key_type, value_type = typing.get_args(hint) or (Any, Any)
+    structured = _converter().structure
+    return {structured(key, key_type): structured(item, value_type) for key, item in value.items()}
 
 
 def _explain(error: BaseException, path: str) -> typing.Iterator[BadInput]:

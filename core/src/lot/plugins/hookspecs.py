@@ -19,6 +19,7 @@ from lot.plugins.component import Component
 
 hookspec = pluggy.HookspecMarker("lot")
 hookimpl = pluggy.HookimplMarker("lot")
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 HOOKS = {
     "attention": "lot_attentions",

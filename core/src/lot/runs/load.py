@@ -13,19 +13,21 @@ from lot.config.schema import Config
 from lot.contracts import Task
 from lot.devices.device import choose_device
 from lot.errors import BadInput
+from lot.model.build import build_model, build_task, leaks
 from lot.model.decoder import Decoder
 from lot.runs.directory import RunDir, find_run
 from lot.storage import checkpoint
 from lot.storage.checkpoint import load_weights
 from lot.storage.folder import folder_of, problem_of, saved_steps
-from lot.training.compose import compose
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """path: the run directory. model: in evaluation mode, as it was after optimizer step `step`.
+    """A recorded run with its best model.
 
-    leak: whether it was trained to see what it is asked to predict.
+    path: the run directory. config, task: what it was trained with. model: in evaluation mode, on the device that was
+    asked for, as it was after optimizer step `step`. checkpoint: the folder that its weights come from. leak: whether it
+    was trained to see what it is asked to predict.
     """
 
     path: Path
@@ -53,15 +55,14 @@ def load_run(
     facts = checkpoint.facts(folder)
     if changed := differences(facts["config"], config.to_dict(), known_only=True):
         warn(f"{path / 'config.yaml'} is not what {folder.name} was trained with: {'; '.join(changed)}")
-    composition = compose(config)
+    task = build_task(config)
     trained_on = facts["fingerprint"].get("data")
-    if trained_on is not None and trained_on != composition.task.origin:
+    if trained_on is not None and trained_on != task.origin:
         warn(f"{path}: the files that the task {config.task.name} reads are no longer those of the training")
     loaded = checkpoint.load(folder, state=False)
-    load_weights(composition.model, loaded.model, folder)
-    model = composition.model.to(chosen).eval()
-    model.set_want(frozenset())
-    return RecordedRun(path, composition.config, composition.task, model, loaded.step, folder, composition.leak)
+    model = build_model(config, task)
+    load_weights(model, loaded.model, folder)
+    return RecordedRun(path, config, task, model.to(chosen).eval(), loaded.step, folder, leaks(config, task, model))
 
 
 def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:

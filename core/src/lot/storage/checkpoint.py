@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lot.errors import BadInput
-from lot.model.decoder import Decoder
 from lot.storage.folder import (
     FORMAT,
     STATE,
@@ -164,7 +163,7 @@ def _without_aliases(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return kept, aliases
 
 
-def load_weights(model: Decoder, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+def load_weights(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path) -> None:
     """Copy `tensors` into `model`. Raises BadInput when names or shapes differ, and then changes nothing."""
     own = model.state_dict()
     for name in sorted(own.keys() | tensors.keys()):

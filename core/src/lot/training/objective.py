@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot.circular import order_parameter
+from lot.config.schedule import WeightSchedule
 from lot.config.schema import ChosenLoss
 from lot.contracts import Batch, Context, Loss, Output
 
@@ -43,7 +44,7 @@ class Objective:
             schedule = chosen.schedule
             weighted = value * (chosen.weight if schedule is None else schedule.at(chosen.weight, step))
             if schedule is not None and schedule.kind == "adaptive":
-                weighted = weighted * schedule.factor_of(mean_order(output.signals["phase"]))
+                weighted = weighted * adaptive_factor(schedule, mean_order(output.signals["phase"]))
             total = weighted if total is None else total + weighted
             named.update(
                 {term if term == name or term not in self.losses else f"{name}/{term}": v for term, v in terms.items()}
@@ -58,6 +59,11 @@ def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
     for term in rest:
         first = first + term
     return first
+
+
+def adaptive_factor(schedule: WeightSchedule, order: Tensor) -> Tensor:
+    """The factor () of an adaptive schedule at the order parameter R (); no gradient flows into it."""
+    return (1.0 + schedule.gain * (order.detach() - schedule.target)).clamp(0.0, schedule.limit)
 
 
 def mean_order(phases: Mapping[int, Tensor]) -> Tensor:
