@@ -71,14 +71,20 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _exactly(int))
     converter.register_structure_hook(float, _exactly(float, int))
     converter.register_structure_hook(str, _exactly(str))
-    for applies, hook in (
-        (lambda hint: hint is dict or typing.get_origin(hint) is dict, _mapping),
-        (lambda hint: typing.get_origin(hint) is typing.Literal, _literal),
-        (lambda hint: typing.get_origin(hint) in (typing.Union, types.UnionType), _union),
-        (lambda hint: typing.get_origin(hint) in (tuple, list), _sequence),
+    converter.register_structure_hook(dict, _mapping)
+    for hook, origins in (
+        (_mapping, (dict,)),
+        (_literal, (typing.Literal,)),
+        (_union, (typing.Union, types.UnionType)),
+        (_sequence, (tuple, list)),
     ):
-        converter.register_structure_hook_func(applies, hook)
+        converter.register_structure_hook_func(_stems_from(*origins), hook)
     return converter
+
+
+def _stems_from(*origins: Any) -> typing.Callable[[Any], bool]:
+    """Whether a type is a special form of one of these, as `dict[str, int]` is of dict."""
+    return lambda hint: typing.get_origin(hint) in origins
 
 
 def _exactly(kind: type, *accepted: type) -> typing.Callable[[Any, Any], Any]:
