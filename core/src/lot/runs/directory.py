@@ -41,7 +41,7 @@ class RunDir:
         return str(self.path)
 
     def acquire(self) -> None:
-        """Become the one process that writes here. Raises BadInput when another one is, or when nobody can."""
+        """Become the one process that writes here. Raises BadInput where another process is that one, or where the folder cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -68,7 +68,7 @@ class RunDir:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
 
     def in_use(self) -> bool:
-        """Whether a process holds this directory; where the lock cannot be asked for (somebody else's folder), it is held."""
+        """Whether a process holds this directory; where the lock cannot be asked for (a folder of another user), it counts as held."""
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -85,7 +85,7 @@ class RunDir:
 
     def state(self) -> str:
         """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or `killed`:
-        none of these, and nobody holds the lock."""
+        none of these, and no process holds the lock."""
         if (self.path / "metrics.json").exists():
             return "complete"
         if not (self.path / "config.yaml").exists():

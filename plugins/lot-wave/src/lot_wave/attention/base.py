@@ -143,8 +143,8 @@ class WaveCache:
         start, end = self.length, self.length + v.shape[-2]
         if end > self.v.shape[-2]:
             raise BadInput(f"the decoding cache holds {self.v.shape[-2]} tokens; {end} were given")
-        for own, part in zip(self.waves, key, strict=True):
-            own[:, :, start:end] = part.to(own.dtype)
+        for index, part in enumerate(key):  # iterating over `waves` would give views that autograd lets no one change
+            self.waves[index, :, :, start:end] = part.to(self.waves.dtype)
         self.v[:, :, start:end] = v.to(self.v.dtype)
         if padding is not None and self.padding is None:
             self.padding = torch.zeros(self.v.shape[0], self.v.shape[-2], dtype=torch.bool, device=v.device)
