@@ -62,7 +62,7 @@ class TrainConfig:
     batch_size: int = option(64, ge=1, le=1 << 24, help="sequences per micro-step, over all devices together")
     accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps per optimizer step (gradient accumulation)")
     clip: float | None = option(
-        1.0, gt=0, help="largest norm of the gradient, to which a larger one is scaled down; null: no clipping"
+        1.0, gt=0, help="a gradient of a larger norm is scaled down to this; null: no clipping"
     )
     warmup: int = option(50, ge=0, help="steps of linear warmup of the learning rate")
     decay: Literal["cosine", "linear", "constant"] = option("cosine", help="shape of the learning rate after warmup")
@@ -84,7 +84,7 @@ class TrainConfig:
     save_every: int = option(100, ge=1, help="steps between checkpoints")
     keep: int = option(2, ge=2, help="checkpoints that are kept beside the best one")
     early_stop: int | None = option(
-        None, ge=1, help="evaluations in a row without a better primary metric after which the run stops; null: never"
+        None, ge=1, help="validations in a row without a better one after which the run stops"
     )
     spike_factor: float = option(
         100.0, gt=1, help="a gradient norm above this many times its running mean counts as a spike"

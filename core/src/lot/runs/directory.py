@@ -41,7 +41,10 @@ class RunDir:
         return str(self.path)
 
     def acquire(self) -> None:
-        """Become the one process that writes here. Raises BadInput where another process is that one, or where the folder cannot be written."""
+        """Become the one process that writes here.
+
+        Raises BadInput where another process is that one, or where the folder cannot be written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -68,7 +71,10 @@ class RunDir:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
 
     def in_use(self) -> bool:
-        """Whether a process holds this directory; where the lock cannot be asked for (a folder of another user), it counts as held."""
+        """Whether a process holds this directory.
+
+        Where the lock cannot be asked for (a folder of another user), it counts as held.
+        """
         if not (self.path / ".lock").exists():
             return False
         try:
