@@ -61,9 +61,7 @@ class TrainConfig:
     steps: int = option(400, ge=0, le=10**9, help="optimizer steps")
     batch_size: int = option(64, ge=1, le=1 << 24, help="sequences per micro-step, over all devices together")
     accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps per optimizer step (gradient accumulation)")
-    clip: float | None = option(
-        1.0, gt=0, help="a gradient of a larger norm is scaled down to this; null: no clipping"
-    )
+    clip: float | None = option(1.0, gt=0, help="a gradient of a larger norm is scaled down to this; null: no clipping")
     warmup: int = option(50, ge=0, help="steps of linear warmup of the learning rate")
     decay: Literal["cosine", "linear", "constant"] = option("cosine", help="shape of the learning rate after warmup")
     min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end divided by its peak")

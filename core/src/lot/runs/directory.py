@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import shlex
@@ -19,6 +20,10 @@ from lot.storage.files import read_json, remove_leftovers, write_atomic, write_j
 
 if TYPE_CHECKING:
     from lot.config.schema import Config
+
+
+METRICS = "metrics.jsonl"
+_RESTORE = "restore it from a copy"
 
 
 class RunDir:
@@ -156,9 +161,26 @@ class RunDir:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    def rows(self, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
-        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one."""
+    def rows(self, file: str = METRICS) -> list[dict[str, Any]]:
+        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one.
+
+        The metrics of a complete run are compared with the checksum that metrics.json has of them.
+        """
+        recorded = (self.result() or {}).get("log_sha256") if file == METRICS else None
+        if recorded is not None and recorded != log_digest(self.path / file):
+            raise BadInput(f"{self.path / file}: damaged (its checksum is not that in metrics.json)", fix=_RESTORE)
         return list(_rows(self.path / file))
+
+
+def log_digest(path: Path, length: int | None = None) -> str | None:
+    """The sha256 of a log, or of its first `length` bytes; None where the file is missing or shorter."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if length is not None and len(content) < length:
+        return None
+    return hashlib.sha256(content[:length]).hexdigest()
 
 
 def new_run_dir(root: Path, name: str) -> Path:
@@ -215,7 +237,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_table(path: Path, fix: str = "restore it from a copy") -> dict[str, Any] | None:
+def _read_table(path: Path, fix: str = _RESTORE) -> dict[str, Any] | None:
     """The JSON table in `path`, or None where there is no such file. Raises BadInput where there is something else."""
     try:
         table = read_json(path)
