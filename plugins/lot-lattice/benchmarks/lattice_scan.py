@@ -17,7 +17,7 @@ step counts, since 16 warps sit alone on 16 multiprocessors and move 12 MB, 3 mi
                                                                               161 cycles, 0.17 ms for T = 2048
 
 0.30 ms together; 2x of it is 0.60 ms. No GPU was at hand when this was written: the figures are estimates. nvcc 13 makes
-114 instructions a step of the forward loop for sm_90 and 203 of the backward loop, none of them on local memory.
+114 instructions per step of the forward loop for sm_90 and 203 of the backward loop, none of them on local memory.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def lattice_weights(heads: int) -> torch.Tensor:
 
 
 def both_ways(scan: Callable[..., torch.Tensor], B: int, H: int, T: int, device: str) -> Callable[[], None]:
-    """One forward and backward pass to all five tensors; the same inputs for every `scan`."""
+    """One forward and backward pass to all five tensors; the same inputs without endy `scan`."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     inputs = [draw(B, H, T), draw(H), torch.full((H,), 0.3), lattice_weights(H), draw(H)]

@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same hooks as everybody's. Imports no torch."""
+"""The core's own components, registered through the same hooks as those of any plugin. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lot_embeddings() -> list[Component]:
     return [
         Component(
             name="token",
-            summary="One learned vector a token.",
+            summary="One learned vector per token.",
             factory="lot.builtin.token:Token",
             reference="Bengio et al., A Neural Probabilistic Language Model, 2003",
         )

@@ -9,7 +9,7 @@ from lot.options.declare import NoOptions
 
 
 class Token(Embedding):
-    """One learned vector a token."""
+    """One learned vector per token."""
 
     def __init__(self, config: NoOptions, dims: Dims) -> None:
         super().__init__()

@@ -152,7 +152,7 @@ def test_decoding_equals_the_forward_pass(make, options, positions):
         y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
         pieces.append(y)
     torch.testing.assert_close(torch.cat(pieces, 1), expected)
-    assert cache.theta.shape == (2, 4)  # a phase a head, beside keys and values
+    assert cache.theta.shape == (2, 4)  # a phase per head, beside keys and values
 
 
 def test_a_non_causal_module_does_not_decode(make):
@@ -318,7 +318,7 @@ def test_memory_of_the_backward_pass_grows_linearly_with_length(make):
         ),
         ({"score": "neighbors"}, 1, "score: expected phase or head for a single head"),
         ({}, 5, "model.heads: expected a divisor of the width 16, got 5"),
-        ({}, 257, "model.heads: expected at most 256, a head being an oscillator, got 257"),
+        ({}, 257, "model.heads: expected at most 256, since each head is an oscillator, got 257"),
     ],
 )
 def test_impossible_configurations_are_refused(make, options, heads, told):

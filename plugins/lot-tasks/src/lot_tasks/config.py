@@ -37,7 +37,7 @@ class PeriodicConfig(Examples):
     seq_len: int = option(128, ge=1, help="T")
     period: int = option(32, ge=1, help="tokens of the pattern")
     noise: float = option(0.0, ge=0, le=1, help="probability that a token is redrawn at random")
-    score: Literal["repeats", "all"] = option("repeats", help="all: also the first period, which nobody can predict")
+    score: Literal["repeats", "all"] = option("repeats", help="all: also the first period, which cannot be predicted")
 
 
 @attrs.frozen(kw_only=True)

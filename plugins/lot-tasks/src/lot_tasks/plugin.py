@@ -31,7 +31,7 @@ def _patterns() -> list[Component]:
             config="lot_tasks.config:CopyReverseConfig",
             reference="joshause/lot, copy_reverse.py (vocabulary 1000, length 128)",
             notes=(
-                "score: all is as published; it also scores the symbols up front, which nobody can predict.",
+                "score: all is as published; it also scores the symbols up front, which cannot be predicted.",
                 "Published examples hold one token more, the target of which is padding, and scored; it is left out.",
             ),
         ),
@@ -81,7 +81,7 @@ def _recall() -> list[Component]:
             factory="lot_tasks.synthetic.mqar:MQAR",
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
-            notes=("As published, some tokens between queries are keys that nobody scores; mqar_corrected has none.",),
+            notes=("As published, some tokens between queries are keys that are not scored; mqar_corrected has none.",),
         ),
         Component(
             name="mqar_corrected",
@@ -195,7 +195,7 @@ def _texts() -> list[Component]:
         ),
         Component(
             name="bytes_lm",
-            summary="The next byte of a text, in bits a byte.",
+            summary="The next byte of a text, in bits per byte.",
             factory="lot_tasks.text.language_model:bytes_lm",
             config="lot_tasks.config:TextConfig",
             reference="Mahoney, Large Text Compression Benchmark (enwik8: 90, 5 and 5 million bytes)",

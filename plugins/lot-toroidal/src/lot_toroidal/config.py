@@ -85,7 +85,7 @@ class FFTConfig(TorusOptions):
     causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
     lags: Literal["position", "content"] = option(
         "position",
-        help="what a score is made of: position: learned vectors, one score a lag; content: the mean over all tokens of the "
+        help="what a score is made of: position: learned vectors, one score per lag; content: the mean over all tokens of the "
         "scores at that lag, which sees the future",
     )
 
@@ -113,7 +113,7 @@ class AdaptiveConfig(EncodingOptions):
     depths: tuple[int, ...] = option(
         (1, 2, 4), ge=1, check=_candidates, help="candidate numbers of platters; each must divide the head width"
     )
-    route: bool = option(False, help="choose a depth for every token by its input; false: one depth for the layer")
+    route: bool = option(False, help="choose a depth without endy token by its input; false: one depth for the layer")
     temperature: float = option(2.0, gt=0, help="temperature of the Gumbel-softmax at step 0")
     min_temperature: float = option(0.2, gt=0, help="temperature that it falls to, exponentially")
     anneal_steps: int = option(300, ge=1, help="optimizer steps that the fall takes")

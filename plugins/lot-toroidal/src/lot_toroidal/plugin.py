@@ -85,7 +85,7 @@ def lot_attentions() -> list[Component]:
             watch=("depth_weights",),
             notes=(
                 "While training all candidates run and are mixed; at evaluation the likeliest depth runs alone.",
-                "route=true chooses a depth for every token from that token, which keeps the choice causal.",
+                "route=true chooses a depth without endy token from that token, which keeps the choice causal.",
             ),
         ),
     ]
@@ -97,7 +97,7 @@ def lot_diagnostics() -> list[Component]:
         Component(
             name="toroidal_distance",
             summary="The distance map of the torus, its profile over lags, and how far attention looks.",
-            factory="lot_toroidal.diagnostics.distance:ToroidalDistance",
+            factory="lot_toroidal.diagnostics.toroidal_distance:ToroidalDistance",
             reference=PROJECT,
             needs=frozenset({"attention"}),
         ),
@@ -116,7 +116,7 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="shift_error",
-            summary="How far the output is from shifting when the input is shifted round the ring, by shift.",
+            summary="How far the output is from shifting when the input is shifted around the ring, by shift.",
             factory="lot_toroidal.diagnostics.shift_error:ShiftError",
             config="lot_toroidal.config:ShiftErrorConfig",
             reference=f"{PROJECT}, Lemma 1",

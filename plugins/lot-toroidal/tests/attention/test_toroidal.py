@@ -107,7 +107,7 @@ def test_signals_are_the_weights_that_act(attention: Get, draw: Draw) -> None:
     ("options", "changes", "message"),
     [
         ({"depth": 3}, {}, "depth: expected a divisor of the head width 32, got 3"),
-        ({"depth": 32}, {}, "depth: expected an even number of channels a platter"),
+        ({"depth": 32}, {}, "depth: expected an even number of channels per platter"),
         ({"depth": 16, "orthogonal": True}, {}, "orthogonal: expected platters of at least 4 channels"),
         ({"window": 12}, {}, r"window: expected at most \(period - 1\) / 2 = 11 on a ring of 24, got 12"),
         ({"period": 20}, {}, "period: expected at least the longest sequence of the model, 24 tokens, got 20"),

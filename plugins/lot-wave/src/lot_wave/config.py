@@ -64,7 +64,7 @@ class WavePacketConfig:
         None,
         gt=0,
         help=(
-            "radians a position of the heaviest token; 1.0 as published; null: such that the lightest token's wave "
+            "radians per position of the heaviest token; 1.0 as published; null: such that the lightest token's wave "
             "turns once over max_len"
         ),
     )

@@ -59,7 +59,7 @@ def lot_embeddings() -> list[Component]:
             emits=frozenset({"harmonic_amplitude"}),
             notes=(
                 "As published: rank=token_id, frequency_scale=1.0. A wave that turns fast gives the same token another"
-                " vector at every position, and above pi radians a position it aliases. By default ranks are by "
+                " vector at every position, and above pi radians per position it aliases. By default ranks are by "
                 "frequency, and the wave of the lightest token turns once over max_len.",
                 "learn_amplitudes=true makes the harmonic term of wave_coherence mean something; published amplitudes "
                 "were constants, and that term with them.",
@@ -119,20 +119,20 @@ def lot_diagnostics() -> list[Component]:
         Component(
             name="embedding_spectrum",
             summary="Spectrum of a token's embedding along positions, with its harmonics marked.",
-            factory="lot_wave.diagnostics.spectrum:EmbeddingSpectrum",
+            factory="lot_wave.diagnostics.embedding_spectrum:EmbeddingSpectrum",
             config="lot_wave.config:EmbeddingSpectrumConfig",
             reference=PROJECT,
         ),
         Component(
             name="wave_packets",
             summary="Frequencies, phases, harmonics and wave packets of the embedding.",
-            factory="lot_wave.diagnostics.packets:WavePackets",
+            factory="lot_wave.diagnostics.wave_packets:WavePackets",
             reference=PROJECT,
         ),
         Component(
             name="interference_map",
             summary="Attention weights by head, and their fringes over distance, against shuffled ones.",
-            factory="lot_wave.diagnostics.fringes:InterferenceMap",
+            factory="lot_wave.diagnostics.interference_map:InterferenceMap",
             config="lot_wave.config:InterferenceMapConfig",
             reference=PROJECT,
             needs=frozenset({"attention"}),
@@ -140,7 +140,7 @@ def lot_diagnostics() -> list[Component]:
         Component(
             name="trajectory_stability",
             summary="Lyapunov exponent of the residual stream through depth.",
-            factory="lot_wave.diagnostics.trajectories:TrajectoryStability",
+            factory="lot_wave.diagnostics.trajectory_stability:TrajectoryStability",
             config="lot_wave.config:TrajectoryConfig",
             needs=frozenset({"hidden"}),
             reference="Benettin et al., Lyapunov characteristic exponents, Meccanica 15, 1980",
@@ -148,7 +148,7 @@ def lot_diagnostics() -> list[Component]:
         Component(
             name="wave_inference",
             summary="The model at work on new tokens: weights, waves and candidates, token by token; animated.",
-            factory="lot_wave.diagnostics.inference:WaveInference",
+            factory="lot_wave.diagnostics.wave_inference:WaveInference",
             config="lot_wave.config:WaveInferenceConfig",
             reference=PROJECT,
             every=500,

@@ -22,12 +22,18 @@ from lot_wave.config import (
     WaveInferenceConfig,
     fits_layer,
 )
-from lot_wave.diagnostics.fringes import InterferenceMap, autocorrelation, distance_profile, fringe, relative_weights
-from lot_wave.diagnostics.inference import WaveInference, generate
+from lot_wave.diagnostics.embedding_spectrum import PADDING, EmbeddingSpectrum, find_harmonics, power_spectrum
+from lot_wave.diagnostics.interference_map import (
+    InterferenceMap,
+    autocorrelation,
+    distance_profile,
+    fringe,
+    relative_weights,
+)
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.diagnostics.packets import WavePackets
-from lot_wave.diagnostics.spectrum import PADDING, EmbeddingSpectrum, find_harmonics, power_spectrum
-from lot_wave.diagnostics.trajectories import TrajectoryStability
+from lot_wave.diagnostics.trajectory_stability import TrajectoryStability
+from lot_wave.diagnostics.wave_inference import WaveInference, generate
+from lot_wave.diagnostics.wave_packets import WavePackets
 
 LETTERS = "abcdefghijk"
 TASK = SimpleNamespace(decode=lambda ids: "".join(LETTERS[int(i)] for i in ids))
@@ -260,7 +266,7 @@ def inference(make):
 def test_the_animation_has_a_frame_a_token(inference, tmp_path):
     from PIL import Image
 
-    from lot_wave.diagnostics.inference import HOLD
+    from lot_wave.diagnostics.wave_inference import HOLD
 
     diagnostic, records = inference
     diagnostic.animate(records, tmp_path / "a.gif")

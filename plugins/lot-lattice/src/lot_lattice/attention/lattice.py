@@ -43,7 +43,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
         super().__init__()
         if dims.heads > MOST_HEADS:
             raise BadInput(
-                where="model.heads", expected=f"at most {MOST_HEADS}, a head being an oscillator", got=dims.heads
+                where="model.heads", expected=f"at most {MOST_HEADS}, since each head is an oscillator", got=dims.heads
             )
         mode()  # a LOT_KERNELS that means nothing is told before a run starts
         if config.score == "head":

@@ -18,7 +18,7 @@ from lot_lattice.ops.dynamics import MeanFieldState, mean_field, mean_field_eage
 
 
 class PhaseAttention(Ablatable, CachedAttention[MeanFieldState]):
-    """x -> phases pi tanh(x W) of H x O oscillators a token -> K steps of mean-field dynamics -> readout.
+    """x -> phases pi tanh(x W) of H x O oscillators per token -> K steps of mean-field dynamics -> readout.
 
     There are no queries or keys: tokens influence each other through the mean field of `dynamics.mean_field` alone.
     As published (github.com/templetwo/PhaseGPT) it couples to all tokens, the future too, with the sign of the

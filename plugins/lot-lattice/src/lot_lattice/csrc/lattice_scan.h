@@ -4,7 +4,7 @@
 // What a lane learns of its neighbors, their sine and cosine, passes through `waves`. All targets run these two
 // functions; a team says what a number is, where a lane keeps its own, and how lanes wait for each other:
 //
-//   lanes(f)             f(lane) for every lane, then a barrier. Within one call, lanes run in any order.
+//   lanes(f)             f(lane) without endy lane, then a barrier. Within one call, lanes run in any order.
 //   own<T>()             a T for each lane, which only that lane touches
 //   row<W>(...)          a lane's row of the coupling matrix, folded: in_j = step coupling_i weights_ij and, for W = 4,
 //                        out_j = step coupling_j weights_ji
@@ -73,7 +73,7 @@ LOT_FN void lattice_forward(Team& team, const LatticeForward<typename Team::Real
 }
 
 // lambda(t-1) = lambda(t) (1 - c C - s S) + c sum_j out_j (lambda_j c_j) + s sum_j out_j (lambda_j s_j) + grad(t-1),
-// with s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier a step,
+// with s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier per step,
 // and only lambda is on the path from step to step.
 template <class Team>
 LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Real>& a) {

@@ -29,7 +29,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """What ptxas says about a kernel on one architecture. Stack and spills in bytes a thread."""
+    """What ptxas says about a kernel on one architecture. Stack and spills in bytes per thread."""
 
     kernel: str
     arch: str

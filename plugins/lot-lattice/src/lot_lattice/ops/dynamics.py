@@ -88,7 +88,7 @@ def mean_field_reference(
 ) -> Tensor:
     """`mean_field` as the formula says it, with the (B, H, T, T, O) tensor of all differences.
 
-    padding: (B, T), True for tokens that nobody feels.
+    padding: (B, T), True for tokens that no other token feels.
     """
     B, _, T, _ = theta0.shape
     seen = torch.ones(T, T, dtype=theta0.dtype, device=theta0.device)

@@ -89,7 +89,7 @@ class FuzzyRecall(SyntheticTask):
         return "_" if token == self.padding else str(token)
 
     def _pairs(self, rng: np.random.Generator, count: int, shortest_key: int) -> _Pairs:
-        """A new pair for every row: sizes drawn uniformly, then tokens in any order without repetition."""
+        """A new pair without endy row: sizes drawn uniformly, then tokens in any order without repetition."""
         return _Pairs(
             key=self.keys.start + distinct(rng, count, self.key_tokens, len(self.keys)),
             key_size=rng.integers(shortest_key, self.key_tokens, count, endpoint=True),
@@ -105,7 +105,7 @@ class FuzzyRecallCorrected(FuzzyRecall):
 
 
 class _Pairs(NamedTuple):
-    """One pair a row: the first key_size (N,) of key (N, most), the first value_size (N,) of value (N, most)."""
+    """One pair per row: the first key_size (N,) of key (N, most), the first value_size (N,) of value (N, most)."""
 
     key: np.ndarray
     key_size: np.ndarray
@@ -123,7 +123,7 @@ class _Pairs(NamedTuple):
 
 
 class _Memory:
-    """The pairs met so far in each row. A row that is finished may go on collecting: nobody asks it again."""
+    """The pairs met so far in each row. A row that is finished may go on collecting: it is not asked again."""
 
     def __init__(self, rows: int, most: int, value_tokens: int) -> None:
         self.rows = np.arange(rows)

@@ -26,7 +26,7 @@ class Hierarchical(SyntheticTask):
     productions of its own, drawn once from the seed, and no two of them have the same right-hand side, so a sentence
     has one derivation. Tokens far apart depend on each other through the levels above them.
 
-    rules: [level] -> (V, rules, branching) int64. floor: the least mean loss in nats a token that any model can reach.
+    rules: [level] -> (V, rules, branching) int64. floor: the least mean loss in nats per scored token that any model can reach.
     """
 
     name = "hierarchical"

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
 from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
+from lot_toroidal.attention.emitted import attention_signals
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import attention_signals
 from lot_toroidal.config import AdaptiveConfig
 from lot_toroidal.ops.dispatch import attend, check_backend
 from lot_toroidal.ops.torus import Torus
 
 PACE = 10.0
-"""How much faster than other parameters a layer's logits move: Adam moves each by about its learning rate a step, and a choice
+"""How much faster than other parameters a layer's logits move: Adam moves each by about its learning rate per step, and a choice
 needs whole units."""
 
 
@@ -185,7 +185,7 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
 
     def describe(self) -> str:
         """The candidates and how the choice hardens."""
-        choice = "for every token" if self.router is not None else "for the layer"
+        choice = "without endy token" if self.router is not None else "for the layer"
         o = self.options
         return (
             f"depths {', '.join(map(str, o.depths))}, chosen {choice}; temperature {o.temperature:g} to "

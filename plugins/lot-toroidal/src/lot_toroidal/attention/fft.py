@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
 from lot.nn import CachedAttention
+from lot_toroidal.attention.emitted import mixing_signal
 from lot_toroidal.attention.encoding import check_length
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import mixing_signal
 from lot_toroidal.attention.toroidal import TorusHeads
 from lot_toroidal.config import FFTConfig
 from lot_toroidal.ops.circulant import causal_convolve, convolve, correlate_ring
@@ -30,10 +30,10 @@ class ValueCache:
 
 
 class FFTAttention(CachedAttention[ValueCache]):
-    """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score a lag for the whole sequence.
+    """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score per lag for the whole sequence.
 
     lags=position: s = q_k . k_l turned by the lag / sqrt(p) - lambda delta, with q_k and k_l learned (H, D, p): toroidal
-    attention whose queries and keys are the same for every token. lags=content: the mean of q_i . k_j / sqrt(p) over
+    attention whose queries and keys are the same without endy token. lags=content: the mean of q_i . k_j / sqrt(p) over
     all pairs (i, j) at that lag, - lambda delta.
     """
 

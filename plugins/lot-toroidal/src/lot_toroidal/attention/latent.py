@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
 from lot.nn import CachedAttention
+from lot_toroidal.attention.emitted import mixing_signal
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import mixing_signal
 from lot_toroidal.config import LatentConfig
 from lot_toroidal.ops.scan import gru_scan, linear_scan
 

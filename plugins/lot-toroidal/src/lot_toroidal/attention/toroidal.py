@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lot import Context, Dims, GeneratorFor
 from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
+from lot_toroidal.attention.emitted import attention_signals, mixing_signal
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import attention_signals, mixing_signal
 from lot_toroidal.config import EncodingOptions, ToroidalConfig, TorusOptions
 from lot_toroidal.ops.dispatch import attend, check_backend, choose
 from lot_toroidal.ops.torus import Torus

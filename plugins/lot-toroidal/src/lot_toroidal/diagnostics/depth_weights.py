@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import SEQUENTIAL_MAP, new_figure
 from lot_toroidal.attention.adaptive import AdaptiveAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
@@ -41,9 +42,7 @@ class DepthWeights(Diagnostic):
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Weights over training, a panel a layer, depths stacked."""
-        from lot.figure import SEQUENTIAL_MAP, new_figure
-
+        """Weights over training, a panel per layer, depths stacked."""
         if not records:
             return None
         import matplotlib

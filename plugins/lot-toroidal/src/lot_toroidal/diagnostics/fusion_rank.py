@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import DIVERGING_MAP, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +50,6 @@ class FusionRank(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Effective rank over training, and the matrices at the last record."""
-        from lot.figure import DIVERGING_MAP, PALETTE, new_figure
-
         if not records:
             return None
         last = records[-1].values
@@ -76,7 +75,7 @@ class FusionRank(Diagnostic):
         axes.annotate("all platters", (1, depth), xycoords=("axes fraction", "data"), xytext=(-3, -11),
                       textcoords="offset points", ha="right", fontsize=8, color="#4D4D4D")  # fmt: skip
         axes.set(title="Effective rank of the fusion", xlabel="step", ylabel="platters", ylim=(0, depth * 1.08))
-        axes.legend(fontsize=8, loc="lower right", ncols=2)
+        axes.legend(loc="lower right", ncols=2)
         limit = max(float(last[f"matrix_{layer}"].abs().max()) for layer in shown) or 1.0
         for panel, layer in zip(panels, shown, strict=True):
             matrix = last[f"matrix_{layer}"]

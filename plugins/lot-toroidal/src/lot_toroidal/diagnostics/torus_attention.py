@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import new_figure
 from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
@@ -48,8 +49,6 @@ class TorusPicture(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """The last layer at the last record: the mean over heads on the stack of rings, and heads apart, unrolled."""
-        from lot.figure import new_figure
-
         if not records:
             return None
         import matplotlib

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Waves(NamedTuple):
-    """W waves of each token and head, each (B, H, T, W): amplitude >= 0, frequency (radians a token), phase."""
+    """W waves of each token and head, each (B, H, T, W): amplitude >= 0, frequency (radians per token), phase."""
 
     amplitude: Tensor
     frequency: Tensor
