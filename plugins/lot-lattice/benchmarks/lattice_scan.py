@@ -43,7 +43,7 @@ def lattice_weights(heads: int) -> torch.Tensor:
 
 
 def both_ways(scan: Callable[..., torch.Tensor], B: int, H: int, T: int, device: str) -> Callable[[], None]:
-    """One forward and backward pass to all five tensors; the same inputs without endy `scan`."""
+    """One forward and backward pass to all five tensors; the same inputs for every `scan`."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     inputs = [draw(B, H, T), draw(H), torch.full((H,), 0.3), lattice_weights(H), draw(H)]

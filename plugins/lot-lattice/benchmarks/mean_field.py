@@ -1,7 +1,7 @@
 """The mean field over tokens, forward and backward, against PyTorch with prefix sums and against all pairs of tokens.
 
 Claims at B=2, H=4, T=256, O=32, K=10 on a CPU: 500x the O(T^2) form and 8x the prefix sums. And a claim on memory: what
-is kept for the backward pass is below 1.2 times the phases, which a test holds without endy K.
+is kept for the backward pass is below 1.2 times the phases, which a test holds for every K.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ITERATIONS = 10
 def both_ways(
     field: Callable[..., torch.Tensor], B: int, H: int, T: int, oscillators: int, causal: bool, device: str
 ) -> Callable[[], None]:
-    """One forward and backward pass to all three tensors; the same inputs without endy `field`."""
+    """One forward and backward pass to all three tensors; the same inputs for every `field`."""
     generator = torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     inputs = [2 * draw(B, H, T, oscillators), draw(H, oscillators), torch.ones(H)]

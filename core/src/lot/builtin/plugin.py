@@ -71,7 +71,7 @@ def lot_diagnostics() -> list[Component]:
     return [
         Component(
             name="grad_norm",
-            summary="Norm of the objective's gradient, of the model and of each block.",
+            summary="Norm of the objective's gradient: of the whole model, and of each block.",
             factory="lot.builtin.grad_norm:GradNorm",
             reference="Pascanu et al., On the difficulty of training recurrent neural networks, 2013",
         )

@@ -1,4 +1,4 @@
-"""The standard token embedding."""
+"""Token: the standard embedding, a table of vectors."""
 
 from __future__ import annotations
 

@@ -107,11 +107,12 @@ class KeyValueCache:
             self.padding[:, start:end] = padding
         self.length = end
 
-    def content(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
-        """k and v (B, H, length, d) in `dtype`, and padding (B, length) or None, of the tokens so far."""
+    def content(self, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """k and v (B, H, length, d), in `dtype` if one is given, and padding (B, length) or None, of the tokens so far."""
         n = self.length
         padding = None if self.padding is None else self.padding[:, :n]
-        return self.k[:, :, :n].to(dtype), self.v[:, :, :n].to(dtype), padding
+        k, v = self.k[:, :, :n], self.v[:, :, :n]
+        return (k, v, padding) if dtype is None else (k.to(dtype), v.to(dtype), padding)
 
     def attend(self, q: Tensor, *, query_features: Tensor | None = None) -> Tensor:
         """Causal attention (B, H, n, d) of q (B, H, n, d), the last n tokens, over all that the cache holds."""

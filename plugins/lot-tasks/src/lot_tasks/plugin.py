@@ -1,4 +1,4 @@
-"""What this package registers. Imports no torch."""
+"""What this package registers, as data. Imports no torch, since every command reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXT_SPLITS = (
 
 @hookimpl
 def lot_tasks() -> list[Component]:
-    return [*_patterns(), *_recall(), *_mad(), *_texts()]
+    return [*_patterns(), *_zoology(), *_recall(), *_mad(), *_texts()]
 
 
 def _patterns() -> list[Component]:
@@ -31,8 +31,8 @@ def _patterns() -> list[Component]:
             config="lot_tasks.config:CopyReverseConfig",
             reference="joshause/lot, copy_reverse.py (vocabulary 1000, length 128)",
             notes=(
-                "score: all is as published; it also scores the symbols up front, which cannot be predicted.",
-                "Published examples hold one token more, the target of which is padding, and scored; it is left out.",
+                "score=all is as published; it also scores the first symbols, which cannot be predicted.",
+                "Published examples hold one more token, whose target is padding and is scored; it is left out here.",
             ),
         ),
         Component(
@@ -50,7 +50,7 @@ def _patterns() -> list[Component]:
             config="lot_tasks.config:SinusoidalConfig",
             reference=f"{_TOROIDAL} (3 frequencies, length 128)",
             notes=(
-                "As published each signal is scaled by its own extremes, past and future; here the range is fixed.",
+                "As published, each signal is scaled by its own extremes, past and future; here the range is fixed.",
             ),
         ),
         Component(
@@ -73,11 +73,11 @@ def _patterns() -> list[Component]:
     ]
 
 
-def _recall() -> list[Component]:
+def _zoology() -> list[Component]:
     return [
         Component(
             name="mqar",
-            summary="Key-value pairs, then every key again in between other tokens: what was its value?",
+            summary="Key-value pairs, then every key again among other tokens: what is its value?",
             factory="lot_tasks.synthetic.mqar:MQAR",
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
@@ -90,6 +90,11 @@ def _recall() -> list[Component]:
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
         ),
+    ]
+
+
+def _recall() -> list[Component]:
+    return [
         Component(
             name="in_context_recall",
             summary="Pairs of key and value; a key that comes again has the value that it had before.",
@@ -150,7 +155,10 @@ def _mad() -> list[Component]:
             factory="lot_tasks.synthetic.selective_copying:SelectiveCopying",
             config="lot_tasks.config:SelectiveCopyingConfig",
             reference=_MAD,
-            notes=("The published code places blanks by a generator that no seed controls.", _MACRO),
+            notes=(
+                "The published code places blanks by a generator that no seed controls; here the seed controls all.",
+                _MACRO,
+            ),
         ),
         Component(
             name="compression",
@@ -160,7 +168,7 @@ def _mad() -> list[Component]:
             reference=_MAD,
             notes=(
                 "Published for an auto-encoder. A decoder sees the answer at each position: use compression_corrected.",
-                "As published, noise tokens are scored although they are marked as not to be.",
+                "As published, noise tokens are scored although they are marked as not scored.",
                 _MACRO,
             ),
         ),

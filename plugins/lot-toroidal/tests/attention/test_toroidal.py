@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lot import BadInput, Component, Context, Dims
-from lot.builtin.config import VanillaConfig
-from lot.builtin.vanilla import Vanilla
+from lot import BadInput, Component, Context, Dims, registry
 from lot_toroidal.attention.toroidal import ToroidalAttention
 from lot_toroidal.diagnostics.shift_error import shift_error
 from lot_toroidal.ops.reference import dense_attention
@@ -72,7 +70,7 @@ def test_module_equals_the_dense_form_with_all_masks(options: dict[str, Any], at
 def test_with_one_platter_and_no_distance_it_is_rotary_attention(attention: Get, draw: Draw) -> None:
     of = dims(positions="rotary")
     module = built(attention, of, depth=1, lambda_distance=0.0, frequencies="geometric")
-    vanilla = Vanilla(VanillaConfig(), of)
+    vanilla = registry().get("attention", "vanilla").build(of)
     vanilla.load_state_dict(module.state_dict())
     x = draw(2, 24, 64, dtype=torch.float32)
     torch.testing.assert_close(module(x, Context())[0], vanilla(x, Context())[0], atol=1e-5, rtol=0)

@@ -22,7 +22,7 @@ class WaveNative(torch.optim.Optimizer):
     step of subspace iteration every `refresh` steps, matrices taking turns, so that no step is much longer than
     another.
 
-    params: parameters or groups, as without endy torch optimizer; each option can be set by group. foreach: None chooses.
+    params: parameters or groups, as for every torch optimizer; each option can be set by group. foreach: None chooses.
     Raises ValueError for options out of range. Real parameters and dense gradients only.
     """
 

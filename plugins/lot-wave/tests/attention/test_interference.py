@@ -120,7 +120,7 @@ def test_vanishing_amplitudes_give_no_nan(make, evolution, normalize):
     module = make.interference(evolution=evolution, normalize=normalize).float()
     x = make.normal(2, 20, 16).float()
     with torch.no_grad():
-        # Large negative pre-activations: softplus underflows to exactly 0 without endy token.
+        # Large negative pre-activations: softplus underflows to exactly 0 for every token.
         module.token_waves.linear.weight[:6] = 0.0
         module.token_waves.linear.weight[:6, 0] = -300.0
         x[..., 0] = 1.0

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record
-from lot.builtin.token import Token
+from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
 from lot.config.schema import ModelConfig
 from lot.random import initialize
 from lot_wave.config import (
@@ -61,7 +60,10 @@ def decoder(make, embedding=None, layers=2, **options) -> Decoder:
     dims = make.dims(width=16, heads=2, layers=layers, max_len=24)
     attentions = [make.interference(dims, **options).float() for _ in range(layers)]
     model = Decoder(
-        embedding or Token(NoOptions(), dims), attentions, ModelConfig(width=16, heads=2, layers=layers), dims
+        embedding or registry().get("embedding", "token").build(dims),
+        attentions,
+        ModelConfig(width=16, heads=2, layers=layers),
+        dims,
     )
     initialize(model, int(make.ids(1000, 1)))
     return model.eval()

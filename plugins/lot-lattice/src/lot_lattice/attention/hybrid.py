@@ -42,12 +42,12 @@ class HybridAttention(CachedAttention[tuple[Any, Any]]):
 
     @want.setter
     def want(self, want: frozenset[str]) -> None:
-        # Phases are those of the phase attention, also where the inner one has some of its own.
+        # The signal `phase` is that of the phase attention, even where the inner one has phases too.
         self.inner.want = want & {"attention"}
         self.phase.want = want
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
-        """As either side does."""
+        """As each side does for itself."""
         self.inner.reset_parameters(lambda name: generator_for(f"inner.{name}"))
         self.phase.reset_parameters(lambda name: generator_for(f"phase.{name}"))
 
@@ -82,7 +82,7 @@ class HybridAttention(CachedAttention[tuple[Any, Any]]):
 
     @contextlib.contextmanager
     def ablate(self, generator: torch.Generator) -> Iterator[None]:
-        """While it lasts, the state of both sides is randomized."""
+        """A context in which the state of both sides is randomized."""
         with ablation(self.inner, generator), self.phase.ablate(generator):
             yield
 

@@ -1,4 +1,4 @@
-"""Lattice attention: heads are oscillators on a lattice, and tokens seen in phase attend to each other."""
+"""Lattice attention: heads are oscillators on a lattice, and tokens that are in phase attend to each other more."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
             raise BadInput(
                 where="model.heads", expected=f"at most {MOST_HEADS}, since each head is an oscillator", got=dims.heads
             )
-        mode()  # a LOT_KERNELS that means nothing is told before a run starts
+        mode()  # a LOT_KERNELS without meaning is an error before a run starts
         if config.score == "head":
             say_once("lattice attention: score=head, as published, has no effect: softmax cancels it; score=phase acts")
         self.config, self.dims = config, dims

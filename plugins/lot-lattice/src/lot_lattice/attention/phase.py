@@ -28,7 +28,7 @@ class PhaseAttention(Ablatable, CachedAttention[MeanFieldState]):
     def __init__(self, config: PhaseConfig, dims: Dims) -> None:
         super().__init__()
         require_heads(dims)
-        mode()  # a LOT_KERNELS that means nothing is told before a run starts
+        mode()  # a LOT_KERNELS without meaning is an error before a run starts
         self.config, self.dims = config, dims
         self.causal = dims.causal if config.causal is None else config.causal
         H, N = dims.heads, config.oscillators

@@ -1,4 +1,4 @@
-// What a kernel is called with: pointers and places, the same without endy target. B batch, H heads, T positions, O
+// What a kernel is called with: pointers and places, the same for every target. B batch, H heads, T positions, O
 // oscillators.
 #pragma once
 

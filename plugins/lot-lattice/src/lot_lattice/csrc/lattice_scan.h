@@ -4,7 +4,7 @@
 // What a lane learns of its neighbors, their sine and cosine, passes through `waves`. All targets run these two
 // functions; a team says what a number is, where a lane keeps its own, and how lanes wait for each other:
 //
-//   lanes(f)             f(lane) without endy lane, then a barrier. Within one call, lanes run in any order.
+//   lanes(f)             f(lane) for every lane, then a barrier. Within one call, lanes run in any order.
 //   own<T>()             a T for each lane, which only that lane touches
 //   row<W>(...)          a lane's row of the coupling matrix, folded: in_j = step coupling_i weights_ij and, for W = 4,
 //                        out_j = step coupling_j weights_ji

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class AttentionEntropy(Diagnostic):
-    """Entropy of the attention weights, as a share of what even weights have: 0 looks at one token, 1 at all alike."""
+    """Entropy of the attention weights, over that of even weights.
+
+    It is 0 where a head attends to one token, and 1 where it attends to all of them alike.
+    """
 
     needs = frozenset({"attention"})
     examples = 8  # their T x T weights are held at once
@@ -77,7 +80,7 @@ class AttentionEntropy(Diagnostic):
                     )
         table.set_title(f"Entropy of each head, step {step}")
         bar = figure.colorbar(image, ax=table, aspect=24, pad=0.02)
-        bar.set_label("share of an even spread")
+        bar.set_label("entropy over that of even weights")
         bar.outline.set_visible(False)
         steps = [record.step for record in records]
         dots = over_training(training, steps)
@@ -96,7 +99,7 @@ class AttentionEntropy(Diagnostic):
                 training.fill_between(
                     steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=color, alpha=0.13, lw=0
                 )
-        training.set(ylabel="mean entropy", ylim=(0, 1.02))
+        training.set(ylabel="entropy over that of even weights", ylim=(0, 1.02))
         training.set_title("Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
         training.legend(ncols=max(1, n // 4))
         return figure

@@ -1,4 +1,4 @@
-"""What the pictures of this package share: titles, heat maps of phases, and lattices with phase vectors."""
+"""What the pictures of this package share: heat maps of phases, and lattices with phase vectors."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def layers_of(values: dict[str, Tensor], name: str) -> list[int]:
 
 
 def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
-    """Prepare `axes` for curves over training; the style of a curve with as many points as `steps`: few get dots."""
+    """Label the horizontal axis of `axes` with steps; the style of a curve over them: few points are drawn as dots too."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("step")
+    axes.set_xlabel("training step")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     return {"marker": "o", "ms": 4} if len(steps) < 12 else {}
 

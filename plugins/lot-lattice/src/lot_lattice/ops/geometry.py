@@ -1,4 +1,4 @@
-"""Heads as the sites of an n-dimensional lattice: who is whose neighbor, and how far away."""
+"""Heads as the sites of an n-dimensional lattice: which heads are neighbors, and how far apart they are."""
 
 from __future__ import annotations
 

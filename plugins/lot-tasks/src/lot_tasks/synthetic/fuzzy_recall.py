@@ -1,4 +1,4 @@
-"""Fuzzy in-context recall, of MAD: keys and values of several tokens."""
+"""Fuzzy in-context recall, from MAD: keys and values of several tokens."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class FuzzyRecall(SyntheticTask):
         return "_" if token == self.padding else str(token)
 
     def _pairs(self, rng: np.random.Generator, count: int, shortest_key: int) -> _Pairs:
-        """A new pair without endy row: sizes drawn uniformly, then tokens in any order without repetition."""
+        """A new pair for every row: sizes drawn uniformly, then tokens in any order without repetition."""
         return _Pairs(
             key=self.keys.start + distinct(rng, count, self.key_tokens, len(self.keys)),
             key_size=rng.integers(shortest_key, self.key_tokens, count, endpoint=True),

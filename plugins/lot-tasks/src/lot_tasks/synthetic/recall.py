@@ -1,4 +1,4 @@
-"""In-context recall and noisy in-context recall, of MAD."""
+"""In-context recall and noisy in-context recall, from MAD."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
 
     def describe(self) -> str:
         """The candidates and how the choice hardens."""
-        choice = "without endy token" if self.router is not None else "for the layer"
+        choice = "for every token" if self.router is not None else "for the layer"
         o = self.options
         return (
             f"depths {', '.join(map(str, o.depths))}, chosen {choice}; temperature {o.temperature:g} to "

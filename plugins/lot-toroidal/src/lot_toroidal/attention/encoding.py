@@ -48,7 +48,7 @@ def orthogonality(omega: Tensor, phi: Tensor) -> float:
 class TorusEncoding(nn.Module):
     """Pairs of channels turned by i omega_m + k phi_m, for position i and platter k.
 
-    omega, phi: (width / 2,) float64, radians per position and a platter. orthogonal: whether Gram-Schmidt was applied.
+    omega, phi: (width / 2,) float64, radians per position and per platter. orthogonal: whether Gram-Schmidt was applied.
     """
 
     def __init__(self, options: EncodingOptions, width: int, depth: int, period: int, channels: str) -> None:
@@ -116,7 +116,7 @@ def check_length(end: int, period: int) -> None:
     if end > period:
         raise BadInput(
             where="attn.period",
-            expected=f"sequences of at most {period} tokens, once aaround the ring",
+            expected=f"sequences of at most {period} tokens, once around the ring",
             got=f"{end} tokens",
         )
 

@@ -33,7 +33,7 @@ class FFTAttention(CachedAttention[ValueCache]):
     """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score per lag for the whole sequence.
 
     lags=position: s = q_k . k_l turned by the lag / sqrt(p) - lambda delta, with q_k and k_l learned (H, D, p): toroidal
-    attention whose queries and keys are the same without endy token. lags=content: the mean of q_i . k_j / sqrt(p) over
+    attention whose queries and keys are the same for every token. lags=content: the mean of q_i . k_j / sqrt(p) over
     all pairs (i, j) at that lag, - lambda delta.
     """
 

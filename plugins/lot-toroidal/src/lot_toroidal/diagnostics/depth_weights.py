@@ -1,4 +1,4 @@
-"""Which depth an adaptive layer chooses."""
+"""Depth weights: which depth each adaptive layer chooses, and whether it has decided."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class DepthWeights(Diagnostic):
         for panel in panels[len(layers) :]:
             panel.set_visible(False)
         for panel in panels[-columns:]:
-            panel.set_xlabel("step")
+            panel.set_xlabel("training step")
         for panel in panels[::columns]:
-            panel.set_ylabel("weight")
+            panel.set_ylabel("probability")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", reverse=True)
         return figure
 

@@ -1,4 +1,4 @@
-"""How well the rotary encoding keeps positions and platters apart."""
+"""Orthogonality: how well the rotary encoding tells positions from platters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Orthogonality(Diagnostic):
         pass
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """orthogonality: () the worst score; omega, phi: (p / 2,) radians per position and a platter, and depth: (), of that layer.
+        """orthogonality: () the worst score. Of that layer: omega, phi (p / 2,) radians per position and per platter; depth ().
 
         A model without a toroidal encoding has score 0 and empty bases.
         """
@@ -50,7 +50,7 @@ class Orthogonality(Diagnostic):
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Both bases by channel pair, and how alike two places look, by lag and platters apart."""
+        """Both bases by channel pair, and how similar two places look, by lag and platters apart."""
         if not records or not len(records[-1].values["omega"]):
             return None
         from matplotlib.ticker import MaxNLocator
@@ -75,7 +75,7 @@ class Orthogonality(Diagnostic):
         )  # fmt: skip
         kernel.grid(False)
         kernel.set(
-            title=f"Likeness of two places (score {float(values['orthogonality']):.1e})", xlabel="lag (positions)"
+            title=f"Similarity of two places (score {float(values['orthogonality']):.1e})", xlabel="lag (positions)"
         )
         kernel.set_ylabel("platters apart")
         kernel.set_yticks(range(-depth + 1, depth))

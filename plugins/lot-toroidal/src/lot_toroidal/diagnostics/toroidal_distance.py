@@ -1,4 +1,4 @@
-"""Toroidal distance: its map, its profile over lags, and how far around the ring attention looks."""
+"""Toroidal distance: between all places, by lag, and the mean distance over which heads attend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ToroidalDistance(Diagnostic):
-    """Attention by circular distance, beside what looking everywhere equally would give.
+    """Attention by circular distance, beside what even attention would give.
 
     The ring is that of the deepest stack in the model; a model without one is measured on a ring as long as its sequences.
     """

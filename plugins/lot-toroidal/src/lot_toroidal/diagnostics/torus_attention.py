@@ -78,7 +78,7 @@ class TorusPicture(Diagnostic):
             panel.tick_params(labelbottom=False)
         axes[1].set_title(f"Unrolled, step {record.step}")
         axes[-1].set_xlabel("position on the ring")
-        figure.colorbar(image, ax=axes[1::2], label="attention (palest: even or less)", shrink=0.8)
+        figure.colorbar(image, ax=axes[1::2], label="attention weight (palest: even or less)", shrink=0.8)
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

@@ -95,7 +95,7 @@ class _Ring(torch.autograd.Function):
         layout: Layout,
         block: int,
     ) -> Tensor:
-        """Everybody's keys and values pass by; the tiles of a row merge by their log-sum-exps."""
+        """The keys and values of all processes pass by; the tiles of a row merge by their log-sum-exps."""
         dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)
         # Padding travels as bytes, its positions in dimension 2, as those of all that is sent.
         hidden = [] if padding is None else [padding.to(torch.uint8)[:, None]]

@@ -1,4 +1,4 @@
-"""The spectrum of an embedding along positions: does a token really sound at f, 2f, 3f?"""
+"""The spectrum of an embedding along positions: whether a token has peaks at f, 2f and 3f."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class EmbeddingSpectrum(Diagnostic):
         axes.set_ylim(-60, 6)
 
     def verdict(self, records: list[Record]) -> str | None:
-        """Whether the embedding sounds in harmonics, from the last record."""
+        """Whether the embedding is made of harmonics, from the last record."""
         if not records:
             return None
         values = records[-1].values

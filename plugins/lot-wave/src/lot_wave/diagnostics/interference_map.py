@@ -68,7 +68,7 @@ def fringe(correlation: np.ndarray) -> tuple[float, int]:
 class InterferenceMap(Diagnostic):
     """Weights of one layer by head, and whether they rise and fall regularly with distance.
 
-    Works without endy attention that gives its weights. A fringe is a peak in the autocorrelation of the weight over
+    Works for every attention that gives its weights. A fringe is a peak in the autocorrelation of the weight over
     distance that is higher than the highest peak of 95 % of the same profiles with their distances shuffled.
     """
 
@@ -133,10 +133,10 @@ class InterferenceMap(Diagnostic):
             )
             above.grid(False)
             above.set_title(f"Head {head}")
-            above.set_xlabel("key position")
+            above.set_xlabel("key position (tokens)")
             self._profile(below, values, head)
-        axes[0].set_ylabel("query position")
-        axes[heads].set_ylabel("mean relative weight")
+        axes[0].set_ylabel("query position (tokens)")
+        axes[heads].set_ylabel("mean weight over row mean")
         # One scale, so that heads compare.
         shown = values["profile"][:heads]
         low, high = float(shown.min()), float(shown.max())

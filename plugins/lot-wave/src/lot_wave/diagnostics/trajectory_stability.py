@@ -1,4 +1,4 @@
-"""Do small differences grow or shrink on their way through the layers?"""
+"""Trajectory stability: whether small differences grow or shrink on their way through the layers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TrajectoryStability(Diagnostic):
         depth.plot(layers, norm, color="#D55E00", marker="s", ms=4, ls="--", label="the stream itself")
         depth.axhline(0, color="#4D4D4D", lw=0.8)
         depth.set_title(f"Through depth, step {step}")
-        depth.set(xlabel="blocks passed", ylabel="ln of size over first size")
+        depth.set(xlabel="blocks passed", ylabel="ln(size / first size) (nats)")
         depth.set_xticks(list(layers)[:: -(-len(path) // 13)])
         depth.legend(loc="best")
         steps = [record.step for record in records]
@@ -99,7 +99,7 @@ class TrajectoryStability(Diagnostic):
             training.annotate(name, (0.99, 0), xycoords=("axes fraction", "data"), xytext=(0, 3 * side),
                               textcoords="offset points", ha="right", va=va, fontsize=8, color="#4D4D4D")  # fmt: skip
         training.set_title("Over training")
-        training.set(xlabel="step", ylabel=r"$\lambda$ (nats per block)")
+        training.set(xlabel="training step", ylabel=r"Lyapunov exponent $\lambda$ (nats per block)")
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

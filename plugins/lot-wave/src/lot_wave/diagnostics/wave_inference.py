@@ -1,4 +1,4 @@
-"""The model at work: tokens drawn one after the other, where it looks for each, and what else it might have said."""
+"""Inference at work: new tokens one by one, what each attends to, and the other likely tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def generate(
 class WaveInference(Diagnostic):
     """Inference on the start of a validation example, token by token: weights, candidates, uncertainty.
 
-    `draw` shows the last token, `animate` all of them. Works without endy attention that gives its weights.
+    `draw` shows the last token, `animate` all of them. Works for every attention that gives its weights.
     """
 
     def __init__(self, config: WaveInferenceConfig) -> None:
@@ -164,7 +164,7 @@ class _Scene:
             self.text.text(i % LINE, i // LINE, name, ha="center", va="center", fontsize=11, family="monospace")
             for i, name in enumerate(self.names)
         ]
-        self.text.set_title("Text; shaded: where the last layer looks")
+        self.text.set_title("Text; shaded: what the last layer attends to")
         colors = colormaps[SEQUENTIAL_MAP].copy()
         colors.set_bad("#F0F0F0")  # positions that do not exist yet
         self.image = self.waves.imshow(

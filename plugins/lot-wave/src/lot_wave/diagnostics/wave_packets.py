@@ -12,7 +12,7 @@ from lot import Decoder, Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order, order_parameter, wrap
 from lot.figure import PHASE_MAP, heading, new_figure
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.wave_coherence import infidelity
+from lot_wave.ops.coherence import infidelity
 from lot_wave.wave_packet import WavePacket
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _frequencies(axes: Axes, frequency: Tensor) -> None:
     if float(frequency[-1]) > 0.5 * math.pi:
         axes.axhline(math.pi, color="#4D4D4D", lw=1, ls=(0, (4, 3)), label="aliasing above")
     axes.set_title("Frequencies")
-    axes.set(xlabel="rank + 1", ylabel="radians per position")
+    axes.set(xlabel="rank + 1 (1: the heaviest token)", ylabel="frequency (radians per position)")
     axes.legend()
 
 

@@ -40,7 +40,7 @@ def blockwise_attention(
 
     run = functools.partial(_block, weigh, len(query), divide_by_row, dropout)
     if torch.compiler.is_exporting():
-        # How many blocks there are depends on T; an exported program is without endy T, and so has one.
+        # How many blocks there are depends on T; an exported program is for every T, and so has one.
         return run(v, attention_mask(q_len, k_len, causal, padding, v.device), *query, *key).to(v.dtype)
     out = []
     for start in range(0, q_len, BLOCK):

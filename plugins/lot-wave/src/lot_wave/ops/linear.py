@@ -29,7 +29,7 @@ def linear_attention(query: Tensor, key: Tensor, v: Tensor, *, causal: bool, pad
     if not causal:
         total = query @ (key.transpose(-1, -2) @ with_ones(v, key.dtype))
     elif torch.compiler.is_exporting():
-        # How many chunks there are depends on T; an exported program is without endy T, and so has the quadratic form.
+        # How many chunks there are depends on T; an exported program is for every T, and so has the quadratic form.
         total = (query @ key.transpose(-1, -2)).tril() @ with_ones(v, key.dtype)
     else:
         total, _ = causal_sums(query, key, with_ones(v, key.dtype), None)

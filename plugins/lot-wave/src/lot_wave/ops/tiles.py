@@ -115,7 +115,7 @@ def row_of(q_waves: Tensor, k_waves: Tensor, block: list[Tile]) -> Row:
 
 
 def allowed_in(tile: Tile, offset: int, hidden: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
-    """Where queries may look, (1 or n, cq, ck), or None without endywhere."""
+    """Where queries may look, (1 or n, cq, ck), or None for everywhere."""
     first, last = offset + tile.q.start, tile.k.stop - 1
     if hidden is None and (not causal or last <= first):
         return None
