@@ -45,6 +45,6 @@ class GradNorm(Diagnostic):
         if all("blocks" in record.values for record in records):
             for layer in range(len(records[0].values["blocks"])):
                 axes.plot(steps, [float(record.values["blocks"][layer]) for record in records], label=f"block {layer}")
-        axes.set(title="Gradient norm", xlabel="training step", ylabel="Euclidean norm", yscale="log")
+        axes.set(title="Gradient norm", xlabel="step", ylabel="Euclidean norm", yscale="log")
         axes.legend(ncols=2)
         return figure

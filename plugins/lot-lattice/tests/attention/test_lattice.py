@@ -144,14 +144,8 @@ def test_nothing_comes_from_later_tokens(make, options, train):
 def test_decoding_equals_the_forward_pass(make, options, positions):
     module = make.lattice(make.dims(positions=positions), **options)
     x = make.normal(2, 9, 16)
-    expected, _ = module(x, Context())
-    cache = module.init_cache(2, "cpu", torch.float64)
-    prompt, cache = module.prefill(x[:, :4], Context(), cache)
-    pieces = [prompt]
-    for t in range(4, 9):
-        y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, 1), expected)
+    decoded, cache = make.decoded(module, x)
+    torch.testing.assert_close(decoded, module(x, Context())[0])
     assert cache.theta.shape == (2, 4)  # a phase per head, beside keys and values
 
 

@@ -157,7 +157,7 @@ def test_phase_snapshots_draw_a_column_a_record_and_a_row_a_layer(make):
     assert images[0][2, 5] == pytest.approx(float(phase[1][0][2, 5]) % (2 * math.pi))
 
 
-def test_the_animation_has_a_frame_a_token(make, tmp_path):
+def test_the_animation_has_a_frame_per_token(make, tmp_path):
     from PIL import Image
 
     diagnostic = PhaseSnapshots(NoOptions())

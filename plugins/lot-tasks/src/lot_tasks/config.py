@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from lot import option
 
 
+def _training(default: int | None) -> Any:
+    return option(default, ge=1, le=1 << 30, help="number of training examples; null: every example is new")
+
+
+def _held_out(default: int, split: str) -> Any:
+    return option(default, ge=1, le=1 << 30, help=f"number of {split} examples")
+
+
 @attrs.frozen(kw_only=True)
 class Examples:
     """How many examples the splits of a synthetic task have."""
 
-    train_examples: int | None = option(
-        None, ge=1, le=1 << 30, help="number of training examples; null: every example is new"
-    )
-    validation_examples: int = option(1024, ge=1, le=1 << 30, help="number of validation examples")
-    test_examples: int = option(2048, ge=1, le=1 << 30, help="number of test examples")
+    train_examples: int | None = _training(None)
+    validation_examples: int = _held_out(1024, "validation")
+    test_examples: int = _held_out(2048, "test")
 
 
 @attrs.frozen(kw_only=True)
@@ -84,22 +90,18 @@ class MQARConfig(Examples):
     seq_len: int = option(64, ge=4, help="T, even")
     kv_pairs: int = option(8, ge=1, help="number of key-value pairs; each key is asked for once")
     power: float = option(0.01, gt=0, help="a: slot i is drawn with probability proportional to a i^(a-1)")
-    train_examples: int | None = option(
-        100_000, ge=1, le=1 << 30, help="number of training examples; null: every example is new"
-    )
-    validation_examples: int = option(3000, ge=1, le=1 << 30, help="number of validation examples")
-    test_examples: int = option(3000, ge=1, le=1 << 30, help="number of test examples")
+    train_examples: int | None = _training(100_000)
+    validation_examples: int = _held_out(3000, "validation")
+    test_examples: int = _held_out(3000, "test")
 
 
 @attrs.frozen(kw_only=True)
 class MADExamples(Examples):
     """The sizes that MAD publishes."""
 
-    train_examples: int | None = option(
-        12_800, ge=1, le=1 << 30, help="number of training examples; null: every example is new"
-    )
-    validation_examples: int = option(1280, ge=1, le=1 << 30, help="number of validation examples")
-    test_examples: int = option(1280, ge=1, le=1 << 30, help="number of test examples")
+    train_examples: int | None = _training(12_800)
+    validation_examples: int = _held_out(1280, "validation")
+    test_examples: int = _held_out(1280, "test")
 
 
 @attrs.frozen(kw_only=True)
@@ -157,9 +159,7 @@ class MemorizationConfig(MADExamples):
 
     vocab_size: int = option(256, ge=9, help="V: keys, values and a question token, in this order")
     seq_len: int = option(32, ge=2, help="T, even: a key and a question in turn")
-    train_examples: int | None = option(
-        256, ge=1, le=1 << 30, help="number of training examples; null: every example is new"
-    )
+    train_examples: int | None = _training(256)
 
 
 @attrs.frozen(kw_only=True)

@@ -265,7 +265,7 @@ def inference(make):
     return diagnostic, measure(diagnostic, probe_of(decoder(make), make))
 
 
-def test_the_animation_has_a_frame_a_token(inference, tmp_path):
+def test_the_animation_has_a_frame_per_token(inference, tmp_path):
     from PIL import Image
 
     from lot_wave.diagnostics.wave_inference import HOLD

@@ -31,7 +31,7 @@ def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
     """Label the horizontal axis of `axes` with steps; the style of a curve over them: few points are drawn as dots too."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("training step")
+    axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     return {"marker": "o", "ms": 4} if len(steps) < 12 else {}
 

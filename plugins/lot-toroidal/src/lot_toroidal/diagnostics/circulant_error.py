@@ -66,7 +66,7 @@ class CirculantError(Diagnostic):
             axes.axhline(EXACT, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
         positions.annotate("rounding\nbelow", (1.01, EXACT), xycoords=("axes fraction", "data"), va="center", fontsize=8,
                            color="#4D4D4D", annotation_clip=False)  # fmt: skip
-        training.set(title="FFT against dense attention", xlabel="training step", ylabel="relative error", yscale="log")
+        training.set(title="FFT against dense attention", xlabel="step", ylabel="relative error", yscale="log")
         positions.set(title=f"By position, step {steps[-1]}", xlabel="position (tokens)")
         training.legend()
         return figure

@@ -68,7 +68,7 @@ class DepthWeights(Diagnostic):
         for panel in panels[len(layers) :]:
             panel.set_visible(False)
         for panel in panels[-columns:]:
-            panel.set_xlabel("training step")
+            panel.set_xlabel("step")
         for panel in panels[::columns]:
             panel.set_ylabel("probability")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", reverse=True)

@@ -79,7 +79,7 @@ class FusionRank(Diagnostic):
                       textcoords="offset points", ha="right", fontsize=8, color="#4D4D4D")  # fmt: skip
         axes.set(
             title="Effective rank of the fusion",
-            xlabel="training step",
+            xlabel="step",
             ylabel="effective rank (platters)",
             ylim=(0, depth * 1.08),
         )

@@ -99,7 +99,7 @@ class TrajectoryStability(Diagnostic):
             training.annotate(name, (0.99, 0), xycoords=("axes fraction", "data"), xytext=(0, 3 * side),
                               textcoords="offset points", ha="right", va=va, fontsize=8, color="#4D4D4D")  # fmt: skip
         training.set_title("Over training")
-        training.set(xlabel="training step", ylabel=r"Lyapunov exponent $\lambda$ (nats per block)")
+        training.set(xlabel="step", ylabel=r"Lyapunov exponent $\lambda$ (nats per block)")
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:
