@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
-from lot_lattice.diagnostics.drawing import over_training
+from lot_lattice.diagnostics.drawing import apart, over_training
 from lot_lattice.ops.synchrony import by_layer, token_mean
 
 if TYPE_CHECKING:
@@ -101,5 +101,6 @@ class AttentionEntropy(Diagnostic):
                 )
         training.set(ylabel="entropy over that of even weights", ylim=(0, 1.02))
         training.set_title("Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
+        apart(figure)
         training.legend(ncols=max(1, n // 4))
         return figure

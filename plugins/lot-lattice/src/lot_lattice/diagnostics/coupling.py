@@ -97,7 +97,7 @@ class Coupling(Diagnostic):
         high = max(axes.get_ylim()[1] for axes in panels[2::3])
         for axes in panels[2::3]:
             axes.set_ylim(low, high)
-        panels[2].legend(frameon=False, fontsize=8)
+        panels[2].legend()
         for image, column, label in (
             (map_of_force, panels[0::3], "radians per unit of time"),
             (map_of_agreement, panels[1::3], "mean $\\cos(\\theta_i - \\theta_j)$"),

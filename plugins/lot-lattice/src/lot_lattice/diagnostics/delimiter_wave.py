@@ -85,7 +85,7 @@ class DelimiterWave(Diagnostic):
         for axes, departure in zip(right, departures, strict=True):
             image = head_map(axes, departure, x=ends, cmap=DIVERGING_MAP, vmin=-largest, vmax=largest)
             if axes is right[0]:
-                axes.set_title("Speed minus the median of the head, mean over sequences")
+                axes.set_title("Mean speed minus the head's median")
         for axes in panels:
             axes.axvline(0, color="black", lw=0.9, ls=(0, (3, 3)))
         for axes in (left[-1], right[-1]):

@@ -93,7 +93,7 @@ class FusionRank(Diagnostic):
                 title=f"layer {layer}", xlabel="platter read", xticks=range(len(matrix)), yticks=range(len(matrix))
             )
         panels[0].set_ylabel("platter that reads")
-        figure.colorbar(image, ax=panels, label=r"$\Omega$", shrink=0.75)
+        figure.colorbar(image, ax=panels, label=r"weight $\Omega$", shrink=0.75)
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

@@ -121,7 +121,7 @@ def _draw_map(axes: Axes, period: int, depth: int) -> None:
         axes.set(xticks=middles, yticks=middles, xticklabels=range(depth), yticklabels=range(depth))
     axes.set(title=f"Distance on a ring of {period}", xlabel=f"{what} of the key", ylabel=f"{what} of the query")
     assert axes.figure is not None
-    axes.figure.colorbar(image, ax=axes, label=r"$\delta$", shrink=0.9)
+    axes.figure.colorbar(image, ax=axes, label=r"distance $\delta$", shrink=0.9)
 
 
 def _draw_profile(axes: Axes, period: int, depth: int) -> None:
@@ -130,6 +130,6 @@ def _draw_profile(axes: Axes, period: int, depth: int) -> None:
     for apart in range(min(depth, len(PALETTE))):
         delta = toroidal_distance(lag, zero, zero, zero + apart, period, depth)
         axes.plot(lag, delta, color=PALETTE[apart], label=f"{apart} apart")
-    axes.set(title="Profile over lags", xlabel="lag (positions)", ylabel=r"$\delta$", xlim=(0, period))
+    axes.set(title="Profile over lags", xlabel="lag (positions)", ylabel=r"distance $\delta$", xlim=(0, period))
     axes.set_ylim(0, 1.4 * (0.5 + (min(depth, len(PALETTE)) - 1) / depth))  # room for the legend
     axes.legend(title="platters", fontsize=8, title_fontsize=8, ncols=2, loc="upper center")

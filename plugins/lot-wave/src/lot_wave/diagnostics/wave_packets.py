@@ -115,6 +115,7 @@ def _phases(axes: Axes, phase: Tensor, figure: Figure) -> None:
     axes.set(xlabel="wave", ylabel="token, by rank")
     bar = figure.colorbar(image, ax=axes, ticks=[-math.pi, 0, math.pi], pad=0.02)
     bar.ax.set_yticklabels(["$-\\pi$", "0", "$\\pi$"])
+    bar.set_label("phase (radians)")
 
 
 def _harmonics(axes: Axes, share: Tensor) -> None:
