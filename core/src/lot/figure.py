@@ -1,7 +1,7 @@
-"""One look for all pictures: figures without a window system or global state, in colors that color-blind readers can tell apart.
+"""One look for all pictures: no window system, no global state, colors that color-blind readers can tell apart.
 
-matplotlib comes with the command line, not with the core: it is imported when the first figure is made, so that a plugin
-may import this module anywhere.
+matplotlib comes with the command line, not with the core. It is imported when the first figure is made,
+so that a plugin may import this module anywhere.
 """
 
 from __future__ import annotations

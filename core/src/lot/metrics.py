@@ -1,9 +1,11 @@
-"""Metrics of tasks, so that no task package writes its own and the same word means the same number everywhere.
+"""Metrics of tasks, so that no task package writes its own and one name means one number everywhere.
 
-Each is a torchmetrics `Metric`, updated with logits (B, T, V) of any floating dtype and targets (B, T) int64, which are
-`lot.IGNORED` (-100) where nothing is scored. Each is a micro average: every scored target (for `ExactMatch`, every example
-with one) counts the same, whatever batch it came in. Sums stay on the device, so that an update does not wait for it.
-`compute()` returns a () tensor, NaN as long as nothing was scored.
+Each is a torchmetrics `Metric`, updated with logits (B, T, V) of any floating dtype and
+targets (B, T) int64, which are `lot.IGNORED` (-100) where nothing is scored.
+Each is a micro average: every scored target (for `ExactMatch`: every example with one)
+counts the same, whatever the batch in which it came. Sums stay on the device,
+so that an update does not wait for it. `compute()` returns a () tensor,
+which is NaN as long as nothing was scored.
 
     def metrics(self) -> torchmetrics.MetricCollection:
         return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": TokenAccuracy()})
@@ -25,7 +27,10 @@ __all__ = ["BitsPerUnit", "ExactMatch", "MeanLoss", "Perplexity", "TokenAccuracy
 
 
 class MeanLoss(Metric):
-    """Mean negative log likelihood, in nats per scored token: () float64, computed from logits in float32."""
+    """Mean negative log likelihood, in nats per scored token.
+
+    Log likelihoods are computed in float32 and summed in float64.
+    """
 
     higher_is_better = False
     is_differentiable = False
@@ -54,7 +59,7 @@ class MeanLoss(Metric):
 
 
 class Perplexity(MeanLoss):
-    """exp(mean loss): the number of equally likely tokens that would leave the model as uncertain. () float64, >= 1."""
+    """exp(mean loss): the number of equally likely tokens that would leave the model as uncertain."""
 
     def compute(self) -> Tensor:
         """() float64, a number of tokens; NaN where none was scored."""
@@ -62,7 +67,10 @@ class Perplexity(MeanLoss):
 
 
 class BitsPerUnit(MeanLoss):
-    """Mean loss / ln 2: () float64, bits per scored token; thus bits per character or byte where those are the tokens."""
+    """Mean loss / ln 2, in bits per scored token.
+
+    The unit is what a token stands for: bits per character, per byte, or per word.
+    """
 
     def compute(self) -> Tensor:
         """() float64, bits per scored token; NaN where none was scored."""
@@ -70,7 +78,7 @@ class BitsPerUnit(MeanLoss):
 
 
 class _Share(Metric):
-    """A share of right answers among what is scored at positions from `start` on: () float32 in [0, 1]."""
+    """A share of right answers among what is scored at positions from `start` on."""
 
     higher_is_better = True
     is_differentiable = False
@@ -90,14 +98,17 @@ class _Share(Metric):
         return self.right / self.count
 
     def _compare(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Which targets are scored, and which of those are the most likely token: two (B, T - start) bool."""
+        """Which targets are scored, and which of those are predicted: two (B, T - start) bool."""
         targets = targets[:, self.start :]
         scored = targets != IGNORED
         return scored, scored & (logits[:, self.start :].argmax(-1) == targets)
 
 
 class TokenAccuracy(_Share):
-    """Share of the scored targets, at positions from `start` on, that are the model's most likely token there."""
+    """Share of the scored targets at positions from `start` on that are predicted.
+
+    A target is predicted where it is the token of the largest logit.
+    """
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Count the answers of a batch: logits (B, T, V), targets (B, T) int64."""
@@ -107,8 +118,9 @@ class TokenAccuracy(_Share):
 
 
 class ExactMatch(_Share):
-    """Share of the examples in which every scored target, at positions from `start` on, is the most likely token there.
+    """Share of the examples in which every scored target at positions from `start` on is predicted.
 
+    A target is predicted where it is the token of the largest logit.
     An example in which nothing is scored does not count.
     """
 

@@ -1,4 +1,4 @@
-"""What mechanisms are built from: projections, rotary positions, attention with score features, decoding with a cache."""
+"""What mechanisms are built from: projections, attention with score features, decoding, ablation."""
 
 from lot.nn.ablation import Ablatable
 from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention_weights, dropout_now

@@ -1,4 +1,7 @@
-"""Randomizing a mechanism's state for a while, so that a check or a diagnostic can ask what the state is worth."""
+"""Randomizing the state of a mechanism for a while.
+
+A check or a diagnostic asks in this way whether the state matters at all.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ import torch
 class Ablatable:
     """Gives an attention the context manager `ablate(generator)` of the contract (see `lot.Attention`).
 
-    While it lasts, `self.scrambler` is that generator, else it is None. The mechanism reads it where it computes its state
-    (phases, a memory) and draws the state from it instead:
+    While that context lasts, `self.scrambler` is the generator; otherwise it is None.
+    Where the mechanism computes its state (phases, a memory), it looks at `self.scrambler`
+    and draws the state from it instead:
 
         class Waves(Ablatable, CachedAttention[KeyValueCache]): ...
 
-        if self.scrambler is not None:
-            return random_phases(theta, self.scrambler)
+            if self.scrambler is not None:
+                return random_phases(theta, self.scrambler)
     """
 
     scrambler: torch.Generator | None = None

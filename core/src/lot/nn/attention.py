@@ -1,4 +1,7 @@
-"""Attention with terms of a mechanism in its score, on torch's fused kernels: nothing of size T x T is stored."""
+"""Attention whose score has a term of the mechanism, on torch's fused kernels.
+
+A mechanism gives its term as features of queries and keys, so that nothing of size T x T is stored.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ FEATURE_MULTIPLE = 8
 
 
 def attention_mask(q_len: int, k_len: int, causal: bool, padding: Tensor | None, device: torch.device) -> Tensor | None:
-    """Boolean mask, True where a query may look, broadcastable to (B, H, Tq, Tk), or None where all may.
+    """Mask (bool), True where a query may attend, broadcastable to (B, H, Tq, Tk); None for no limit.
 
     Queries are the last `q_len` of `k_len` positions. padding: (B, Tk), True where a key is padding. A query always
     sees itself, so that a row of nothing but padding gives no NaN.
@@ -46,8 +49,8 @@ def attend(
     q (B, H, Tq, d), k and v (B, H, Tk, d), queries being the last Tq positions; features (B, H, T, e) or None, in
     the units of the score (they are not divided by sqrt(d)). Returns (B, H, Tq, d) in the dtype of v.
 
-    The features ride along as extra channels, with the scale of the true head width. All three of q, k and v are
-    padded to one width, a multiple of 8, since fused kernels on CPU want equal widths. Under bfloat16 the spare
+    The features become extra channels, with the scale of the true head width. All three of q, k and v are
+    padded to one width, a multiple of 8, since fused kernels on CPU need equal widths. Under bfloat16 the spare
     channels carry the rounding error of the features (a high and a low part), which keeps a score bias accurate.
     """
     if (query_features is None) != (key_features is None):

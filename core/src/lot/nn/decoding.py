@@ -1,4 +1,7 @@
-"""Decoding with a cache: what an attention keeps of the tokens so far, so that the next one costs no whole pass."""
+"""Decoding with a cache: what an attention keeps of the tokens so far.
+
+Without it, each new token would cost a pass over the whole sequence.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +29,35 @@ class CachedAttention(Attention, Generic[CacheT]):
             cache.append(k, v, padding=ctx.padding)
             return self.heads.merge(cache.attend(q)), cache
 
-    The rest of the contract (`can_decode`, `init_cache`, `prefill`, `decode`; see `lot.Attention`) follows from these.
-    The outputs must equal those of `forward` over all tokens at once: the kit checks that, in pieces of any length.
+    The rest of the contract (`can_decode`, `init_cache`, `prefill`, `decode`; see `lot.Attention`)
+    follows from these. The outputs must equal those of `forward` over all tokens at once:
+    the kit checks that, in pieces of several lengths.
 
-    A cache holds all that later tokens need, and the module keeps nothing: one module serves several caches in turn.
-    `extend` may change the cache in place, or return a new one; callers go on with the one that came back.
+    A cache holds all that later tokens need, and the module itself keeps nothing,
+    since one module serves several caches in turn. `extend` may change the cache in place or return
+    a new one; callers go on with the one that it returns.
     """
 
     def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> CacheT:
-        """The cache of `batch` sequences before their first token, for x of `dtype`, with room for `dims.max_len` tokens."""
+        """The cache of `batch` sequences before their first token, for x of `dtype`.
+
+        It has room for `dims.max_len` tokens.
+        """
         raise NotImplementedError
 
     def extend(self, x: Tensor, ctx: Context, cache: CacheT) -> tuple[Tensor, CacheT]:
         """y (B, n, D) of the next n >= 1 tokens x (B, n, D), and the cache that holds them too.
 
-        `ctx.start` is the position of the first of them; `ctx.padding` (B, n) bool or None is theirs.
+        `ctx.start` is the position of the first of them;
+        `ctx.padding` (B, n) bool, or None, says which of them are padding.
         """
         raise NotImplementedError
 
     def can_decode(self) -> bool:
-        """Whether this module decodes with a cache: only when causal, since later tokens must not change earlier ones."""
+        """Whether this module decodes with a cache: only when it is causal.
+
+        Otherwise a later token would change the outputs of earlier ones.
+        """
         return self.causal
 
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> CacheT:
@@ -56,20 +68,20 @@ class CachedAttention(Attention, Generic[CacheT]):
         return self.empty_cache(batch, device, dtype)
 
     def prefill(self, x: Tensor, ctx: Context, cache: CacheT) -> tuple[Tensor, CacheT]:
-        """y (B, n, D) of the next n tokens x (B, n, D), as a prompt has them, and the cache that holds them too."""
+        """y (B, n, D) of the next n tokens x (B, n, D), those of a prompt, and the cache after them."""
         return self.extend(x, ctx, cache)
 
     def decode(self, x: Tensor, ctx: Context, cache: CacheT) -> tuple[Tensor, CacheT]:
-        """y (B, 1, D) of the next token x (B, 1, D), and the cache that holds it too: a prompt of one token."""
+        """y (B, 1, D) of the next token x (B, 1, D), a prompt of one token, and the cache after it."""
         return self.prefill(x, ctx, cache)
 
 
 @dataclass
 class KeyValueCache:
-    """Keys and values of the tokens so far: k, v (B, H, capacity, d), of which the first `length` are filled.
+    """Keys and values of the tokens so far: k, v (B, H, capacity, d); the first `length` are filled.
 
-    `features` (B, H, capacity, e) float32 holds what a mechanism adds to the keys, or is None.
-    `padding` (B, capacity) bool is True where a token is padding, or is None as long as no token was.
+    features: (B, H, capacity, e) float32, what a mechanism adds to the keys, or None.
+    padding: (B, capacity) bool, True where a token is padding, or None as long as no padding came.
     """
 
     k: Tensor
@@ -82,7 +94,10 @@ class KeyValueCache:
     def empty(
         cls, batch: int, dims: Dims, device: torch.device | str, dtype: torch.dtype, features: int = 0
     ) -> KeyValueCache:
-        """A cache with room for `dims.max_len` tokens, and for `features` key features (float32) per token and head."""
+        """A cache with room for `dims.max_len` tokens.
+
+        features: number e of key features per token and head, kept in float32.
+        """
         shape = (batch, dims.heads, dims.max_len)
         k = torch.zeros(*shape, dims.head_width, device=device, dtype=dtype)
         extra = torch.zeros(*shape, features, device=device, dtype=torch.float32) if features else None
@@ -91,7 +106,8 @@ class KeyValueCache:
     def append(self, k: Tensor, v: Tensor, features: Tensor | None = None, padding: Tensor | None = None) -> None:
         """Add n tokens: k, v (B, H, n, d), features (B, H, n, e), padding (B, n) bool.
 
-        Raises BadInput when they do not fit, and ValueError for features where the cache has none, or the reverse.
+        Raises BadInput when they do not fit, and ValueError for features where the cache has none,
+        or the reverse.
         """
         start, end = self.length, self.length + k.shape[-2]
         if end > self.k.shape[-2]:
@@ -108,14 +124,17 @@ class KeyValueCache:
         self.length = end
 
     def content(self, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """k and v (B, H, length, d), in `dtype` if one is given, and padding (B, length) or None, of the tokens so far."""
+        """k and v (B, H, length, d) and padding (B, length), or None, of the tokens so far.
+
+        dtype: what k and v are converted to; default: as they are kept.
+        """
         n = self.length
         padding = None if self.padding is None else self.padding[:, :n]
         k, v = self.k[:, :, :n], self.v[:, :, :n]
         return (k, v, padding) if dtype is None else (k.to(dtype), v.to(dtype), padding)
 
     def attend(self, q: Tensor, *, query_features: Tensor | None = None) -> Tensor:
-        """Causal attention (B, H, n, d) of q (B, H, n, d), the last n tokens, over all that the cache holds."""
+        """Causal attention (B, H, n, d) of q (B, H, n, d), the last n tokens, over the whole cache."""
         k, v, padding = self.content(q.dtype)
         features = None
         if self.features is not None and query_features is not None:

@@ -182,7 +182,7 @@ def _mad() -> list[Component]:
         ),
         Component(
             name="memorization",
-            summary="Keys whose values are the same in every example: facts to be learned by heart.",
+            summary="Keys whose values are the same in every example: facts that only the parameters can hold.",
             factory="lot_tasks.synthetic.memorization:Memorization",
             config="lot_tasks.config:MemorizationConfig",
             reference=_MAD,

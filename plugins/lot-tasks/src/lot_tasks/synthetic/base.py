@@ -47,7 +47,7 @@ class SyntheticTask(Task):
         """
 
     def symbol(self, token: int) -> str:
-        """A token as people read it."""
+        """The text that stands for a token."""
         return str(token)
 
     def length(self, split: Split) -> int | None:
