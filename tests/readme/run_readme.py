@@ -2,12 +2,14 @@
 
     python run_readme.py FOLDER
 
-Commands are the lines of blocks marked `sh`. They run in one shell, in order, and each must succeed.
+Commands are the lines of blocks marked `sh`, and each block marked `python` as a whole. They run in one shell, in order, and
+each must succeed.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,10 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def commands(readme: str) -> list[str]:
-    """The command lines of the README, without those that run nox."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.strip() and not line.startswith("#") and "nox" not in line]
+    """The commands of the README, without those that run nox; a block of Python is one command."""
+    found: list[str] = []
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL):
+        if language == "python":
+            found.append(f"python - <<'END'\n{block}END")
+            continue
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [line for line in lines if line.strip() and not line.startswith("#") and "nox" not in line]
+    return found
 
 
 def copy_tree(target: Path) -> None:
@@ -45,7 +52,9 @@ def main(folder: Path) -> None:
     copy_tree(target)
     found = commands((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(found) >= 5, found
-    script = "\n".join(["set -eu", *(line for command in found for line in (f"echo '+' {command!r}", command))])
+    script = "\n".join(
+        ["set -eu", *(line for command in found for line in (f"echo + {shlex.quote(command)}", command))]
+    )
     subprocess.run(["bash", "-c", script], cwd=target, check=True, stdin=subprocess.DEVNULL)
     print(f"{len(found)} commands of the README ran")
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
@@ -255,61 +254,6 @@ class UncountedToken(Honest):
     def __init__(self, config: NoOptions, seed: int) -> None:
         super().__init__(config, seed)
         self.token_counts[4] = 0
-
-
-class NoPrimary(Honest):
-    """A primary metric that is not among the metrics."""
-
-    primary = "exact_match"
-
-
-class _LowerAccuracy(Accuracy):
-    higher_is_better = False
-
-
-class WrongDirection(Honest):
-    """An accuracy of which less is said to be better."""
-
-    def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _LowerAccuracy()})
-
-
-class _AimlessAccuracy(Accuracy):
-    higher_is_better = None  # type: ignore[assignment]
-
-
-class NoDirection(Honest):
-    """An accuracy without a direction."""
-
-    def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _AimlessAccuracy()})
-
-
-class _MeanOfBatches(Accuracy):
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        scored = targets != IGNORED
-        self.right += (logits.argmax(-1) == targets)[scored].float().mean()
-        self.count += 1
-
-
-class AverageOfAverages(Honest):
-    """An accuracy averaged over batches."""
-
-    def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _MeanOfBatches()})
-
-
-class _LossOverAll(MeanLoss):
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        self.total += F.cross_entropy(logits.flatten(0, 1), targets.clamp(min=0).flatten(), reduction="sum")
-        self.count += targets.numel()
-
-
-class LossOverAll(Honest):
-    """A loss over all positions."""
-
-    def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": _LossOverAll(), "accuracy": Accuracy()})
 
 
 class NoText(Honest):

@@ -49,7 +49,7 @@ def test_all_failures_are_told_at_once_with_their_cause():
 
 def test_what_is_skipped_is_told_with_its_reason():
     skipped = check_attention(specimen(leaks.NonCausal, "attention", emits="attention"), skip={"export"})
-    assert skipped["causal: forward"] == "skipped: built non-causal, and says so"
+    assert skipped["causal: forward"] == "skipped: it is built non-causal, and says so"
     assert skipped["export"] == "skipped: on request"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kit_specimens import specimen, tasks
+from kit_specimens import specimen, task_metrics, tasks
 
 from lot.testing import KitFailure, NotApplicable, check_task, checks
 
@@ -23,18 +23,18 @@ CAUGHT = [
     (tasks.IndexIgnored, "pure", "part of the key"),
     (tasks.IndexIgnored, "seeds", "part of the key"),
     (tasks.SeedIgnored, "seeds", "seeds 0 and 1"),
-    (tasks.SharedExamples, "splits", "one of train too"),
+    (tasks.SharedExamples, "splits", "an example of train too"),
     (tasks.RepeatedExamples, "splits", "repetitions"),
     (tasks.KeyedByBatch, "evaluation order", "examples 0 to 3"),
     (tasks.LongLength, "evaluation order", "last batch of test"),
     (tasks.Endless, "evaluation order", "IndexError"),
     (tasks.SameOrder, "training length", "order of the second round"),
     (tasks.DrawsWithReplacement, "training length", "distinct"),
-    (tasks.NoPrimary, "metrics", "exact_match"),
-    (tasks.WrongDirection, "metrics", "lower is better"),
-    (tasks.NoDirection, "metrics", "higher_is_better"),
-    (tasks.AverageOfAverages, "metrics", "average"),
-    (tasks.LossOverAll, "metrics", "ignored targets"),
+    (task_metrics.NoPrimary, "metrics", "exact_match"),
+    (task_metrics.WrongDirection, "metrics", "lower is better"),
+    (task_metrics.NoDirection, "metrics", "higher_is_better"),
+    (task_metrics.AverageOfAverages, "metrics", "average"),
+    (task_metrics.LossOverAll, "metrics", "ignored targets"),
     (tasks.NoText, "text", "decode"),
     (tasks.MovingExample, "text", "example"),
     (tasks.WideEncoding, "text", "encode"),

@@ -5,6 +5,10 @@ check_attention(component, coupling=0.5)      # raises KitFailure, which lists e
 
 for name, outcome in run_checks(component):   # one by one: None, why it was skipped, or a KitFailure
     ...
+
+Where things are: `kinds/` holds the list of checks of each kind of component, `properties/` one property per module that
+several kinds share, `specimens/` the small models, batches and signals that checks are made with. `run.py` runs the checks,
+`case.py` is what a check is given, `failure.py` is how it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 from lot.contracts import Dims
 from lot.plugins.component import Component
 from lot.signals import Signal
-from lot.testing.case import DIMS, Case
+from lot.testing.case import DIMS
 from lot.testing.failure import KitFailure, NotApplicable
 from lot.testing.run import check, checks, run_checks
 
@@ -23,9 +27,16 @@ from lot.testing.run import check, checks, run_checks
 def check_attention(
     component: Component, *, skip: Collection[str] = (), dims: Dims = DIMS, device: str = "cpu", **options: Any
 ) -> dict[str, str]:
-    """Run all checks of an attention built with `options`; returns those that were skipped, and why.
+    """Run all checks of an attention; the names of those that were skipped, each with the reason.
 
-    skip: names of checks to leave out. dims: the model around it. Raises KitFailure that lists all that is wrong.
+    component: from a registry, or as `Component(...)` is written in a plugin. options: of the component.
+    skip: names of checks to leave out (`checks("attention")` lists them).
+    dims: the model around the module: width and heads, longest sequence in tokens, size of the vocabulary, layers.
+    device: where the module is built and run, such as "cuda".
+
+    Raises KitFailure that lists everything that is wrong, each line with what was expected, what came and the usual cause.
+    Raises BadInput for an option that the component does not take, for a name in `skip` that no check has, for a component
+    of another kind, and for `dims` that allow fewer than 8 tokens.
     """
     return check("attention", component, options, skip=skip, dims=dims, device=device)
 
@@ -33,24 +44,27 @@ def check_attention(
 def check_embedding(
     component: Component, *, skip: Collection[str] = (), dims: Dims = DIMS, device: str = "cpu", **options: Any
 ) -> dict[str, str]:
-    """As `check_attention`, for an embedding."""
+    """As `check_attention`, for an embedding, which is given ids (B, T) int64 instead of x (B, T, D)."""
     return check("embedding", component, options, skip=skip, dims=dims, device=device)
 
 
 def check_optimizer(component: Component, *, skip: Collection[str] = (), **options: Any) -> dict[str, str]:
-    """As `check_attention`, for an optimizer."""
+    """As `check_attention`, for an optimizer, which trains a quadratic and a small network on the CPU for 100 steps."""
     return check("optimizer", component, options, skip=skip)
 
 
 def check_loss(
     component: Component, *, skip: Collection[str] = (), signals: Mapping[str, Signal] | None = None, **options: Any
 ) -> dict[str, str]:
-    """As `check_attention`, for a loss. signals: shapes of signals that `lot.signals` lacks."""
+    """As `check_attention`, for a loss, which is called with made-up logits (B, T, V), targets (B, T) and signals.
+
+    signals: shapes of signals that the table `lot.signals` lacks, by name.
+    """
     return check("loss", component, options, skip=skip, signals=signals or {})
 
 
 def check_task(component: Component, *, skip: Collection[str] = (), **options: Any) -> dict[str, str]:
-    """As `check_attention`, for a task."""
+    """As `check_attention`, for a task, whose batches are read on the CPU, and on a GPU where there is one."""
     return check("task", component, options, skip=skip)
 
 
@@ -63,10 +77,11 @@ def check_diagnostic(
     embedding: Component | None = None,
     **options: Any,
 ) -> dict[str, str]:
-    """As `check_attention`, for a diagnostic.
+    """As `check_attention`, for a diagnostic, which measures and draws a small decoder of three layers.
 
-    attention, embedding: what the measured model is made of (default: the core's own); signals that it does not give
-    are made up. signals: shapes of signals that `lot.signals` lacks.
+    attention, embedding: what that decoder is made of. Default: the component of the diagnostic's own plugin that gives
+    most of what it needs, else the core's own. Signals that the decoder does not give are made up.
+    signals: shapes of signals that the table `lot.signals` lacks, by name.
     """
     setting = {"signals": signals or {}, "attention": attention, "embedding": embedding}
     return check("diagnostic", component, options, skip=skip, **setting)
@@ -74,7 +89,6 @@ def check_diagnostic(
 
 __all__ = [
     "DIMS",
-    "Case",
     "KitFailure",
     "NotApplicable",
     "check_attention",

@@ -1,8 +1,10 @@
-"""What a check is given: a component with its options, and fresh inputs of the right shape, all keyed."""
+"""What a check is given: a component with its options, and fresh inputs of the right shape.
+
+Every input is keyed, so that a check which fails once fails again with the same numbers.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,20 +17,26 @@ from lot.errors import BadInput
 from lot.plugins.component import Component
 from lot.random import isolated, torch_generator
 from lot.signals import SIGNALS, Signal
+from lot.testing.draws import normal, perturb
 from lot.testing.failure import KitFailure, require
 
 DIMS = Dims(width=64, heads=4, max_len=160, vocab_size=23, layer=1, layers=3)
-"""The model around the module: heads 16 wide, which leaves room for platters and rotary pairs."""
+"""The model around the module under test: heads are 16 wide, which leaves room for platters and rotary pairs."""
 
 SHORTEST = 8
+"""Tokens without which the checks of causality and decoding have too little to compare."""
 
 
 @dataclass(frozen=True)
 class Case:
     """A component under test.
 
-    dims, device: for attention and embedding. signals: shapes of signals that the common table lacks, for a loss or a
-    diagnostic that needs them. attention, embedding: parts of the model that a diagnostic measures; default the core's.
+    kind: of the component. options: of the component. dims: the model around an attention or an embedding.
+    device: where an attention or an embedding is built.
+    signals: shapes of signals that the table `lot.signals` lacks, for a loss or a diagnostic that needs them.
+    attention, embedding: what the model that a diagnostic measures is made of; default: the core's own.
+
+    Raises BadInput where `dims.max_len` is too short.
     """
 
     component: Component
@@ -42,7 +50,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if self.dims.max_len < SHORTEST:
-            raise BadInput(where="dims.max_len", expected=f"at least {SHORTEST} tokens to tell", got=self.dims.max_len)
+            raise BadInput(where="dims.max_len", expected=f"at least {SHORTEST} tokens", got=self.dims.max_len)
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """The component, built for `arguments` and initialized."""
@@ -57,14 +65,20 @@ class Case:
         seed: int = 0,
         **dims: Any,
     ) -> nn.Module:
-        """An attention or embedding; `perturbed`: its parameters moved away from their initial values."""
+        """An attention or embedding on the device of the case.
+
+        perturbed: whether its parameters are moved away from their initial values. dims: changes to the case's.
+        """
         module: nn.Module = self.build(replace(self.dims, **dims), seed=seed)
         if perturbed:
             perturb(module)
         return module.to(self.device, dtype).train(training)
 
     def inputs(self, B: int, T: int, *key: str | int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
-        """What the module reads, equal for equal keys: x (B, T, D) from N(0, scale^2); ids (B, T) for an embedding."""
+        """What the module reads, equal for equal keys.
+
+        For an attention x (B, T, D) from N(0, scale^2) in `dtype`; for an embedding ids (B, T) int64.
+        """
         if self.kind == "embedding":
             generator = torch_generator(0, "kit", "ids", B, T, *key)
             return torch.randint(self.dims.vocab_size, (B, T), generator=generator).to(self.device)
@@ -75,45 +89,32 @@ class Case:
         return Context(torch.tensor(step, device=self.device), start, padding)
 
     def signal(self, name: str) -> Signal | None:
-        """The shape and meaning of a signal, or None where nobody said."""
+        """The shapes and the meaning of a signal, or None where neither the case nor the table has it."""
         return self.signals.get(name) or SIGNALS.get(name)
+
+    def require_declared(self, needs: frozenset[str]) -> None:
+        """Raise KitFailure unless the component declares all the signals that the built loss or diagnostic needs."""
+        undeclared = sorted(needs - self.component.needs)
+        require(
+            not undeclared,
+            f"needs of the {self.kind}",
+            expected=f"only those of its component ({', '.join(sorted(self.component.needs)) or 'none'})",
+            got=", ".join(undeclared),
+            cause="Component(needs=...) that forgets a signal",
+        )
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes of a signal's letters that the dimensions fix."""
+        """The sizes that the dimensions give to the letters in the shape of a signal."""
         d = self.dims
         return {"D": d.width, "H": d.heads, "V": d.vocab_size, "L+1": d.layers + 1}
 
 
-def normal(
-    shape: tuple[int, ...], *key: str | int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Numbers from N(0, 1), the same for the same shape and key on every device and in every dtype up to rounding."""
-    values = torch.randn(shape, generator=torch_generator(0, "kit", *shape, *key), dtype=torch.float64)
-    return values.to(device, dtype)
-
-
-def spread(parameter: Tensor) -> float:
-    """How far to move a parameter so that it matters and nothing saturates.
-
-    A matrix: 1 / sqrt(inputs), so that it maps unit variance to unit variance; else 0.3, or 0.3 of its own size.
-    """
-    if parameter.dim() >= 2:
-        return 1.0 / math.sqrt(parameter.shape[-1])
-    size = float(parameter.detach().double().square().mean().sqrt()) if parameter.numel() else 0.0
-    return 0.3 * max(1.0, size if math.isfinite(size) else 1.0)
-
-
-@torch.no_grad()
-def perturb(module: nn.Module) -> None:
-    """Add N(0, spread^2), keyed by name, to every parameter, so that gates which start at zero are open."""
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point():
-            parameter.add_(spread(parameter) * normal(tuple(parameter.shape), "perturb", name, dtype=parameter.dtype))
-
-
 def call(module: nn.Module, inputs: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
-    """y and signals of one pass; what is drawn from torch's default generator (dropout) is the same in every call."""
+    """y and the signals of one pass; draws from torch's default generator (dropout) are the same in every call.
+
+    Raises KitFailure where forward gives anything else than such a pair.
+    """
     with isolated(0, "kit", "pass"):
         result = module(inputs, ctx)
     require(
@@ -134,7 +135,7 @@ def output(module: nn.Module, inputs: Tensor, ctx: Context) -> Tensor:
 
 
 def as_attention(module: nn.Module) -> Attention:
-    """The module itself, known to be an attention."""
+    """The module itself, known to be an attention. Raises KitFailure where it is none."""
     if not isinstance(module, Attention):
         raise KitFailure("factory", expected="a lot.Attention", got=type(module).__name__)
     return module

@@ -1,4 +1,4 @@
-"""How a check ends: passed in silence, `KitFailure`, or `NotApplicable`."""
+"""How a check ends: it returns in silence, or raises `KitFailure` or `NotApplicable`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 class KitFailure(AssertionError):
-    """A component breaks its contract: what was seen, what was expected and got, and what usually causes it."""
+    """A component breaks its contract.
+
+    what: the thing that was checked. expected, got: what it should be, and what it is. cause: what usually causes that.
+    The text of the error joins the four.
+    """
 
     def __init__(self, what: str, *, expected: str = "", got: Any = None, cause: str = "") -> None:
         self.what, self.expected, self.got, self.cause = what, expected, got, cause
@@ -24,7 +28,7 @@ class KitFailure(AssertionError):
 
 
 class NotApplicable(Exception):
-    """A check says nothing about this component; the text says why."""
+    """A check has nothing to say about this component; the text gives the reason."""
 
 
 def require(holds: bool, what: str, *, expected: str = "", got: Any = None, cause: str = "") -> None:
@@ -41,7 +45,9 @@ def largest(tensor: Tensor) -> float:
 def require_finite(tensor: Tensor, what: str, *, cause: str = "") -> None:
     """Raise KitFailure where `tensor` holds NaN or infinity."""
     bad = int((~torch.isfinite(tensor.detach())).sum()) if tensor.is_floating_point() else 0
-    require(bad == 0, what, expected="finite numbers", got=f"{bad} of {tensor.numel()} not finite", cause=cause)
+    require(
+        bad == 0, what, expected="finite numbers", got=f"{bad} of {tensor.numel()} that are not finite", cause=cause
+    )
 
 
 def require_equal(got: Tensor, expected: Tensor, what: str, *, cause: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The global generators of torch, numpy and Python, which nothing draws from."""
+"""The global random generators of torch, numpy and Python: what draws from them cannot be repeated, and these checks see it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def _states(torch_too: bool = True) -> dict[str, str]:
 
 @contextmanager
 def untouched_generators(what: str, *, torch_too: bool = True) -> Iterator[None]:
-    """Raise KitFailure when a global generator moves meanwhile."""
+    """Raise KitFailure where a global generator moves meanwhile; torch_too: whether torch's counts."""
     before = _states(torch_too)
     yield
     after = _states(torch_too)
     moved = sorted(name for name in before if before[name] != after[name])
     require(
         not moved,
-        f"global generators during {what}",
-        expected="none to be drawn from",
-        got=f"that of {' and '.join(moved)}",
+        f"global random generators during {what}",
+        expected="no draws from them",
+        got=f"draws from that of {' and '.join(moved)}",
         cause="a random call without a generator; only dropout and noise in training may use torch's default one",
     )
 
 
 @contextmanager
 def other_generators(seed: int) -> Iterator[None]:
-    """All global generators in another state, which nothing should notice; afterwards they are as they were."""
+    """All global generators in another state, which must change no result; afterwards they are as they were."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=[]):

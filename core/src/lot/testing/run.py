@@ -1,30 +1,47 @@
-"""Running the checks of a component."""
+"""Runs the checks of a component: one by one, or all of them with one error that lists everything that is wrong."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
+
+import attrs
 
 from lot.errors import BadInput
 from lot.plugins.component import Component
 from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import KitFailure, NotApplicable
+from lot.testing.kinds.attention import ATTENTION_CHECKS
+from lot.testing.kinds.diagnostic import DIAGNOSTIC_CHECKS
+from lot.testing.kinds.embedding import EMBEDDING_CHECKS
+from lot.testing.kinds.loss import LOSS_CHECKS
+from lot.testing.kinds.optimizer import OPTIMIZER_CHECKS
+from lot.testing.kinds.task import TASK_CHECKS
 
 Check = Callable[..., None]
-"""`check(component, options=None, **setting)`: returns in silence or raises KitFailure or NotApplicable."""
+"""`check(component, options=None, **setting)`: returns in silence, or raises KitFailure or NotApplicable."""
 Outcome = KitFailure | str | None
-"""None: passed. A text: skipped, and why. Else what is wrong."""
+"""None: the check passed. A text: it was skipped, for this reason. A KitFailure: what is wrong."""
 
-CHECKED_KINDS = ("attention", "embedding", "optimizer", "loss", "task", "diagnostic")
+CHECKS: dict[str, dict[str, CheckFunction]] = {
+    "attention": ATTENTION_CHECKS,
+    "embedding": EMBEDDING_CHECKS,
+    "optimizer": OPTIMIZER_CHECKS,
+    "loss": LOSS_CHECKS,
+    "task": TASK_CHECKS,
+    "diagnostic": DIAGNOSTIC_CHECKS,
+}
+"""The checks by kind and name, in the order in which they run."""
+CHECKED_KINDS = tuple(CHECKS)
 FIRST = "builds"
-"""The check without which no other one means anything."""
+"""The check without which no other check means anything."""
 
 
 def checks(kind: str) -> dict[str, Check]:
     """The checks of a kind by name, in the order in which they run. Raises BadInput for a kind that has none.
 
-    Each is called as `check(component, options)`; further keywords are those of `lot.testing.Case`.
+    Each is called as `check(component, options)`, with the further keywords of `run_checks`; its docstring says what it
+    shows. It returns in silence, or raises KitFailure or NotApplicable.
     """
     return {name: _standalone(kind, function) for name, function in _functions(kind).items()}
 
@@ -34,9 +51,13 @@ def run_checks(
 ) -> Iterator[tuple[str, Outcome]]:
     """Run every check of `component` and yield each name with its outcome as soon as it is known.
 
-    component: as the registry gives it, its `kind` filled in. options: of the component. skip: names of checks to leave
-    out; say why in a comment. setting: `dims`, `device` and the other fields of `lot.testing.Case`. Ends early when the
-    component cannot be built. Raises BadInput for options that the component does not take.
+    component: as the registry gives it, its `kind` filled in. options: of the component.
+    skip: names of checks to leave out; say why in a comment where you call this.
+    setting: as in `check_attention` and its siblings: `dims`, `device`, `signals`, `attention`, `embedding`.
+    outcome: None where the check passed, a text that says why it was skipped, or a KitFailure.
+
+    Ends early where the component cannot be built. Raises BadInput for options that the component does not take, and for
+    a name in `skip` that no check has.
     """
     functions = _functions(component.kind)
     for name in skip:
@@ -55,9 +76,7 @@ def run_checks(
 def check(
     kind: str, component: Component, options: Mapping[str, Any], *, skip: Collection[str], **setting: Any
 ) -> dict[str, str]:
-    """Run every check; what was skipped, and why. Raises KitFailure that lists all that failed."""
-    import attrs
-
+    """Run every check; the names of those that were skipped, with the reason. Raises KitFailure that lists all failures."""
     if component.kind not in ("", kind):
         raise BadInput(
             where="component", expected=f"one of kind {kind}", got=f"{component.name}, of kind {component.kind}"
@@ -73,11 +92,9 @@ def check(
 
 
 def _functions(kind: str) -> dict[str, CheckFunction]:
-    if kind not in CHECKED_KINDS:
-        raise BadInput(where="component.kind", expected=" or ".join(CHECKED_KINDS), got=repr(kind))
-    module = importlib.import_module(f"lot.testing.kinds.{kind}")
-    functions: dict[str, CheckFunction] = getattr(module, f"{kind.upper()}_CHECKS")
-    return functions
+    if kind not in CHECKS:
+        raise BadInput(where="component.kind", expected=" or ".join(CHECKS), got=repr(kind))
+    return CHECKS[kind]
 
 
 def _standalone(kind: str, function: CheckFunction) -> Check:
@@ -98,11 +115,11 @@ def _outcome(function: CheckFunction, case: Case) -> Outcome:
 
 
 def _attempt(function: CheckFunction, case: Case) -> KitFailure | None:
-    """What is wrong, or None. Whatever a component raises is its failure, not the kit's."""
+    """What is wrong, or None. Any error that a component raises is its own failure, not one of the kit."""
     try:
         function(case)
-    except KitFailure as told:
-        return told
+    except KitFailure as found:
+        return found
     except NotApplicable:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The checks of an attention."""
+"""The checks of an attention, in the order in which they run; most are properties that other kinds share."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import torch
 from lot.contracts import Attention
 from lot.testing.case import Case, CheckFunction, as_attention, output
 from lot.testing.failure import NotApplicable, largest, require
-from lot.testing.properties import causality, compiling, decoding, effect, padding, signalling, values
+from lot.testing.properties import causality, compiling, decoding, gradients
+from lot.testing.properties.ablation import ablation
+from lot.testing.properties.building import built
+from lot.testing.properties.determinism import determinism
+from lot.testing.properties.dtypes import dtypes
+from lot.testing.properties.initial_values import initial_values
+from lot.testing.properties.padding import padding
+from lot.testing.properties.shapes import require_shapes
+from lot.testing.properties.signals import signals
+from lot.testing.properties.state import state
 
 
 def builds(case: Case) -> None:
     """The factory gives an attention, its parameters finite, that says whether it is causal."""
-    module = as_attention(values.built(case, Attention))
+    module = as_attention(built(case, Attention))
     for name, kind in (("causal", bool), ("rotary", bool), ("tolerance", (int, float))):
         value = getattr(module, name)
         require(isinstance(value, kind), name, expected="a plain bool or number", got=repr(value))
 
 
 def shapes(case: Case) -> None:
-    """y is (B, T, D) from one token to max_len; the inputs are left as they were."""
+    """y is (B, T, D) for one token up to max_len tokens; the inputs stay as they were."""
     L = case.dims.max_len
-    values.require_shapes(case, ((1, 1), (2, min(7, L)), (3, min(65, L)), (1, L)))
+    require_shapes(case, ((1, 1), (2, min(7, L)), (3, min(65, L)), (1, L)))
 
 
 @torch.no_grad()
 def rotary(case: Case) -> None:
-    """A module that says `rotary` knows positions where the trunk gives none: by turning, or always by itself."""
+    """A module that says `rotary` knows positions where the decoder gives none: by rotation, or always by itself."""
     plain = as_attention(case.module(positions="none"))
     if not plain.rotary:
-        raise NotApplicable("applies no rotary positions")
+        raise NotApplicable("it applies no rotary positions")
     turned = case.module(positions="rotary")
     turned.load_state_dict(plain.state_dict(), strict=False)
     x = case.inputs(2, min(9, case.dims.max_len))
@@ -49,19 +58,19 @@ def rotary(case: Case) -> None:
 ATTENTION_CHECKS: dict[str, CheckFunction] = {
     "builds": builds,
     "shapes": shapes,
-    "dtypes": values.dtypes,
-    "initial values": values.initial_values,
-    "determinism": values.determinism,
+    "dtypes": dtypes,
+    "initial values": initial_values,
+    "determinism": determinism,
     "causal: forward": causality.forward,
     "causal: gradient": causality.gradient,
     "causal: prefix": causality.prefix,
     "batch members": causality.batch,
-    "padding": padding.padding,
-    "gradients": effect.gradients,
-    "finite differences": effect.finite_differences,
-    "ablation": effect.ablation,
-    "signals": signalling.signals,
-    "state": values.state,
+    "padding": padding,
+    "gradients": gradients.gradients,
+    "finite differences": gradients.finite_differences,
+    "ablation": ablation,
+    "signals": signals,
+    "state": state,
     "rotary": rotary,
     "decoding": decoding.decoding,
     "decoding with padding": decoding.decoding_with_padding,

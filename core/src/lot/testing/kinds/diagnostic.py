@@ -1,21 +1,21 @@
-"""The checks of a diagnostic."""
+"""The checks of a diagnostic: it measures without a trace in the model, and draws from its records alone."""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lot.contracts import Batch, Diagnostic, Output, Record
+from lot.contracts import Diagnostic, Output, Record
 from lot.random import isolated
 from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import KitFailure, NotApplicable, require, require_finite
 from lot.testing.generators import untouched_generators
+from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import variants
-from lot.testing.specimens.scene import Scene, make_scene
+from lot.testing.specimens.scene import Scene, make_scene, same_state, state_of
 
 
 def _diagnostic(case: Case) -> Diagnostic:
@@ -26,7 +26,7 @@ def _diagnostic(case: Case) -> Diagnostic:
 
 
 def _measure(diagnostic: Diagnostic, scene: Scene) -> dict[str, Tensor]:
-    """As the engine does: without gradients, and with torch's default generator set aside."""
+    """The values on the CPU, measured as the engine does: without gradients, torch's default generator set aside."""
     scene.probe.generator.manual_seed(5)
     with isolated(0, "kit", "diagnostic"), torch.no_grad():
         values = diagnostic.measure(scene.probe)
@@ -55,20 +55,12 @@ def _records(case: Case, diagnostic: Diagnostic, *, variant: int = 0) -> list[Re
 
 
 def builds(case: Case) -> None:
-    """The factory gives a diagnostic whose needs its component declares."""
-    needs = _diagnostic(case).needs
-    undeclared = sorted(needs - case.component.needs)
-    require(
-        not undeclared,
-        "needs of the diagnostic",
-        expected=f"those of its component ({', '.join(sorted(case.component.needs)) or 'none'})",
-        got=", ".join(undeclared),
-        cause="Component(needs=...) that forgets a signal",
-    )
+    """The factory gives a diagnostic whose `needs` are all declared by its component."""
+    case.require_declared(_diagnostic(case).needs)
 
 
 def measures(case: Case) -> None:
-    """measure gives finite values under the same names each time, the headline a scalar among them."""
+    """measure gives finite values under the same names each time; the headline is a scalar among them."""
     diagnostic = _diagnostic(case)
     for variant in range(variants(case, diagnostic.needs)):
         first, *others = _records(case, diagnostic, variant=variant)
@@ -80,7 +72,7 @@ def measures(case: Case) -> None:
                 "names of the values",
                 expected=", ".join(sorted(first.values)),
                 got=", ".join(sorted(record.values)),
-                cause="values that come and go",
+                cause="values that come and go from step to step",
             )
         if diagnostic.headline is not None:
             headline = first.values.get(diagnostic.headline)
@@ -93,75 +85,51 @@ def measures(case: Case) -> None:
 
 
 def _require_meaning(name: str, value: Tensor) -> None:
-    """Scalars are finite. In arrays NaN stands for what is not there; infinity, or nothing but NaN, says nothing."""
-    cause = "a logarithm or ratio of zero; say what it means instead"
+    """Scalars are finite. In arrays NaN may stand for a missing number, but infinity, or nothing but NaN, says nothing."""
+    cause = "a logarithm or a ratio of zero; give the number that it stands for instead"
     if value.numel() == 1 or not value.is_floating_point():
         require_finite(value, f"value {name}", cause=cause)
         return
     says = value.numel() == 0 or (bool(torch.isfinite(value).any()) and not bool(torch.isinf(value).any()))
     require(
-        says, f"value {name}", expected="numbers, NaN where there is none", got="infinity, or NaN alone", cause=cause
+        says,
+        f"value {name}",
+        expected="numbers, and NaN where there is none",
+        got="infinity, or nothing but NaN",
+        cause=cause,
     )
 
 
 def _require_same(got: Tensor, expected: Tensor, what: str, *, cause: str = "") -> None:
-    """Bit-equal, NaN being equal to itself."""
+    """Raise KitFailure unless two tensors are bit-equal, where NaN counts as equal to NaN."""
     same = got.shape == expected.shape and torch.equal(got.nan_to_num(7.0), expected.nan_to_num(7.0))
     same = same and torch.equal(got.isnan(), expected.isnan())
-    require(same, what, expected="the same values", got="others", cause=cause)
+    require(same, what, expected="the same values", got="other values", cause=cause)
 
 
 def needs(case: Case) -> None:
-    """The signals in `needs` are enough, and each is read."""
+    """The signals in `needs` are enough, and measure reads each of them."""
     diagnostic = _diagnostic(case)
     scene = make_scene(case, diagnostic.needs)
-    signals = _Watched(scene.probe.output.signals)
+    signals = ReadSignals(scene.probe.output.signals)
     scene.probe.output = Output(scene.probe.output.logits, signals)
     _measure(diagnostic, scene)
     if not diagnostic.needs:
-        raise NotApplicable("needs no signal")
+        raise NotApplicable("it needs no signal")
     idle = sorted(diagnostic.needs - signals.read)
     require(not idle, "needs", expected="signals that measure reads", got=f"{', '.join(idle)} beside them")
 
 
-class _Watched(dict[str, Any]):
-    """Signals that note which were read."""
-
-    def __init__(self, signals: dict[str, Any]) -> None:
-        super().__init__(signals)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> Any:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def __missing__(self, name: str) -> Any:
-        raise KitFailure(
-            f"reading the signal {name!r}",
-            expected=f"only those in needs ({', '.join(sorted(self)) or 'none'})",
-            got=name,
-            cause="a `needs` that forgets a signal",
-        )
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.read.add(name)
-        return super().get(name, default)
-
-    def items(self) -> Any:
-        self.read |= self.keys()
-        return super().items()
-
-
 def harmless(case: Case) -> None:
-    """measure leaves weights, gradients, modes, wanted signals, hooks, batch and global generators as they were."""
+    """measure leaves weights, gradients, modes, wanted signals, hooks, the batch and global generators as they were."""
     diagnostic = _diagnostic(case)
     scene = make_scene(case, diagnostic.needs)
     model, probe = scene.model, scene.probe
     for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, 0.5) if i % 2 else None
-    # Training mode on one part shows whether modes are put back or merely set.
+    # One part in training mode shows whether the modes are restored or merely set.
     model.blocks[0].train()
-    before = _fingerprint(model, probe.batch)
+    before = state_of(scene)
     with untouched_generators("measure"), torch.no_grad():
         diagnostic.measure(probe)
         enabled = torch.is_grad_enabled()
@@ -172,42 +140,21 @@ def harmless(case: Case) -> None:
         got="on",
         cause="torch.set_grad_enabled without `with`",
     )
-    after = _fingerprint(model, probe.batch)
-    changed = [name for name, value in before.items() if not _unchanged(value, after.get(name))] + sorted(
+    after = state_of(scene)
+    changed = [name for name, value in before.items() if not same_state(value, after.get(name))] + sorted(
         after.keys() - before.keys()
     )
     require(
         not changed,
         "the model after measure",
-        expected="as it was",
-        got=f"other {', '.join(changed[:5])}",
-        cause="backward() into .grad, eval() or a hook that is not undone, or an update in place",
+        expected="the same as before",
+        got=f"another {', '.join(changed[:5])}",
+        cause="backward() into .grad, an eval() or a hook that is not undone, or an update in place",
     )
 
 
-def _fingerprint(model: nn.Module, batch: Batch) -> dict[str, Any]:
-    found: dict[str, Any] = {f"value of {name}": v.detach().clone() for name, v in model.state_dict().items()}
-    for name, p in model.named_parameters():
-        found[f"gradient of {name}"] = None if p.grad is None else p.grad.clone()
-        found[f"requires_grad of {name}"] = p.requires_grad
-    for name, module in model.named_modules():
-        label = name or "the model"
-        found[f"mode of {label}"] = module.training
-        found[f"hooks of {label}"] = sum(
-            len(getattr(module, hooks)) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-        )
-        if hasattr(module, "want"):
-            found[f"wanted signals of {label}"] = module.want
-    found["inputs"], found["targets"] = batch.inputs.clone(), batch.targets.clone()
-    return found
-
-
-def _unchanged(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else type(a) is type(b) and a == b
-
-
 def determinism(case: Case) -> None:
-    """Equal probes give equal bits: by the same object again, and by a fresh one."""
+    """Equal probes give equal bits, from the same object again and from a fresh one."""
     diagnostic = _diagnostic(case)
     first = _measure(diagnostic, make_scene(case, diagnostic.needs))
     for other in (diagnostic, _diagnostic(case)):
@@ -222,7 +169,7 @@ def determinism(case: Case) -> None:
 
 
 def draws(case: Case) -> None:
-    """draw makes a figure of records that can be saved as a picture, and minds neither one record nor none."""
+    """draw makes a figure that can be saved as a picture, of several records or of one, and accepts an empty list."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
@@ -236,7 +183,7 @@ def draws(case: Case) -> None:
             figure = diagnostic.draw(chosen)
             if figure is None:
                 if len(chosen) > 1:
-                    raise NotApplicable("draws nothing")
+                    raise NotApplicable("it draws nothing")
                 continue
             require(isinstance(figure, Figure), "draw", expected="a matplotlib Figure", got=type(figure).__name__)
             require(len(figure.axes) > 0, "axes of the figure", expected="at least one", got=0)
@@ -247,7 +194,7 @@ def draws(case: Case) -> None:
             "figures that pyplot holds after draw",
             expected=str(open_before),
             got=_open_figures(),
-            cause="pyplot, which keeps every figure; take lot.figure.new_figure",
+            cause="pyplot, which keeps every figure; use lot.figure.new_figure",
         )
 
 
@@ -257,7 +204,7 @@ def _open_figures() -> int:
 
 
 def records(case: Case) -> None:
-    """Records survive safetensors: verdict and figure are made of what is read back, by a fresh diagnostic."""
+    """Records survive safetensors: a fresh diagnostic makes the same verdict and figure from the restored records."""
     from safetensors.torch import load, save
 
     diagnostic = _diagnostic(case)
@@ -269,12 +216,12 @@ def records(case: Case) -> None:
     for record, copy in zip(measured, restored, strict=True):
         for name, value in record.values.items():
             _require_same(copy.values[name], value, f"value {name} after safetensors")
-    told = diagnostic.verdict(measured)
+    line = diagnostic.verdict(measured)
     require(
-        told is None or (isinstance(told, str) and told.strip() != "" and "\n" not in told),
+        line is None or (isinstance(line, str) and line.strip() != "" and "\n" not in line),
         "verdict",
         expected="one line, or None",
-        got=repr(told),
+        got=repr(line),
     )
     diagnostic.verdict([])
     scalars = [Record(r.step, {name: v for name, v in r.values.items() if v.dim() == 0}) for r in restored]
@@ -288,11 +235,11 @@ def records(case: Case) -> None:
         )
     fresh = _diagnostic(case).verdict(restored)
     require(
-        fresh == told,
+        fresh == line,
         "verdict of a fresh diagnostic on restored records",
-        expected=repr(told),
+        expected=repr(line),
         got=repr(fresh),
-        cause="state that is not in the records: a report is written by another process",
+        cause="state that is not in the records; another process writes the report",
     )
     try:
         import matplotlib  # noqa: F401
@@ -302,7 +249,7 @@ def records(case: Case) -> None:
     require(
         drawn[0] == drawn[1],
         "draw of a fresh diagnostic on restored records",
-        expected="a figure as before",
+        expected="a figure exactly where there was one before",
         got="the opposite",
         cause="state that is not in the records",
     )

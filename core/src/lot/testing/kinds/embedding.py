@@ -1,4 +1,4 @@
-"""The checks of an embedding."""
+"""The checks of an embedding: its vectors depend on token, position and step only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from torch import Tensor
 from lot.contracts import Embedding
 from lot.testing.case import Case, CheckFunction, output
 from lot.testing.failure import KitFailure, NotApplicable, largest, require, require_close, require_equal
-from lot.testing.properties import compiling, effect, signalling, values
-
-STEPS = (0, 100, 10**6)
+from lot.testing.properties import compiling, gradients
+from lot.testing.properties.ablation import ablation
+from lot.testing.properties.building import built
+from lot.testing.properties.determinism import determinism
+from lot.testing.properties.dtypes import dtypes
+from lot.testing.properties.initial_values import initial_values
+from lot.testing.properties.shapes import require_shapes
+from lot.testing.properties.signals import signals
+from lot.testing.properties.state import state
+from lot.testing.settings import STEPS
 
 
 def _counts(case: Case) -> Tensor:
-    """(V,) occurrences as a corpus has them: few tokens often, most seldom, in no order."""
+    """(V,) occurrences as in a corpus: a few tokens are frequent, most are rare, in no order of their ids."""
     V = case.dims.vocab_size
     rank = torch.randperm(V, generator=torch.Generator().manual_seed(7))
     return 10_000 // (rank + 1)
@@ -22,7 +29,7 @@ def _counts(case: Case) -> Tensor:
 
 def builds(case: Case) -> None:
     """The factory gives an embedding with default options, whether or not the task counts its tokens."""
-    values.built(case, Embedding)
+    built(case, Embedding)
     with torch.no_grad():
         y = output(case.module(token_counts=_counts(case)), case.inputs(2, 5), case.context())
     require(
@@ -34,9 +41,9 @@ def builds(case: Case) -> None:
 
 
 def shapes(case: Case) -> None:
-    """x is (B, T, D) from one token to max_len, for the first token and the last of the vocabulary."""
+    """x is (B, T, D) for one token up to max_len tokens; different tokens of the vocabulary get different vectors."""
     L, V = case.dims.max_len, case.dims.vocab_size
-    values.require_shapes(case, ((1, 1), (2, min(7, L)), (1, L)))
+    require_shapes(case, ((1, 1), (2, min(7, L)), (1, L)))
     ids = torch.arange(V, device=case.device)[None, :L]
     with torch.no_grad():
         y = output(case.module(), ids, case.context())[0]
@@ -44,15 +51,15 @@ def shapes(case: Case) -> None:
     require(
         bool((distance > 0).all()),
         "vectors of different tokens",
-        expected="different ones",
+        expected="different vectors",
         got="two that are equal",
-        cause="a table that folds tokens together",
+        cause="a table that maps several tokens to one row",
     )
 
 
 @torch.no_grad()
 def positions(case: Case) -> None:
-    """A vector depends on its token, position and step only: other tokens and the batch change nothing."""
+    """A vector depends on its token, position and step only; other tokens and other sequences change nothing."""
     T = min(12, case.dims.max_len)
     for training in (False, True):
         module = case.module(training=training)
@@ -76,13 +83,13 @@ def positions(case: Case) -> None:
                     1e-5,
                     f"vector of the token at position {t} alone, with ctx.start = {t} (step {step})",
                     scale=largest(x),
-                    cause="a positional part that leaves ctx.start out; decoding would be wrong",
+                    cause="a positional part that leaves ctx.start out, so that decoding is wrong",
                 )
 
 
 @torch.no_grad()
 def steps(case: Case) -> None:
-    """What changes with training depends on ctx.step alone: the same step gives the same bits, in any order."""
+    """A change over training depends on ctx.step alone: the same step gives the same bits, in any order of steps."""
     ids = case.inputs(2, min(9, case.dims.max_len))
     for training in (False, True):
         module = case.module(training=training)
@@ -92,16 +99,16 @@ def steps(case: Case) -> None:
                 output(module, ids, case.context(step=step)),
                 first[step],
                 f"vectors at step {step}, again after other steps",
-                cause="a counter on the module; resume and evaluation would not see the same embedding",
+                cause="a counter on the module, so that resuming and evaluation see another embedding",
             )
 
 
 def tied_weight(case: Case) -> None:
-    """`weight`, where there is one, is (V, D), trainable, and part of what forward gives."""
+    """`weight`, where there is one, is (V, D), trainable, and made of parameters that forward reads."""
     module = case.module()
     weight = module.weight
     if weight is None:
-        raise NotApplicable("offers no weight to tie")
+        raise NotApplicable("it offers no weight to tie")
     expected = (case.dims.vocab_size, case.dims.width)
     if not isinstance(weight, Tensor):
         raise KitFailure("weight", expected="a tensor", got=type(weight).__name__)
@@ -120,23 +127,23 @@ def tied_weight(case: Case) -> None:
         "weight",
         expected="parameters that forward reads too",
         got="none of them",
-        cause="a weight of its own, which ties nothing",
+        cause="a separate weight, which ties nothing",
     )
 
 
 EMBEDDING_CHECKS: dict[str, CheckFunction] = {
     "builds": builds,
     "shapes": shapes,
-    "dtypes": values.dtypes,
-    "initial values": values.initial_values,
-    "determinism": values.determinism,
+    "dtypes": dtypes,
+    "initial values": initial_values,
+    "determinism": determinism,
     "positions": positions,
     "steps": steps,
-    "gradients": effect.gradients,
-    "finite differences": effect.finite_differences,
-    "ablation": effect.ablation,
-    "signals": signalling.signals,
-    "state": values.state,
+    "gradients": gradients.gradients,
+    "finite differences": gradients.finite_differences,
+    "ablation": ablation,
+    "signals": signals,
+    "state": state,
     "tied weight": tied_weight,
     "compile": compiling.compiled,
     "export": compiling.exported,

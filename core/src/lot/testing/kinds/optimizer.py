@@ -1,19 +1,17 @@
-"""The checks of an optimizer."""
+"""The checks of an optimizer: it trains every parameter, obeys its groups, and resumes to the bit."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import attrs
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lot.storage import checkpoint
-from lot.testing.case import Case, CheckFunction, normal
+from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import (
     KitFailure,
     NotApplicable,
@@ -24,68 +22,19 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.generators import other_generators, untouched_generators
+from lot.testing.specimens.problems import Network, Problem, Quadratic, problems, take_step
 
 Weights = dict[str, Tensor]
 
 
-class Quadratic(nn.Module):
-    """The squared distance of a tall, a wide and a square matrix, a vector and a scalar to fixed targets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        shapes = {"tall": (8, 5), "wide": (5, 8), "square": (6, 6), "vector": (7,), "scalar": ()}
-        for name, shape in shapes.items():
-            setattr(self, name, nn.Parameter(normal(shape, "quadratic", name)))
-            self.register_buffer(f"{name}_target", normal(shape, "target", name))
-
-    def loss(self, _step: int) -> Tensor:
-        distances = [(p - self.get_buffer(f"{name}_target")).square().sum() for name, p in self.named_parameters()]
-        return torch.stack(distances).sum()
-
-
-class Network(nn.Module):
-    """A small classifier with the parts of a decoder, under their names: embedding, blocks with norms, head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(11, 16)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16)) for _ in range(2)
-        )
-        self.norm = nn.LayerNorm(16)
-        self.head = nn.Linear(16, 11, bias=False)
-        with torch.no_grad():
-            for name, p in self.named_parameters():
-                p.copy_(torch.ones_like(p) if p.dim() == 1 else 0.2 * normal(tuple(p.shape), "network", name))
-
-    def loss(self, step: int) -> Tensor:
-        """Cross-entropy of (id + 3) modulo 11, over a batch that differs from step to step."""
-        ids = torch.randint(11, (32,), generator=torch.Generator().manual_seed(step))
-        x = self.embedding(ids)
-        for block in self.blocks:
-            x = x + block(x)
-        return F.cross_entropy(self.head(self.norm(x)), (ids + 3) % 11)
-
-
-Model = Quadratic | Network
-
-
-def _optimizer(case: Case, model: Model) -> torch.optim.Optimizer:
+def _optimizer(case: Case, model: Problem) -> torch.optim.Optimizer:
     optimizer = case.build(model)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise KitFailure("factory", expected="a torch.optim.Optimizer", got=type(optimizer).__name__)
     return optimizer
 
 
-def _step(model: Model, optimizer: torch.optim.Optimizer, step: int) -> float:
-    optimizer.zero_grad()
-    loss = model.loss(step)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _weights(model: Model) -> Weights:
+def _weights(model: Problem) -> Weights:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
@@ -94,14 +43,9 @@ def _require_equal_weights(got: Weights, expected: Weights, what: str, cause: st
         require_equal(got[name], value, f"{name} {what}", cause=cause)
 
 
-def _models() -> Iterator[Model]:
-    yield Quadratic()
-    yield Network()
-
-
 def builds(case: Case) -> None:
-    """The factory gives a torch optimizer whose groups hold every trainable parameter once, each with an lr."""
-    for model in _models():
+    """The factory gives a torch optimizer whose groups hold every trainable parameter once, each group with an lr."""
+    for model in problems():
         frozen = next(iter(model.parameters()))
         frozen.requires_grad_(False)
         groups = _optimizer(case, model).param_groups
@@ -115,25 +59,25 @@ def builds(case: Case) -> None:
             "param_groups",
             expected="every trainable parameter",
             got=f"none of {', '.join(missing)}",
-            cause="parameters chosen by shape or name, and a kind that was forgotten",
+            cause="parameters chosen by shape or name, where one sort was forgotten",
         )
         for group in groups:
             require(
                 isinstance(group.get("lr"), float),
                 "lr of a group",
-                expected="a float, which a schedule sets",
+                expected="a float, which the schedule sets",
                 got=repr(group.get("lr")),
             )
 
 
 def decreases(case: Case) -> None:
-    """A hundred steps bring the loss of a quadratic and of a small network down, and move every parameter."""
-    for model in _models():
+    """A hundred steps lower the loss of a quadratic and of a small network, and move every parameter."""
+    for model in problems():
         optimizer, before = _optimizer(case, model), _weights(model)
         with torch.no_grad():
             first = sum(float(model.loss(1000 + i)) for i in range(4)) / 4
         for step in range(100):
-            _step(model, optimizer, step)
+            take_step(model, optimizer, step)
         with torch.no_grad():
             last = sum(float(model.loss(1000 + i)) for i in range(4)) / 4
         name = type(model).__name__.lower()
@@ -151,36 +95,36 @@ def decreases(case: Case) -> None:
                 f"{parameter} of the {name} after 100 steps",
                 expected="another value",
                 got="the initial one",
-                cause="a kind of parameter that no branch updates",
+                cause="a sort of parameter that no branch updates",
             )
 
 
 def state(case: Case) -> None:
-    """Saved in a checkpoint and loaded into a fresh optimizer, it continues with the same bits."""
+    """A fresh optimizer that loads the saved state from a checkpoint continues with the same bits."""
     for kind in (Quadratic, Network):
         model = kind()
         optimizer = _optimizer(case, model)
         for step in range(3):
-            _step(model, optimizer, step)
+            take_step(model, optimizer, step)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 path = checkpoint.save(Path(folder), 3, _state(model), {"optimizer": optimizer.state_dict()})
             except TypeError as error:
                 raise KitFailure(
                     "state_dict",
-                    expected="tensors, numbers, texts, lists and dicts",
+                    expected="tensors, numbers, strings, lists and dicts",
                     got=str(error),
                     cause="an object kept in the state",
                 ) from error
             loaded = checkpoint.load(path)
         for step in range(3, 6):
-            _step(model, optimizer, step)
+            take_step(model, optimizer, step)
         fresh = kind()
         fresh.load_state_dict(loaded.model)
         resumed = _optimizer(case, fresh)
         resumed.load_state_dict(loaded.state["optimizer"])
         for step in range(3, 6):
-            _step(fresh, resumed, step)
+            take_step(fresh, resumed, step)
         _require_equal_weights(
             _weights(fresh),
             _weights(model),
@@ -189,16 +133,16 @@ def state(case: Case) -> None:
         )
 
 
-def _state(model: Model) -> Weights:
+def _state(model: Problem) -> Weights:
     return {name: value.detach() for name, value in model.state_dict().items()}
 
 
 def closure(case: Case) -> None:
-    """`step(closure)` evaluates the closure with gradients on, returns its loss, and does what a plain step does."""
+    """`step(closure)` evaluates the closure with gradients on, returns its loss, and updates as a plain step does."""
     plain, closed = Network(), Network()
     plain_optimizer, optimizer = _optimizer(case, plain), _optimizer(case, closed)
     for step in range(2):
-        loss = _step(plain, plain_optimizer, step)
+        loss = take_step(plain, plain_optimizer, step)
 
         def evaluate(step: int = step) -> Tensor:
             optimizer.zero_grad()
@@ -213,10 +157,10 @@ def closure(case: Case) -> None:
             "what step(closure) returns",
             expected=f"the loss {loss:.6g}",
             got=returned,
-            cause="a closure that is called and forgotten",
+            cause="a closure whose result is dropped",
         )
     _require_equal_weights(
-        _weights(closed), _weights(plain), "after step(closure)", "a closure that is not called, or twice"
+        _weights(closed), _weights(plain), "after step(closure)", "a closure that is not called, or called twice"
     )
 
 
@@ -228,8 +172,8 @@ def learning_rate(case: Case) -> None:
         optimizer, before = _optimizer(case, model), _weights(model)
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
-        for step in range(3):  # after an even number, a step of fixed size may have led back
-            _step(model, optimizer, step)
+        for step in range(3):  # an odd number: after an even one, steps of a fixed size may have led back
+            take_step(model, optimizer, step)
         if factor == 0.0:
             _require_equal_weights(
                 _weights(model),
@@ -244,12 +188,12 @@ def learning_rate(case: Case) -> None:
             f"{name} after steps of half the learning rate",
             expected="another value",
             got="the same",
-            cause="a learning rate that is read once, when the optimizer is made",
+            cause="a learning rate that is read only once, when the optimizer is made",
         )
 
 
 def missing_gradients(case: Case) -> None:
-    """A parameter without a gradient is left alone, and nothing else minds."""
+    """A parameter without a gradient keeps its value, and the step of the others does not fail."""
     model = Network()
     optimizer, before = _optimizer(case, model), _weights(model)
     for step in range(2):
@@ -263,40 +207,48 @@ def missing_gradients(case: Case) -> None:
             model.get_parameter(name).detach(),
             before[name],
             f"{name}, whose gradient is None, after two steps",
-            cause="weight decay on parameters that took no part",
+            cause="weight decay on parameters that took no part in the step",
         )
 
 
 def determinism(case: Case) -> None:
-    """Two equal runs give equal bits, and no global generator is drawn from."""
+    """Two equal runs give equal bits and draw from no global generator."""
     runs = []
     for seed in (0, 1):
         model = Network()
         optimizer = _optimizer(case, model)
         with other_generators(seed), untouched_generators("optimizer steps"):
             for step in range(4):
-                _step(model, optimizer, step)
+                take_step(model, optimizer, step)
         runs.append(_weights(model))
     _require_equal_weights(
-        runs[1], runs[0], "after the same four steps", "a global generator, a clock, or sets of tensors"
+        runs[1],
+        runs[0],
+        "after the same four steps",
+        "a global generator, a clock, or an iteration over a set of tensors",
     )
 
 
 def foreach(case: Case) -> None:
-    """The option `foreach`, where there is one, changes nothing but speed."""
+    """The option `foreach`, where the optimizer has it, changes nothing but speed."""
     if "foreach" not in {field.name for field in attrs.fields(case.component.config_class)}:
-        raise NotApplicable("has no option foreach")
+        raise NotApplicable("it has no option foreach")
     results = []
     for value in (False, True):
         chosen = replace(case, options={**case.options, "foreach": value})
         model = Network()
         optimizer = _optimizer(chosen, model)
         for step in range(4):
-            _step(model, optimizer, step)
+            take_step(model, optimizer, step)
         results.append(_weights(model))
     for name, plain in results[0].items():
         require_close(
-            results[1][name], plain, 1e-5, f"{name} with foreach", scale=max(1.0, largest(plain)), cause="two formulas"
+            results[1][name],
+            plain,
+            1e-5,
+            f"{name} with foreach",
+            scale=max(1.0, largest(plain)),
+            cause="two formulas that differ",
         )
 
 

@@ -1,4 +1,4 @@
-"""The checks of a task."""
+"""The checks of a task: its batches are pure, its splits are apart, and its score counts what is scored only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lot.testing.kinds.task_splits import evaluation_order, splits, training_len
 
 
 def builds(case: Case) -> None:
-    """The factory gives a task that says how large its vocabulary, its sequences and its splits are."""
+    """The factory gives a task that states the sizes of its vocabulary, its sequences and its splits."""
     task = make_task(case)
     for name in ("vocab_size", "seq_len"):
         value = getattr(task, name, None)
@@ -31,13 +31,13 @@ def builds(case: Case) -> None:
         require(
             endless or (isinstance(length, int) and length >= 1),
             f"length of {split}",
-            expected="an int >= 1 (None: endless, for training only)",
+            expected="an int >= 1 (or, for training only, None: endless)",
             got=repr(length),
         )
 
 
 def shapes(case: Case) -> None:
-    """Batches are int64 (B, T) on the device that was asked for, ids within the vocabulary, with something to score."""
+    """Batches are int64 (B, T) on the requested device, their ids within the vocabulary, with targets to score."""
     task = make_task(case)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for split in SPLITS:
@@ -76,7 +76,7 @@ def shapes(case: Case) -> None:
                     bool((batch.targets[batch.padding] == IGNORED).all()),
                     f"targets of {split} at padding",
                     expected=str(IGNORED),
-                    got="others",
+                    got="other values",
                 )
 
 
@@ -86,7 +86,7 @@ def _require_range(ids: Tensor, V: int, what: str) -> None:
 
 
 def pure(case: Case) -> None:
-    """A batch depends on seed, split, index and size only: not on order, object, or any global generator."""
+    """A batch depends on seed, split, index and size only: on no order of calls, no object, no global generator."""
     task, fresh = make_task(case), make_task(case)
     for split in SPLITS:
         B = batch_size(task, split)
@@ -101,8 +101,8 @@ def pure(case: Case) -> None:
         for i in indices:
             require(
                 same(first[i], again[i]) and same(first[i], task.batch(split, i, B)),
-                f"batch {i} of {split}, asked for again and of a fresh task",
-                expected="the same",
+                f"batch {i} of {split}, asked for again, and from a fresh task",
+                expected="the same batch",
                 got="another one",
                 cause="an iterator or generator kept between calls; key one by (seed, split, index)",
             )
@@ -110,7 +110,7 @@ def pure(case: Case) -> None:
             require(
                 not same(first[0], first[10**9]),
                 "batches 0 and 10^9 of train",
-                expected="different ones",
+                expected="different batches",
                 got="the same",
                 cause="an index that is not part of the key",
             )
@@ -121,30 +121,30 @@ def seeds(case: Case) -> None:
     task, other = make_task(case), make_task(case, seed=1)
     n = task.length("train")
     if n is not None and n < SIZE:
-        raise NotApplicable(f"{n} training examples are too few to tell")
+        raise NotApplicable(f"{n} training examples are too few to compare seeds")
     first = task.batch("train", 0, SIZE)
     require(
         not same(first, other.batch("train", 0, SIZE)),
         "batch 0 of train for seeds 0 and 1",
-        expected="different ones",
+        expected="different batches",
         got="the same",
-        cause="a seed that is not used; paired seeds would be one seed",
+        cause="a seed that is not used, so that all seeds of a study train on the same batches",
     )
     require(
         not same(first, task.batch("train", 1, SIZE)),
         "batches 0 and 1 of train",
-        expected="different ones",
+        expected="different batches",
         got="the same",
         cause="an index that is not part of the key",
     )
 
 
 def text(case: Case) -> None:
-    """decode and example give text for people; encode, where there is a text form, gives ids of the vocabulary."""
+    """decode and example give readable text; encode, where the task has a text form, gives ids of the vocabulary."""
     task = make_task(case)
     ids = task.batch("train", 0, 1).inputs[0]
-    told = task.decode(ids)
-    require(isinstance(told, str) and len(told) > 0, "decode", expected="a text", got=repr(told))
+    text_form = task.decode(ids)
+    require(isinstance(text_form, str) and len(text_form) > 0, "decode", expected="a text", got=repr(text_form))
     with untouched_generators("example"):
         examples = [task.example(numpy_generator(0, "kit", "example")) for _ in range(2)]
     require(isinstance(examples[0], str) and len(examples[0]) > 0, "example", expected="a text", got=repr(examples[0]))
@@ -153,12 +153,12 @@ def text(case: Case) -> None:
         "example of equal generators",
         expected="the same text",
         got="another one",
-        cause="randomness beside the generator that was handed over",
+        cause="randomness that does not come from the given generator",
     )
     try:
-        encoded = task.encode(told)
+        encoded = task.encode(text_form)
     except BadInput:
-        return  # no text form, or not of what decode writes
+        return  # the task has no text form, or cannot read what decode writes
     require(
         all(isinstance(i, int) and 0 <= i < task.vocab_size for i in encoded),
         "encode",
@@ -168,10 +168,10 @@ def text(case: Case) -> None:
 
 
 def leak(case: Case) -> None:
-    """The answer of a causal task does not stand in the input at the very position where it is asked for."""
+    """In a causal task, the input does not hold the answer at the very position where the answer is scored."""
     task = make_task(case)
     if not task.causal:
-        raise NotApplicable("not causal, and says so")
+        raise NotApplicable("it is not causal, and says so")
     for split in SPLITS:
         batch = task.batch(split, 0, batch_size(task, split, 64))
         scored = batch.targets != IGNORED
@@ -186,11 +186,11 @@ def leak(case: Case) -> None:
 
 
 def counts(case: Case) -> None:
-    """token_counts, where the task counts, cover every token that training shows."""
+    """token_counts, where the task has them, cover every token that training shows."""
     task = make_task(case)
     known: Any = task.token_counts
     if known is None:
-        raise NotApplicable("does not count its tokens")
+        raise NotApplicable("it does not count its tokens")
     V = task.vocab_size
     fits = (
         isinstance(known, Tensor)
@@ -201,7 +201,7 @@ def counts(case: Case) -> None:
     require(
         fits,
         "token_counts",
-        expected=f"({V},) int64, none below 0",
+        expected=f"({V},) int64, with no count below 0",
         got=f"{getattr(known, 'shape', type(known))} {getattr(known, 'dtype', '')}",
     )
     shown = torch.cat([task.batch("train", i, batch_size(task, "train")).inputs.flatten() for i in range(4)])

@@ -1,4 +1,4 @@
-"""What the checks of a task share: building it, and comparing its batches."""
+"""What the checks of a task share: how it is built, and how its batches are compared."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from lot.testing.failure import KitFailure
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SIZE = 8
+"""Examples in a batch, where the split has as many."""
 
 
 def make_task(case: Case, seed: int = 0) -> Task:
+    """The task of the case, drawing from `seed`. Raises KitFailure where the factory gives anything else."""
     task = case.build(seed)
     if not isinstance(task, Task):
         raise KitFailure("factory", expected="a lot.Task", got=type(task).__name__)
@@ -22,6 +24,7 @@ def make_task(case: Case, seed: int = 0) -> Task:
 
 
 def same(a: Batch, b: Batch) -> bool:
+    """Whether two batches are bit-equal."""
     if (a.padding is None) != (b.padding is None):
         return False
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None)
@@ -37,6 +40,6 @@ def hashes(batch: Batch) -> list[str]:
 
 
 def batch_size(task: Task, split: Split, wanted: int = SIZE) -> int:
-    """`wanted`, or all of a split that is smaller."""
+    """`wanted`, or the number of examples of a split that has fewer."""
     length = task.length(split)
     return wanted if length is None else min(wanted, length)

@@ -1,4 +1,4 @@
-"""The metrics of a task."""
+"""The metrics of a task score what they claim: right answers beat wrong ones, and every target counts once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from lot.contracts import IGNORED, Task
-from lot.testing.case import Case, normal
+from lot.testing.case import Case
+from lot.testing.draws import normal
 from lot.testing.failure import require, require_close
 from lot.testing.kinds.task_batches import batch_size, make_task
 
 LARGEST_LOGITS = 1 << 22
-"""Numbers in the logits that metrics are tried on, beyond three rows."""
+"""Most numbers in the logits that metrics are tried on, beyond three rows."""
 
 
 def metrics(case: Case) -> None:
-    """Metrics are finite scalars; right answers beat wrong ones; loss and primary count every target once."""
+    """Metrics are finite scalars; right answers beat wrong ones; loss and primary metric count every target once."""
     task = make_task(case)
     V, names = task.vocab_size, _compute(task, [])
     for name in ("loss", task.primary):
@@ -50,7 +51,7 @@ def metrics(case: Case) -> None:
             f"primary metric {task.primary!r} of right answers",
             expected=f"better than the {worst:.4g} of wrong ones ({'higher' if direction else 'lower'} is better)",
             got=f"{best:.4g}",
-            cause="a shifted target, or a direction the wrong way round",
+            cause="a shifted target, or a higher_is_better that is the wrong way round",
         )
 
     logits = normal((B, task.seq_len, V), "logits")
@@ -62,21 +63,22 @@ def metrics(case: Case) -> None:
         "a score over all positions",
     )
     if B > 2:
-        # Parts of unequal size and unequal score: an average of averages gives itself away.
-        # Others than these two may be averages as published.
-        mixed = torch.cat((right[:1], logits[1:]))
-        whole = {
-            name: value
-            for name, value in _compute(task, [(mixed, batch.targets)]).items()
-            if name in ("loss", task.primary)
-        }
-        parts = _compute(task, [(mixed[:1], batch.targets[:1]), (mixed[1:], batch.targets[1:])])
-        _require_equal_scores(
-            parts,
-            whole,
-            "of two unequal batches against the same rows in one",
-            "an average of the batches' averages; count sums and numbers",
-        )
+        # Parts of unequal size and unequal score: an average of averages differs from the average.
+        _require_sums(task, torch.cat((right[:1], logits[1:])), batch.targets)
+
+
+def _require_sums(task: Task, logits: Tensor, targets: Tensor) -> None:
+    """Two unequal batches give what the same rows give in one batch: each metric keeps a sum and a count."""
+    # Only these two: another metric may be the average that its source published.
+    whole = {
+        name: value for name, value in _compute(task, [(logits, targets)]).items() if name in ("loss", task.primary)
+    }
+    _require_equal_scores(
+        _compute(task, [(logits[:1], targets[:1]), (logits[1:], targets[1:])]),
+        whole,
+        "of two unequal batches against the same rows in one",
+        "an average of the averages of batches; keep a sum and a count instead",
+    )
 
 
 def _compute(task: Task, updates: list[tuple[Tensor, Tensor]]) -> dict[str, float]:

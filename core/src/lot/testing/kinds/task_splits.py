@@ -1,4 +1,4 @@
-"""That the splits of a task hold what they say, and do not overlap."""
+"""The splits of a task hold what they say and do not overlap: otherwise the test score measures training data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, hashes, mak
 EXAMPLES = 512
 """Examples of each split that are compared with those of the others."""
 SMALL = 4096
-"""A training split up to this size is read to its end, to see that it holds what it says."""
+"""A training split of up to this many examples is read to its end."""
 
 
 def evaluation_order(case: Case) -> None:
@@ -30,7 +30,7 @@ def evaluation_order(case: Case) -> None:
                     f"batch {i} of {split} with size {half}",
                     expected=f"examples {i * half} to {(i + 1) * half - 1}",
                     got="others",
-                    cause="examples keyed by batch instead of by number; the score would depend on the batch size",
+                    cause="examples keyed by batch instead of by number, so that the score depends on the batch size",
                 )
         size = min(64, n)
         last = (n - 1) // size
@@ -76,8 +76,8 @@ def splits(case: Case) -> None:
                 row not in seen,
                 f"an example of {split}",
                 expected="one of its own",
-                got=f"one of {seen.get(row)} too",
-                cause="splits that differ by their seed only, or a corpus that is not cut: training on the test",
+                got=f"one that is an example of {seen.get(row)} too",
+                cause="splits that differ by their seed only, or a corpus that is not cut: the model trains on the test",
             )
             seen[row] = split
 
@@ -93,13 +93,13 @@ def _examples(task: Task, split: Split) -> list[str]:
 
 
 def training_length(case: Case) -> None:
-    """A finite training split gives each of its examples once before it begins again, in another order."""
+    """A finite training split gives each of its examples once, then begins again in another order."""
     task = make_task(case)
     n = task.length("train")
     if n is None:
-        raise NotApplicable("training has no end")
+        raise NotApplicable("its training split has no end")
     if n > SMALL:
-        raise NotApplicable(f"{n} training examples: more than the kit reads")
+        raise NotApplicable(f"it has {n} training examples, more than the kit reads")
     size = next(size for size in range(min(64, n), 0, -1) if n % size == 0)
     epochs = [
         [row for i in range(n // size) for row in hashes(task.batch("train", e * n // size + i, size))]
@@ -109,20 +109,20 @@ def training_length(case: Case) -> None:
         require(
             len(set(epoch)) == n,
             f"training examples {number * n} to {number * n + n - 1}",
-            expected=f"all {n} distinct ones, once each",
+            expected=f"all {n} distinct examples, once each",
             got=f"{len(set(epoch))} distinct",
             cause="a length that is not the number of distinct examples, or draws with replacement",
         )
     require(
         set(epochs[0]) == set(epochs[1]),
         "training examples of the second round",
-        expected="those of the first",
+        expected="the same examples as in the first round",
         got="others",
     )
     require(
         n < 3 or epochs[0] != epochs[1],
         "order of the second round",
-        expected="another one than in the first",
-        got="the same",
+        expected="another order than in the first round",
+        got="the same order",
         cause="an order that is not keyed by the round",
     )

@@ -1,6 +1,6 @@
-"""The four probes of causality: each catches leaks that the others miss, and a causal module passes all.
+"""The four probes of causality: each catches leaks that the others miss, and a causal module passes them all.
 
-Poisoning the future with NaN is not among them: 0 x NaN is NaN in correct kernels too.
+Poisoning the future with NaN is none of them: 0 x NaN is NaN in correct kernels too.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from lot.contracts import Attention
-from lot.testing.case import Case, as_attention, normal, output
+from lot.testing.case import Case, as_attention, output
+from lot.testing.draws import normal
 from lot.testing.failure import KitFailure, NotApplicable, largest, require, require_close
+from lot.testing.settings import mode_name
 
 LENGTHS = (2, 9, 33, 130)
 """Long enough to cross the borders of blocks of 32, 64 and 128 positions."""
 SCALES = (1.0, 1000.0)
 PREFIX_TOLERANCE = 1e-4
 LARGEST_TOLERANCE = 1e-3
-"""What a module may declare: above it, a leak and a rounding error look the same."""
+"""The largest tolerance that a module may declare: above it, a leak and a rounding error look the same."""
 LEAK = (
     "a missing or shifted mask, a statistic over the whole sequence or the batch, a block border, or an index that "
     "depends on the length"
@@ -27,7 +29,7 @@ LEAK = (
 
 
 def _cuts(T: int) -> list[int]:
-    """First changed positions: all of a short sequence, ends and borders of blocks of a long one."""
+    """Where the change begins: at every position of a short sequence, at ends and borders of blocks of a long one."""
     if T <= 9:
         return list(range(1, T))
     return sorted({t for t in (1, T // 2, 64, 65, 128, T - 1) if 0 < t < T})
@@ -38,14 +40,14 @@ def _lengths(case: Case) -> list[int]:
 
 
 def _modes(case: Case) -> Iterator[tuple[str, Attention]]:
-    """The module in evaluation and in training mode, perturbed. Raises NotApplicable when it is not causal."""
+    """The perturbed module in evaluation and in training mode. Raises NotApplicable where it is not causal."""
     for training in (False, True):
         module = as_attention(case.module(training=training))
         if not module.causal:
-            raise NotApplicable("built non-causal, and says so")
+            raise NotApplicable("it is built non-causal, and says so")
         if not 0 <= module.tolerance <= LARGEST_TOLERANCE:
             raise KitFailure("tolerance", expected=f"0 to {LARGEST_TOLERANCE:g}", got=module.tolerance)
-        yield "training" if training else "evaluation", module
+        yield mode_name(training), module
 
 
 def _require_same(before: Tensor, after: Tensor, tolerance: float, scale: float, what: str) -> None:
@@ -73,7 +75,7 @@ def forward(case: Case) -> None:
                     changed[:, t:] = case.inputs(2, T, "future", t, scale=scale)[:, t:]
                     with torch.no_grad():
                         z = output(module, changed, ctx)
-                    how = f"scale {scale:g}, T = {T}, {mode} mode"
+                    how = f"scale {scale:g}, T = {T}, {mode}"
                     what = f"output before position {t} after tokens from {t} on were replaced ({how})"
                     _require_same(y[:, :t], z[:, :t], module.tolerance, max(largest(y), largest(z)), what)
 
@@ -89,11 +91,11 @@ def gradient(case: Case) -> None:
                 weight = normal(tuple(y.shape), "cotangent", dtype=y.dtype, device=case.device)
                 (g,) = torch.autograd.grad(y, x, weight, allow_unused=True)
                 if g is None:
-                    continue  # `gradients` tells that the input gets none
+                    continue  # the check `gradients` reports that the input gets none
                 leaked, allowed = largest(g[:, t:]), module.tolerance * largest(g)
                 require(
                     leaked <= allowed,
-                    f"gradient of outputs before position {t} to inputs from {t} on (T = {T}, {mode} mode)",
+                    f"gradient of outputs before position {t} with respect to inputs from {t} on (T = {T}, {mode})",
                     expected="exactly 0" if not allowed else f"at most {allowed:.3g}",
                     got=f"up to {leaked:.3g}",
                     cause=LEAK,
@@ -113,7 +115,7 @@ def prefix(case: Case) -> None:
                         output(module, x[:, :t], ctx),
                         y[:, :t],
                         max(PREFIX_TOLERANCE, module.tolerance),
-                        f"first {t} of T = {T} tokens alone, against inside the whole ({mode} mode)",
+                        f"output of the first {t} of {T} tokens alone, against the same tokens inside the whole ({mode})",
                         scale=largest(y),
                         cause="a factor or a period that depends on the length of the sequence, or a leak",
                     )
@@ -123,14 +125,14 @@ def batch(case: Case) -> None:
     """Other members of the batch and earlier calls change nothing: bit-equal values, zero gradients between members."""
     ctx = case.context()
     for training in (False, True):
-        mode, module = "training" if training else "evaluation", as_attention(case.module(training=training))
+        mode, module = mode_name(training), as_attention(case.module(training=training))
         T = min(9, case.dims.max_len)
         x = case.inputs(3, T)
         others = torch.cat((x[:1], 1000 * case.inputs(2, T, "others")))
         with torch.no_grad():
             y, z, again = output(module, x, ctx), output(module, others, ctx), output(module, x, ctx)
         cause = "a statistic over the batch, a batch dimension flattened into another, or state kept between calls"
-        what = f"output of a sequence beside other members of the batch ({mode} mode)"
+        what = f"output of a sequence after the other members of the batch were replaced ({mode})"
         # Equal bits where both runs have the same shape; rows of a matrix product do not depend on each other.
         if module.tolerance:
             require_close(z[0], y[0], module.tolerance, what, scale=largest(z), cause=cause)
@@ -139,14 +141,14 @@ def batch(case: Case) -> None:
             require(
                 difference == 0,
                 what,
-                expected="bit-equal",
+                expected="bit-equal output",
                 got=f"a largest difference of {difference:.3g}",
                 cause=cause,
             )
         difference = largest(again.double() - y.double())
         require(
             difference == 0,
-            f"the same input again, after another one ({mode} mode)",
+            f"output of the same input again, after another one ({mode})",
             expected="bit-equal output",
             got=f"a largest difference of {difference:.3g}",
             cause="state kept between calls; state belongs to a sequence",
@@ -156,7 +158,7 @@ def batch(case: Case) -> None:
         leaked = 0.0 if g is None else largest(g[1:])
         require(
             leaked <= module.tolerance * (0.0 if g is None else largest(g)),
-            f"gradient of a sequence's output to other members of the batch ({mode} mode)",
+            f"gradient of one sequence's output with respect to other members of the batch ({mode})",
             expected="exactly 0",
             got=f"up to {leaked:.3g}",
             cause=cause,

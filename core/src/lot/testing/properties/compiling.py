@@ -1,4 +1,4 @@
-"""torch.compile and torch.export."""
+"""torch.compile and torch.export give the same numbers: a run may compile its model, and `lot export` writes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lot.contracts import Context
-from lot.testing.case import Case, call, normal, output
+from lot.testing.case import Case, call, output
+from lot.testing.draws import normal
 from lot.testing.failure import KitFailure, require, require_close
 
 TOLERANCE = 1e-4
@@ -53,7 +54,7 @@ def compiled(case: Case) -> None:
                 eager,
                 TOLERANCE,
                 f"y of the compiled module (step {step})",
-                cause="a Python side effect, or a value frozen while tracing",
+                cause="a Python side effect, or a value that tracing froze",
             )
             cotangent = normal(tuple(eager.shape), "cotangent", device=case.device)
             torch.autograd.backward((eager, lowered), (cotangent, cotangent))
@@ -71,9 +72,13 @@ def compiled(case: Case) -> None:
         "graphs compiled for three steps of equal shapes",
         expected="1",
         got=graphs,
-        cause="a Python value that changes from call to call, as int(ctx.step): each would be compiled again",
+        cause="a Python value that changes from call to call, such as int(ctx.step): each value compiles a new graph",
     )
-    for (name, p), q in zip(modules[0].named_parameters(), modules[1].parameters(), strict=True):
+    _require_equal_gradients(*modules)
+
+
+def _require_equal_gradients(eager: nn.Module, compiled: nn.Module) -> None:
+    for (name, p), q in zip(eager.named_parameters(), compiled.parameters(), strict=True):
         if p.grad is not None and q.grad is not None:
             require_close(
                 q.grad,
@@ -85,7 +90,7 @@ def compiled(case: Case) -> None:
         require(
             (p.grad is None) == (q.grad is None),
             f"gradient of {name} of the compiled module",
-            expected="one where eager has one",
+            expected="one exactly where the eager module has one",
             got="the opposite",
         )
 
@@ -110,7 +115,7 @@ def exported(case: Case) -> None:
             output(module, fresh, case.context(step=4)),
             TOLERANCE,
             "y of the exported program",
-            cause="a value frozen while tracing",
+            cause="a value that tracing froze",
         )
 
 

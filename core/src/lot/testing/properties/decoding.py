@@ -1,4 +1,4 @@
-"""Decoding with a cache equals the full forward, in float64."""
+"""Decoding with a cache equals the full forward, in float64: what is generated is what the model was trained for."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class _Stream:
 def _decoding_module(case: Case, **dims: Any) -> Attention:
     module = as_attention(case.module(dtype=torch.float64, **dims))
     if not module.can_decode():
-        raise NotApplicable("offers no cache")
+        raise NotApplicable("it offers no cache")
     for name in ("init_cache", "prefill", "decode"):
         require(
             callable(getattr(module, name, None)),
-            f"{name} of a module that can_decode()",
+            f"{name} of a module whose can_decode() is True",
             expected="a method",
             got="none",
         )
@@ -67,7 +67,7 @@ def _decoding_module(case: Case, **dims: Any) -> Attention:
 
 @torch.no_grad()
 def decoding(case: Case) -> None:
-    """Prefill and decode, from nothing, in pieces, to the end, and with two caches in turn, equal the forward."""
+    """Prefill and decode equal the forward: from an empty cache, in pieces, up to max_len, and with two caches in turn."""
     module = _decoding_module(case)
     T = min(LENGTH, case.dims.max_len)
     n = max(2, T // 2)
@@ -77,7 +77,7 @@ def decoding(case: Case) -> None:
         case,
         module,
         T,
-        "after two prefills with a token between",
+        "after two prefills with one token between them",
         (3, 1, n, *(1,) * (T - n - 4)) if n + 4 < T else (T,),
     )
     L = case.dims.max_len
@@ -101,10 +101,10 @@ def _require_forward(case: Case, module: Attention, T: int, how: str, pieces: Se
             stream.y[:, t],
             y[:, t],
             TOLERANCE,
-            f"decoding {how}: output at position {t} of {T}",
+            f"output at position {t} of {T}, decoding {how}",
             scale=largest(y),
             cause="a state that is one token early or late, ctx.start left out, a feature that the cache lacks, or a "
-            "prefill without causal mask",
+            "prefill without a causal mask",
         )
 
 
@@ -123,21 +123,21 @@ def _require_separate_caches(case: Case, module: Attention, T: int) -> None:
         require_equal(
             stream.y,
             y,
-            "decoding two batches in turn, each with its cache",
+            "output of decoding two batches in turn, each with its own cache",
             cause="state kept on the module instead of in the cache",
         )
 
 
 @torch.no_grad()
 def decoding_with_padding(case: Case) -> None:
-    """A prompt with padding, decoded further, equals the forward with that padding at every token that is none."""
+    """Decoding after a prompt with padding equals the forward with that padding, at every token that is no padding."""
     module = _decoding_module(case)
     if not honors_padding(case, module):
-        raise NotApplicable("ignores ctx.padding")
+        raise NotApplicable("it ignores ctx.padding")
     T = min(LENGTH, case.dims.max_len)
     padding = example_padding(T, case.device)
     n = T - T // 4
-    padding[:, n:] = False  # what is decoded is no padding
+    padding[:, n:] = False  # the tokens that are decoded are no padding
     x = case.inputs(3, T, "decode", dtype=torch.float64)
     y = output(module, x, case.context(padding=padding))
     stream = _Stream(case, module, x)
@@ -148,7 +148,7 @@ def decoding_with_padding(case: Case) -> None:
         stream.y[~padding],
         y[~padding],
         TOLERANCE,
-        "decoding after a prompt with padding",
+        "output of decoding after a prompt with padding",
         scale=largest(y),
         cause="padding that the cache forgets",
     )

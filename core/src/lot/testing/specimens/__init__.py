@@ -1,1 +1,1 @@
-"""Small parts that checks are made with."""
+"""Small made-up models, batches and signals that checks are made with."""

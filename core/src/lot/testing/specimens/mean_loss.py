@@ -1,4 +1,4 @@
-"""The loss as a metric."""
+"""The loss as a metric, for specimens that need a task with a score."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class MeanLoss(torchmetrics.Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """logits (B, T, V), targets (B, T)."""
+        """Count logits (B, T, V) against targets (B, T) int64, of which -100 is not scored."""
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.total += loss.double()
         self.count += (targets != IGNORED).sum()
 
     def compute(self) -> Tensor:
-        """()."""
+        """The mean in nats per scored token, a () tensor of float64."""
         return self.total / self.count

@@ -1,4 +1,4 @@
-"""A task for models that are only looked at."""
+"""A task without a pattern, for models that are measured and never trained."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class NextToken(Task):
-    """The next one of random tokens, which nobody can know."""
+    """Random tokens, each to be followed by the next one, which no model can predict."""
 
     def __init__(self, vocab_size: int, seq_len: int) -> None:
         self.vocab_size, self.seq_len = vocab_size, seq_len
 
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
-        """`sample_batch`, whatever the split and the index."""
+        """`sample_batch`, the same for every split and index."""
         inputs, targets, _ = sample_batch(self.vocab_size, size, self.seq_len)
         return Batch(inputs.to(device), targets.to(device))
 
     def length(self, split: Split) -> int | None:
-        """64; training has no end."""
+        """64 for validation and test; None for training, which has no end."""
         return None if split == "train" else 64
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        """The mean negative log likelihood."""
+        """The mean loss, in nats per scored token."""
         import torchmetrics
 
         from lot.testing.specimens.mean_loss import MeanLoss
@@ -37,5 +37,5 @@ class NextToken(Task):
         return torchmetrics.MetricCollection({"loss": MeanLoss()})
 
     def decode(self, ids: Any) -> str:
-        """Numbers, separated by spaces."""
+        """The ids (T,) as numbers, separated by spaces."""
         return " ".join(str(int(i)) for i in ids)

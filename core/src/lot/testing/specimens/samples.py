@@ -1,4 +1,4 @@
-"""Made-up batches and signals, for what is checked apart from a run."""
+"""Made-up batches and signals, so that a loss or a diagnostic is checked without any mechanism that gives them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from torch import Tensor
 from lot.contracts import IGNORED, Batch
 from lot.random import torch_generator
 from lot.signals import Signal
-from lot.testing.case import Case, normal
+from lot.testing.case import Case
+from lot.testing.draws import normal
 from lot.testing.failure import NotApplicable
 
 SPREADS = (3.0, 1.0, 0.1)
-"""How far sampled phases lie apart, from random to synchronized: a penalty may sleep on one side of its target."""
+"""How far sampled phases lie apart, from random to synchronized: a penalty may be 0 on one side of its target."""
 FREE_SIZES = {"O": 3, "W": 4, "N": 5}
+"""Sizes by letter of a signal's shape, where neither the case nor the batch gives them."""
 OTHER_SIZE = 3
 LAYERS = (0, 2)
-"""Layers that give attention signals: not all, as when mechanisms are mixed."""
+"""Layers that give attention signals: some of them only, as in a model that mixes mechanisms."""
 
 
 def sample_batch(V: int, B: int, T: int, *, padding: bool = False) -> Batch:
-    """Random tokens whose targets are the next ones; the first quarter is not scored, nor is padding, on the right."""
+    """Random tokens (B, T) whose targets are the next tokens.
+
+    The first quarter of each row is not scored. padding: whether rows are padded on the right, which is not scored either.
+    """
     generator = torch_generator(0, "kit", "batch", V, B, T)
     tokens = torch.randint(V, (B, T + 1), generator=generator)
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].clone()
@@ -38,16 +43,17 @@ def sample_batch(V: int, B: int, T: int, *, padding: bool = False) -> Batch:
 def sample_signals(
     case: Case, needs: frozenset[str], sizes: dict[str, int], *, variant: int, spread: float
 ) -> dict[str, Any]:
-    """Signals of the right shapes, as the model returns them: leaves that require gradients.
+    """Signals of the right shapes, as the model returns them: tensors that require gradients.
 
-    variant: which of a signal's admissible shapes. Raises NotApplicable for a signal whose shape nobody knows.
+    sizes: by letter of a shape. variant: which of a signal's admissible shapes. spread: of phases, in radians.
+    Raises NotApplicable for a signal whose shape is unknown.
     """
     found: dict[str, Any] = {}
     for name in sorted(needs):
         signal = case.signal(name)
         if signal is None:
             raise NotApplicable(
-                f"needs the signal {name!r}, whose shape lot.signals does not know; hand it over as signals="
+                f"it needs the signal {name!r}, whose shape lot.signals does not have; pass it as signals="
             )
         letters = signal.shapes[min(variant, len(signal.shapes) - 1)]
         shape = tuple(sizes.get(letter, FREE_SIZES.get(letter, OTHER_SIZE)) for letter in letters)
@@ -59,7 +65,7 @@ def sample_signals(
 
 
 def variants(case: Case, needs: frozenset[str]) -> int:
-    """How many variants of shapes the signals `needs` can have together."""
+    """How many variants of shapes the signals `needs` have together."""
     known = [signal for name in needs if (signal := case.signal(name)) is not None]
     if any(signal.one_oscillator for signal in known):
         return 1
@@ -87,16 +93,16 @@ def _sample(signal: Signal, shape: tuple[int, ...], spread: float, layer: int) -
 
 
 def leaves(signals: dict[str, Any]) -> list[tuple[str, Tensor]]:
-    """Every tensor of a set of signals, with its name (and layer)."""
+    """Every tensor of a set of signals with a name for messages, such as `phase of layer 0`."""
     found = []
     for name, value in signals.items():
-        layers = [(f"{name}[{layer}]", v) for layer, v in value.items()] if isinstance(value, dict) else [(name, value)]
-        found += layers
+        by_layer = isinstance(value, dict)
+        found += [(f"{name} of layer {layer}", v) for layer, v in value.items()] if by_layer else [(name, value)]
     return found
 
 
 def mapped(signals: dict[str, Any], change: Any) -> dict[str, Any]:
-    """The same set of signals, each tensor being change(name, tensor)."""
+    """The same set of signals, where each tensor is `change(name, tensor)`."""
     return {
         name: {layer: change(name, v) for layer, v in value.items()} if isinstance(value, dict) else change(name, value)
         for name, value in signals.items()

@@ -1,4 +1,4 @@
-"""A small model, and what a diagnostic sees of it."""
+"""A small model and what a diagnostic sees of it, so that diagnostics are checked without a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from lot.model.decoder import Decoder
 from lot.plugins.component import Component
 from lot.plugins.registry import registry
 from lot.random import initialize, torch_generator
-from lot.testing.case import Case, perturb
+from lot.testing.case import Case
+from lot.testing.draws import perturb
 from lot.testing.specimens.next_token import NextToken
-from lot.testing.specimens.samples import sample_signals
+from lot.testing.specimens.samples import mapped, sample_signals
 
 B, T, V, LAYERS = 4, 16, 23, 3
 
@@ -33,7 +34,11 @@ class Scene:
 
 
 def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0) -> Scene:
-    """A perturbed decoder and a probe of it; signals that it does not give are made up."""
+    """A perturbed decoder of three layers, and a probe of it.
+
+    needs: the signals of the probe; those that the decoder does not give are made up. variant: of their shapes.
+    step: the optimizer step that the modules are told.
+    """
     task = NextToken(V, T)
 
     def dims(layer: int) -> Dims:
@@ -61,7 +66,7 @@ def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int
         output = model(batch.inputs, ctx)
     sizes = {"B": B, "T": T, "D": 32, "H": 4, "V": V, "L+1": LAYERS + 1}
     missing = sample_signals(case, needs - output.signals.keys(), sizes, variant=variant, spread=1.0)
-    signals = {**output.signals, **_detached(missing)}
+    signals = {**output.signals, **mapped(missing, lambda _, signal: signal.detach())}
     probe = Probe(
         model, batch, Output(output.logits, signals), ctx, task, torch_generator(0, "kit", "diagnostic"), gradients
     )
@@ -69,15 +74,35 @@ def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int
 
 
 def _giver(case: Case, kind: str, needs: frozenset[str]) -> Component | None:
-    """What the diagnostic's own plugin has that gives the most of its needs, or None where that is nothing."""
+    """The component of the diagnostic's own plugin that gives most of its needs, or None where no component gives any."""
     if not case.component.distribution:
         return None
     own = [c for c in registry().components(kind) if c.distribution == case.component.distribution and c.emits & needs]
     return max(own, key=lambda c: len(c.emits & needs), default=None)
 
 
-def _detached(signals: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {layer: v.detach() for layer, v in value.items()} if isinstance(value, dict) else value.detach()
-        for name, value in signals.items()
-    }
+def state_of(scene: Scene) -> dict[str, Any]:
+    """All that a diagnostic must leave as it was, by a name for messages: copies of tensors, and plain values.
+
+    These are the weights, gradients, modes, hooks and wanted signals of the model, and the tokens of the batch.
+    """
+    model, batch = scene.model, scene.probe.batch
+    found: dict[str, Any] = {f"value of {name}": v.detach().clone() for name, v in model.state_dict().items()}
+    for name, p in model.named_parameters():
+        found[f"gradient of {name}"] = None if p.grad is None else p.grad.clone()
+        found[f"requires_grad of {name}"] = p.requires_grad
+    for name, module in model.named_modules():
+        label = name or "the model"
+        found[f"mode of {label}"] = module.training
+        found[f"hooks of {label}"] = sum(
+            len(getattr(module, hooks)) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+        )
+        if hasattr(module, "want"):
+            found[f"wanted signals of {label}"] = module.want
+    found["inputs"], found["targets"] = batch.inputs.clone(), batch.targets.clone()
+    return found
+
+
+def same_state(a: Any, b: Any) -> bool:
+    """Whether two values of `state_of` are equal, bit by bit where they are tensors."""
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else type(a) is type(b) and a == b

@@ -1,4 +1,4 @@
-"""The signals that a module gives: wanted, declared, of the right shape, with their graph."""
+"""The signals that a module gives are what losses and diagnostics rely on: wanted, declared, of the right shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lot.testing.failure import KitFailure, largest, require, require_close, req
 
 
 def signals(case: Case) -> None:
-    """Only wanted and declared signals are given, in the shapes of the table, with their graph; y stays what it is."""
+    """A module gives only signals that are wanted and declared, in the shapes of the table, with their graph; y stays."""
     B, T = 2, min(9, case.dims.max_len)
     x, ctx = case.inputs(B, T), case.context()
     emits = case.component.emits
@@ -23,9 +23,9 @@ def signals(case: Case) -> None:
     require(
         not given,
         "signals when none is wanted",
-        expected="{}",
+        expected="none",
         got=_names(given),
-        cause="a signal computed without asking `self.want`",
+        cause="a signal that is computed without a look at `self.want`",
     )
     everything = emits | SIGNALS.keys() | {"no_such_signal"}
     undeclared = sorted(_give(module, everything, x, ctx)[1].keys() - emits)
@@ -34,7 +34,7 @@ def signals(case: Case) -> None:
         "signals",
         expected=f"only those that the component emits ({_names(emits)})",
         got=", ".join(undeclared),
-        cause="an `emits` that forgets one",
+        cause="Component(emits=...) that forgets a signal",
     )
     for name in sorted(emits):
         y, given = _give(module, {name}, x, ctx)
@@ -44,10 +44,10 @@ def signals(case: Case) -> None:
             f"signals when only {name} is wanted",
             expected=name,
             got=_names(given),
-            cause="signals that are not asked for one by one",
+            cause="`if self.want` where `if NAME in self.want` is meant",
         )
         require_close(
-            y, plain, 1e-5, f"y when {name} is wanted", cause="another formula on the path that gives the signal"
+            y, plain, 1e-5, f"y when {name} is wanted", cause="another formula on the path that computes the signal"
         )
         if name in given:
             _check_signal(case, module, name, given[name], {"B": B, "T": T}, x, ctx)
@@ -85,7 +85,7 @@ def _check_signal(
         require(
             torch.equal(changed, value),
             f"signal {name}",
-            expected="its autograd graph: it depends on the input or the parameters",
+            expected="its autograd graph, for it depends on the input or the parameters",
             got="a tensor without one",
             cause="detach() or no_grad(); a loss on this signal could not train anything",
         )
