@@ -44,7 +44,20 @@ ARM: dict[str, Any] = {
 ARMS: dict[str, dict[str, Any]] = {
     "lattice": ARM,
     "muon": {**ARM, "optim": {"name": "muon"}, "model": {**MODEL, "recompute": True}},
-    "uneven": {"task": {"name": "fuzzy_recall_corrected", "seq_len": 32}},
+    "uneven": {
+        "task": {"name": "fuzzy_recall_corrected", "seq_len": 32},
+        "attn": {"name": "lattice"},
+        "losses": {"sync": {"weight": 0.1}, "phase_regularization": {"weight": 0.1}},
+    },
+    "whole": {
+        "task": {"name": "fuzzy_recall_corrected", "seq_len": 32},
+        "attn": {"name": "lattice"},
+        "losses": {
+            "coherence": {"weight": 1.0, "mode": "center"},
+            "sync": {"weight": 0.1, "schedule": {"kind": "adaptive", "target": 0.3}},
+        },
+        "train": {"accumulate": 1},
+    },
     "ring": {
         "task": {**TINY["task"], "seq_len": 16},
         "attn": {"name": "toroidal_ring", "depth": 2, "block": 4},
@@ -52,8 +65,9 @@ ARMS: dict[str, dict[str, Any]] = {
         "train": {"context_parallel": 2},
     },
 }
-"""uneven: rows with different numbers of scored targets. ring: all scored targets lie in the second half of a sequence."""
-STEPS = {"lattice": 24, "muon": 8, "uneven": 8, "ring": 8}
+"""uneven: rows with different numbers of scored targets, and terms over tokens. whole: terms that are no means over the
+batch, but depend on one. ring: all scored targets lie in the second half of a sequence."""
+STEPS = {"lattice": 24, "muon": 8, "uneven": 8, "whole": 8, "ring": 8}
 PARALLEL = ("ddp", "fsdp")
 
 

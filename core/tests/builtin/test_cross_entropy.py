@@ -15,7 +15,7 @@ from lot.contracts import Batch, Context, Output
 
 def value(logits: torch.Tensor, targets: torch.Tensor, **options: float) -> torch.Tensor:
     output, batch = Output(logits, {}), Batch(torch.zeros_like(targets), targets)
-    terms = CrossEntropy(CrossEntropyConfig(**options))(output, batch, Context())
+    terms = CrossEntropy(CrossEntropyConfig(**options)).terms(output, batch, Context())
     assert list(terms) == ["cross_entropy"]
     return terms["cross_entropy"]
 

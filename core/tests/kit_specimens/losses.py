@@ -11,10 +11,9 @@ from lot.contracts import Batch, Context, Loss, Output
 from lot.options.declare import NoOptions
 
 
-def token_mean(values: Tensor, padding: Tensor | None) -> Tensor:
-    """The mean () of values (B, T) over tokens that are no padding."""
-    kept = torch.ones_like(values) if padding is None else (~padding).to(values.dtype)
-    return (values * kept).sum() / kept.sum().clamp(min=1)
+def token_sum(values: Tensor, padding: Tensor | None) -> Tensor:
+    """The sum () of values (B, T) over tokens that are no padding."""
+    return (values if padding is None else values.masked_fill(padding, 0.0)).sum()
 
 
 class Honest(Loss):
@@ -26,18 +25,20 @@ class Honest(Loss):
         pass
 
     def entropy(self, output: Output, batch: Batch) -> Tensor:
-        total = F.cross_entropy(output.logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="sum")
-        return total / (batch.targets != -100).sum().clamp(min=1)
+        return F.cross_entropy(output.logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="sum")
 
     def sync(self, output: Output, batch: Batch) -> Tensor:
         phases = output.signals["phase"].values()
-        return torch.stack([token_mean(1 - self.order(theta), batch.padding) for theta in phases]).mean()
+        return torch.stack([token_sum(1 - self.order(theta), batch.padding) for theta in phases]).mean()
 
     def order(self, theta: Tensor) -> Tensor:
         return order_parameter(theta if theta.dim() == 3 else theta.transpose(2, 3).flatten(1, 2), dim=1)
 
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {"entropy": self.entropy(output, batch), "sync": self.sync(output, batch)}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"sync": batch.tokens()}
 
 
 class Optional(Honest):
@@ -64,7 +65,7 @@ class PerSequence(PerTarget):
 
     def entropy(self, output: Output, batch: Batch) -> Tensor:
         each = F.cross_entropy(output.logits.float().transpose(1, 2), batch.targets, reduction="none")
-        return (each.sum(1) / (batch.targets != -100).sum(1).clamp(min=1)).mean()
+        return (each.sum(1) / (batch.targets != -100).sum(1).clamp(min=1)).sum()
 
 
 class PaddingCounts(Honest):
@@ -72,6 +73,28 @@ class PaddingCounts(Honest):
 
     def sync(self, output: Output, batch: Batch) -> Tensor:
         return super().sync(output, Batch(*batch[:2]))
+
+
+class MeanNotSum(Honest):
+    """Divides by itself what the engine divides again."""
+
+    def sync(self, output: Output, batch: Batch) -> Tensor:
+        return super().sync(output, batch) / batch.tokens()
+
+
+class SquaredMean(Honest):
+    """The square of a mean, made where means are made."""
+
+    def finish(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**means, "sync": means["sync"].square()}
+
+
+class SquaredSum(Honest):
+    """The square of a mean over its own part."""
+
+    def sync(self, output: Output, batch: Batch) -> Tensor:
+        mean: Tensor = super().sync(output, batch) / batch.tokens()
+        return mean.square() * batch.tokens()
 
 
 class IgnoredCounts(Honest):
@@ -85,15 +108,14 @@ class NothingScored(Honest):
     """NaN where nothing is scored."""
 
     def entropy(self, output: Output, batch: Batch) -> Tensor:
-        return F.cross_entropy(output.logits.flatten(0, 1).float(), batch.targets.flatten())
+        return F.cross_entropy(output.logits.flatten(0, 1).float(), batch.targets.flatten()) * batch.scored()
 
 
 class NarrowSoftmax(Honest):
     """A softmax in the type of the logits."""
 
     def entropy(self, output: Output, batch: Batch) -> Tensor:
-        total = F.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
-        return total / (batch.targets != -100).sum().clamp(min=1)
+        return F.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
 
 
 class Constant(Honest):
@@ -177,7 +199,7 @@ class FalseReplacement(Honest):
     """Says that it holds cross-entropy."""
 
     def entropy(self, output: Output, batch: Batch) -> Tensor:
-        return output.logits.float()[batch.targets != -100].square().mean().nan_to_num()
+        return output.logits.float()[batch.targets != -100].square().mean(-1).sum()
 
 
 class NoLoss:
@@ -197,4 +219,7 @@ class Flux(Loss):
 
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         layers = output.signals["flux"].values()
-        return {"flux": torch.stack([token_mean(flux.square().mean(-1), batch.padding) for flux in layers]).mean()}
+        return {"flux": torch.stack([token_sum(flux.square().mean(-1), batch.padding) for flux in layers]).mean()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"flux": batch.tokens()}

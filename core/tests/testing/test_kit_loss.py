@@ -30,6 +30,8 @@ CAUGHT = [
     (losses.NarrowSoftmax, "precision", "bfloat16"),
     (losses.FalseReplacement, "replaces", "stands for cross-entropy"),
     (losses.PerSequence, "parts", "per_target is wrong"),
+    (losses.MeanNotSum, "adds up", "a mean is returned where the sum"),
+    (losses.SquaredSum, "adds up", "term sync"),
 ]
 
 
@@ -39,7 +41,13 @@ def component(cls: type):
 
 
 @pytest.mark.parametrize(
-    ("cls", "skips"), [(losses.Honest, {"parts"}), (losses.Optional, {"needs", "parts"}), (losses.PerTarget, {"needs"})]
+    ("cls", "skips"),
+    [
+        (losses.Honest, {"parts"}),
+        (losses.Optional, {"needs", "parts"}),
+        (losses.PerTarget, {"needs"}),
+        (losses.SquaredMean, {"parts"}),
+    ],
 )
 def test_an_honest_loss_passes_every_check(cls, skips):
     assert set(check_loss(component(cls))) == skips

@@ -16,7 +16,7 @@ def term(loss, padding=None, **signals):
     shape = next(iter(next(iter(signals.values())).values())).shape
     B, T = shape[0], shape[2] if len(shape) > 2 else 1
     ids = torch.zeros(B, T, dtype=torch.int64)
-    terms = loss(Output(torch.zeros(1), signals), Batch(ids, ids, padding), Context())
+    terms = loss.terms(Output(torch.zeros(1), signals), Batch(ids, ids, padding), Context())
     (value,) = terms.values()
     return value
 

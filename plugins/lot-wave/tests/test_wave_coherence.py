@@ -114,7 +114,7 @@ def output_of(make, B=2, T=9, D=8, V=5, L=3):
 def test_terms_are_reported_by_themselves_under_their_weights(make, close):
     output, batch = output_of(make)
     loss = WaveCoherence(WaveCoherenceConfig(lambda_phase=0.1, lambda_energy=0.2, lambda_harmonic=0.3, window=4))
-    terms = loss(output, batch, Context())
+    terms = loss.terms(output, batch, Context())
     assert list(terms) == ["cross_entropy", "phase_lock", "energy", "harmonic"]
     close(terms["cross_entropy"], F.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten()), 1e-6)
     close(terms["phase_lock"], 0.1 * phase_variance(output.signals["hidden"], 4, "circular"), 1e-12)
@@ -133,7 +133,7 @@ def test_an_embedding_without_harmonics_makes_that_term_0(make):
     output, batch = output_of(make)
     loss = WaveCoherence(WaveCoherenceConfig())
     assert (loss.needs, loss.optional) == ({"hidden"}, {"harmonic_amplitude"})
-    terms = loss(Output(output.logits, {"hidden": output.signals["hidden"]}), batch, Context())
+    terms = loss.terms(Output(output.logits, {"hidden": output.signals["hidden"]}), batch, Context())
     assert float(terms["harmonic"]) == 0.0
 
 
@@ -144,7 +144,7 @@ def test_padding_and_ignored_targets_are_respected(make):
     targets = batch.targets.masked_fill(padding, -100)
     targets[1, :4] = -100
     loss = WaveCoherence(WaveCoherenceConfig(window=3))
-    terms = loss(output, Batch(batch.inputs, targets, padding), Context())
+    terms = loss.terms(output, Batch(batch.inputs, targets, padding), Context())
     total = sum(terms.values())
     d_logits, d_hidden = torch.autograd.grad(total, (output.logits, output.signals["hidden"]))
     assert float(d_logits[targets == -100].abs().max()) == 0.0

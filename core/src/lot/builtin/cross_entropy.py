@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from lot.contracts import IGNORED, Batch, Context, Loss, Output
 
 
 class CrossEntropy(Loss):
-    """Mean negative log likelihood of the scored targets, in nats per scored token, computed in float32."""
+    """Mean negative log likelihood of the scored targets, in nats per scored token, in float32 or wider."""
 
     per_target = True
 
@@ -18,9 +19,13 @@ class CrossEntropy(Loss):
         self.label_smoothing = 0.0 if config is None else config.label_smoothing
 
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """The term `cross_entropy`; 0 (not NaN) for a batch in which nothing is scored."""
-        logits, targets = output.logits.flatten(0, 1).float(), batch.targets.flatten()
+        """The sum of the term `cross_entropy` over scored targets, which its mean is taken over."""
+        logits = output.logits.flatten(0, 1)
         total = F.cross_entropy(
-            logits, targets, ignore_index=IGNORED, label_smoothing=self.label_smoothing, reduction="sum"
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
+            batch.targets.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
         )
-        return {"cross_entropy": total / (targets != IGNORED).sum().clamp(min=1)}
+        return {"cross_entropy": total}

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lot.contracts import IGNORED, Batch
+from lot.contracts import Batch
 from lot.devices.device import choose_device
 from lot.errors import BadInput, Diverged, LotError, RunFailed
 
@@ -21,14 +21,9 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """What a process works on: its part of a batch, the weight () of its loss, and the position of its first token.
-
-    The weight is the part's share of the scored targets times the number of processes, so that the mean over the team of
-    losses that are means over targets is the mean over all targets, as one process would compute it.
-    """
+    """What a process works on: its part of a batch, and the position of its first token."""
 
     batch: Batch
-    weight: Tensor | float = 1.0
     start: int = 0
 
 
@@ -59,9 +54,11 @@ class Team:
         row, start = self.rank // self.span * height, self.rank % self.span * width
         mine = slice(row, row + height), slice(start, start + width)
         padding = None if batch.padding is None else batch.padding[mine]
-        scored = batch.targets != IGNORED
-        weight = scored[mine].sum() * self.world / scored.sum().clamp(min=1)
-        return Share(Batch(batch.inputs[mine], batch.targets[mine], padding), weight, start)
+        return Share(Batch(batch.inputs[mine], batch.targets[mine], padding), start)
+
+    def add_up(self, value: Tensor) -> Tensor:
+        """The sum of `value` over the team, through which gradients flow back to every process."""
+        return value if self.world == 1 else cast(Tensor, _AddUp.apply(value))  # type: ignore[no-untyped-call]
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of `value` over the team."""
@@ -110,6 +107,22 @@ class Team:
             kind, text = told
             raise _KINDS[kind](text)
         return cast(T, value)
+
+
+class _AddUp(torch.autograd.Function):
+    """The sum over all processes; the gradient of each summand is the sum of the gradients that its results have."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 _KINDS: dict[str, type[Exception]] = {

@@ -48,8 +48,20 @@ def compose(config: Config) -> Composition:
     task = build_task(config)
     model = build_model(config, task)
     model.set_want(objective.want)
+    _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
     return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+
+
+def _check_accumulation(config: Config, objective: Objective) -> None:
+    """Refuse micro-steps where a loss could not be what it is on one large batch."""
+    for name in objective.losses:
+        if config.train.accumulate > 1 and (reason := objective.needs_whole_batch(name)) is not None:
+            raise BadInput(
+                f"cannot be computed in micro-steps: {reason}",
+                where=f"losses.{name}",
+                fix="set train.accumulate=1 (with a larger train.batch_size, or more processes)",
+            )
 
 
 def _check_spread(config: Config, task: Task, model: Decoder, objective: Objective) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from lot.config.schedule import learning_rate_factor
-from lot.contracts import Context, Split
+from lot.contracts import Batch, Context, Split
 from lot.devices.precision import autocast, choose_precision
 from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
@@ -28,6 +28,7 @@ from lot.training.diagnose import Diagnosing
 from lot.training.divergence import DivergenceWatch
 from lot.training.events import Report, run_header
 from lot.training.interruption import StopSignal
+from lot.training.objective import Whole
 from lot.training.parallel import gradient_norm, spread
 from lot.training.progress import Progress
 from lot.training.reporting import Reporter
@@ -135,20 +136,20 @@ class Trainer:
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
         ctx_step = torch.full((), self.step, device=device)  # torch.tensor would wait for a GPU
+        indices = range(self.step * s.accumulate, (self.step + 1) * s.accumulate)
+        shares = [self.team.share(self.task.batch("train", index, s.batch_size, device)) for index in indices]
+        whole = self._whole([share.batch for share in shares])
         loss = torch.zeros((), device=device)
-        for micro in range(s.accumulate):
-            index = self.step * s.accumulate + micro
-            batch, weight, start = self.team.share(self.task.batch("train", index, s.batch_size, device))
-            weight = weight / s.accumulate
+        for micro, (batch, start) in enumerate(shares):
             ctx = Context(step=ctx_step, start=start, padding=batch.padding, group=self.team.group)
             torch.manual_seed(derive(self.config.seed, "noise", self.step, micro, self.team.rank) >> 1)
             with self.parallel.micro_step(last=micro == s.accumulate - 1):
                 with autocast(device, self.precision):
                     output = self.parallel.forward(batch.inputs, ctx)
-                    total, terms = self.composition.objective(output, batch, ctx, self.step)
-                (total * weight).backward()  # type: ignore[no-untyped-call]
-            loss = loss + total.detach() * weight
-            self.progress.add({name: term.detach() * weight for name, term in terms.items()})
+                    total, terms = self.composition.objective(output, batch, ctx, self.step, whole)
+                total.backward()  # type: ignore[no-untyped-call]
+            loss = loss + total.detach()
+            self.progress.add({name: term.detach() for name, term in terms.items()})
         norm = gradient_norm([p for p in self.model.parameters() if p.requires_grad], s.clip)
         self.progress.add({"loss": loss, "grad_norm": norm})
         self.progress.divergence.update(loss, norm)
@@ -238,6 +239,18 @@ class Trainer:
             }
             self.run.create(self.config.to_yaml(), facts)
         self.reporter.open(self.step, log_lengths)
+
+    def _whole(self, batches: list[Batch]) -> Whole:
+        """What the parts of this step's batch share: those of this process, and those of the others."""
+        counts = self.composition.objective.count(batches)
+        if self.team.world > 1:  # one message, whatever their number
+            flat = [count for terms in counts.values() for count in terms.values()]
+            summed = iter(self.team.add_up(torch.stack([count.double() for count in flat])).unbind())
+            counts = {
+                name: {term: next(summed).to(count.dtype) for term, count in terms.items()}
+                for name, terms in counts.items()
+            }
+        return Whole(counts, self.team.world, self.team.add_up)
 
     def _measure(self, split: Split, limit: int | None) -> dict[str, float]:
         return measure_split(

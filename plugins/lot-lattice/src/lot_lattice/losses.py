@@ -22,9 +22,13 @@ class Sync(Loss):
         pass
 
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """The term `sync`, in [0, 1]."""
+        """The term `sync`, whose mean over tokens is in [0, 1]."""
         layers = [1 - token_mean(order(theta), batch.padding) for theta in by_layer(output, "phase").values()]
-        return {"sync": torch.stack(layers).mean()}
+        return {"sync": torch.stack(layers).mean() * batch.tokens()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens."""
+        return {"sync": batch.tokens()}
 
 
 class Diversity(Loss):
@@ -39,6 +43,10 @@ class Diversity(Loss):
         """The term `diversity`, in (0, 1]."""
         layers = [torch.exp(-omega.var(correction=0)) for omega in by_layer(output, "natural_frequency").values()]
         return {"diversity": torch.stack(layers).mean()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """One per part of a batch: the term depends on parameters alone."""
+        return {"diversity": batch.targets.new_ones(())}
 
 
 class PhaseRegularization(Loss):
@@ -55,7 +63,11 @@ class PhaseRegularization(Loss):
             token_mean((order(theta) - self.target).square(), batch.padding)
             for theta in by_layer(output, "phase").values()
         ]
-        return {"phase_regularization": torch.stack(layers).mean()}
+        return {"phase_regularization": torch.stack(layers).mean() * batch.tokens()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens."""
+        return {"phase_regularization": batch.tokens()}
 
 
 class Coherence(Loss):
@@ -70,9 +82,17 @@ class Coherence(Loss):
         self.config = config
 
     def __call__(self, output: Output, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """The term `coherence`."""
+        """R (L,), summed over tokens, of each layer that has phases."""
         means = [token_mean(order(theta), batch.padding) for theta in by_layer(output, "phase").values()]
-        away = torch.stack(means) - self.config.r_target
+        return {"coherence": torch.stack(means) * batch.tokens()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens."""
+        return {"coherence": batch.tokens()}
+
+    def finish(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The term `coherence` of the mean R (L,) of each layer over the whole batch."""
+        away = means["coherence"] - self.config.r_target
         if self.config.mode == "ceiling":
             away = away.clamp(min=0)
         elif self.config.mode == "band":
@@ -100,4 +120,8 @@ class SpatialCoherence(Loss):
             # A single head has no neighbors: 0 / 0 is no disagreement.
             disagreement = (weights.sum() - agreement) / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
             layers.append(token_mean(disagreement, batch.padding))
-        return {"spatial_coherence": torch.stack(layers).mean()}
+        return {"spatial_coherence": torch.stack(layers).mean() * batch.tokens()}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens."""
+        return {"spatial_coherence": batch.tokens()}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lot import Batch, Context, CrossEntropy, Loss, Output
 from lot_wave.config import WaveCoherenceConfig
-from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance
+from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance, window_count
 
 
 class WaveCoherence(Loss):
@@ -28,10 +28,20 @@ class WaveCoherence(Loss):
         zero = terms["cross_entropy"].new_zeros(())
         if config.lambda_phase:
             lock = phase_variance(output.signals["hidden"], config.window, config.variance, batch.padding)
-            terms["phase_lock"] = config.lambda_phase * lock
+            terms["phase_lock"] = config.lambda_phase * lock * window_count(batch.inputs, config.window, batch.padding)
         if config.lambda_energy:
-            terms["energy"] = config.lambda_energy * norm_drift(output.signals["hidden"], batch.padding)
+            terms["energy"] = (
+                config.lambda_energy * norm_drift(output.signals["hidden"], batch.padding) * batch.tokens()
+            )
         if config.lambda_harmonic:
             amplitude = output.signals.get("harmonic_amplitude")
             terms["harmonic"] = zero if amplitude is None else config.lambda_harmonic * infidelity(amplitude)
         return terms
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Windows of positions, tokens, and one per part of a batch for what depends on parameters alone."""
+        return {
+            "phase_lock": window_count(batch.inputs, self.config.window, batch.padding),
+            "energy": batch.tokens(),
+            "harmonic": batch.targets.new_ones(()),
+        }

@@ -60,21 +60,23 @@ def loss_calls(case: Case, loss: Loss, *, padding: bool = False, optional: bool 
 
 
 def loss_terms(loss: Loss, call: LossCall) -> dict[str, Tensor]:
-    """The terms of one call by name. Raises KitFailure unless they are finite scalars."""
-    terms = loss(call.output, call.batch, call.ctx)
+    """The terms of one call by name, as for a batch in one part. Raises KitFailure unless they are finite scalars."""
+    sums = loss(call.output, call.batch, call.ctx)
     require(
-        isinstance(terms, dict) and len(terms) > 0,
+        isinstance(sums, dict) and len(sums) > 0,
         "what a loss returns",
         expected="a dict of named terms",
-        got=type(terms).__name__,
+        got=type(sums).__name__,
     )
-    for name, value in terms.items():
+    for name, value in sums.items():
         require(
             isinstance(name, str) and isinstance(value, Tensor),
             "terms",
             expected="tensors by name",
             got=f"{name!r}: {type(value).__name__}",
         )
+    terms = loss.terms(call.output, call.batch, call.ctx)
+    for name, value in terms.items():
         require(
             value.shape == () and value.is_floating_point(),
             f"term {name}",

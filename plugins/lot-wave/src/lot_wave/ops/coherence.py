@@ -38,6 +38,14 @@ def phase_variance(hidden: Tensor, window: int, variance: str, padding: Tensor |
     return (spread * scored).sum() / scored.sum().clamp(min=1)
 
 
+def window_count(ids: Tensor, window: int, padding: Tensor | None = None) -> Tensor:
+    """The number () int64 of windows that `phase_variance` takes its mean over, of tokens ids (B, T)."""
+    size = min(window, ids.shape[1])
+    there = torch.ones_like(ids) if padding is None else (~padding).long()
+    kept = F.pad(there, (0, -ids.shape[1] % size)).unflatten(1, (-1, size)).sum(-1)  # (B, n) positions of each window
+    return (kept >= 2).sum()
+
+
 def norm_drift(hidden: Tensor, padding: Tensor | None = None) -> Tensor:
     """Mean squared change () of the norm between layers, ((b - a) / (a + b))^2, in [0, 1]; hidden (L + 1, B, T, D).
 
