@@ -12,7 +12,7 @@ from torch import Tensor
 from lot.contracts import Batch, Context, Loss, Output
 from lot.testing.case import Case
 from lot.testing.draws import normal
-from lot.testing.failure import require, require_finite
+from lot.testing.failure import require, require_finite, require_named_tensors
 from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import SPREADS, leaves, sample_batch, sample_signals, variants
 
@@ -62,19 +62,8 @@ def loss_calls(case: Case, loss: Loss, *, padding: bool = False, optional: bool 
 def loss_terms(loss: Loss, call: LossCall) -> dict[str, Tensor]:
     """The terms of one call by name. Raises KitFailure unless they are finite scalars."""
     terms = loss(call.output, call.batch, call.ctx)
-    require(
-        isinstance(terms, dict) and len(terms) > 0,
-        "what a loss returns",
-        expected="a dict of named terms",
-        got=type(terms).__name__,
-    )
+    require_named_tensors(terms, "terms that a loss returns")
     for name, value in terms.items():
-        require(
-            isinstance(name, str) and isinstance(value, Tensor),
-            "terms",
-            expected="tensors by name",
-            got=f"{name!r}: {type(value).__name__}",
-        )
         require(
             value.shape == () and value.is_floating_point(),
             f"term {name}",
