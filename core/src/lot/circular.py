@@ -1,4 +1,7 @@
-"""Statistics of angles (Mardia and Jupp, "Directional Statistics", 2000). Angles in radians; results do not jump at +-pi."""
+"""Statistics of angles (Mardia and Jupp, "Directional Statistics", 2000), which do not jump where an angle passes +-pi.
+
+Angles are tensors in radians, of any shape; statistics are computed in float32 or wider.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ def chance_order(n: int) -> float:
 
 
 def circular_mean(theta: Tensor, dim: int = -1) -> Tensor:
-    """The direction of the mean vector over `dim`, in [-pi, pi]."""
+    """The direction of the mean vector over `dim`, radians in [-pi, pi]; its shape is that of theta without `dim`."""
     theta = theta.to(torch.promote_types(theta.dtype, torch.float32))
     return torch.atan2(theta.sin().mean(dim), theta.cos().mean(dim))
 
 
 def circular_variance(theta: Tensor, dim: int = -1) -> Tensor:
-    """1 - R over `dim`, in [0, 1]."""
+    """1 - R over `dim`, in [0, 1]: 0 for equal phases, 1 for phases spread evenly."""
     return 1.0 - order_parameter(theta, dim)
 
 

@@ -1,14 +1,16 @@
-"""One look for all pictures: figures without a window system or global state, in colors that color-blind readers can tell apart.
+"""One look for all pictures: no window system, no global state, colors that color-blind readers can tell apart.
 
-matplotlib comes with the command line; a plugin imports this module inside `draw` only.
+matplotlib comes with the command line, not with the core. It is imported when the first figure is made,
+so that a plugin may import this module anywhere.
 """
 
 from __future__ import annotations
 
 import functools
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lot.errors import BadInput
 
@@ -16,19 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+T = TypeVar("T")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#8F7A00")
 """Qualitative colors (Okabe and Ito, 2008, yellow darkened for white paper)."""
 PHASE_MAP = "twilight"
 """Color map for angles: cyclic and perceptually even."""
 SEQUENTIAL_MAP = "viridis"
-"""Color map for quantities from nothing to much."""
+"""Color map for amounts: brighter is more."""
 DIVERGING_MAP = "RdBu_r"
-"""Color map for quantities on both sides of zero."""
+"""Color map for what has a middle: blue below it, white at it, red above."""
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,
-    "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -44,7 +48,11 @@ _STYLE: dict[str, Any] = {
 def new_figure(
     rows: int = 1, columns: int = 1, *, size: tuple[float, float] | None = None, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes, row by row; `size` in inches (default 4.8 x 3.2 a panel)."""
+    """A figure and its axes, row by row.
+
+    size: width and height in inches; default 4.8 x 3.2 per panel. subplots: arguments of `Figure.subplots`.
+    A panel's `set_title` writes at the left, in bold; its `legend` is small and has no frame. Arguments change that.
+    """
     import matplotlib
     from cycler import cycler
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,13 +64,28 @@ def new_figure(
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     for axis in axes.flat:  # these two are read from the style when they are called, which is after this context
-        axis.set_title = functools.partial(axis.set_title, loc="left", fontweight="bold")
-        axis.legend = functools.partial(axis.legend, frameon=False)
+        axis.set_title = functools.partial(axis.set_title, loc="left", fontsize=11, fontweight="bold")
+        axis.legend = functools.partial(axis.legend, frameon=False, fontsize=8)
     return figure, list(axes.flat)
 
 
+def heading(figure: Figure, text: str, **changes: Any) -> Text:
+    """Write `text` over all panels, at the left, in bold; changes: arguments of `Figure.suptitle`. Returns the text."""
+    return figure.suptitle(text, **{"x": 0.01, "ha": "left", "fontsize": 12, "fontweight": "bold", **changes})
+
+
+def spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of `items`: the first, the last, and those evenly between. most: 1 or more."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
+
+
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """The running mean over at most `window` values up to each one; no look-ahead, so that a curve does not lead its data."""
+    """The mean of each value and of up to `window` - 1 values before it.
+
+    Later values do not count, so that a curve does not rise or fall before its data do.
+    """
     total, means = 0.0, []
     for index, value in enumerate(values):
         total += value - (values[index - window] if index >= window else 0.0)
@@ -83,12 +106,11 @@ def save_animation(
     frames_a_second: int,
     dpi: int = 90,
 ) -> None:
-    """Write `figure` to `path`, once for each of `frames` after `show(frame)` has changed it: a GIF, or an MP4 by ffmpeg.
+    """Write an animation to `path`: a GIF, or an MP4 by ffmpeg. It has one picture for each of `frames`.
 
-    Raises BadInput for another ending than .gif or .mp4, and for .mp4 without an ffmpeg that works.
+    show(frame) changes `figure` into the picture of that frame. frames_a_second: pictures per second of the animation.
+    dpi: pixels per inch. Raises BadInput for another ending than .gif or .mp4, and for .mp4 without an ffmpeg that works.
     """
-    import subprocess
-
     from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
 
     ending = str(path).rpartition(".")[2].lower()

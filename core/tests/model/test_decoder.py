@@ -105,8 +105,11 @@ def test_decoding_equals_the_full_pass(positions: str) -> None:
     tokens = ids()
     full = model(tokens).logits
     caches = model.init_cache(3, "cpu", torch.float64)
-    first = model.extend(tokens[:, :2], Context(), caches)
-    rest = [model.extend(tokens[:, t : t + 1], Context(start=t), caches) for t in range(2, 6)]
+    first, caches = model.extend(tokens[:, :2], Context(), caches)
+    rest = []
+    for t in range(2, 6):
+        logits, caches = model.extend(tokens[:, t : t + 1], Context(start=t), caches)
+        rest.append(logits)
     torch.testing.assert_close(torch.cat([first, *rest], 1), full)
 
 

@@ -12,7 +12,6 @@ from torch import nn
 from lot.contracts import Dims
 from lot.errors import BadInput
 from lot.nn import (
-    KeyValueCache,
     Projections,
     Rotary,
     attend,
@@ -207,62 +206,3 @@ def test_dropout_ends_with_training():
     module = nn.Linear(1, 1)
     assert dropout_now(module.train(), dims) == 0.3
     assert dropout_now(module.eval(), dims) == 0.0
-
-
-@settings(max_examples=30)
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.booleans(), st.booleans(), st.integers(0, 99))
-def test_a_cache_fed_in_pieces_gives_what_the_whole_gives(pieces, with_features, with_padding, seed):
-    T = sum(pieces)
-    dims = Dims(width=8, heads=2, max_len=T + 2, vocab_size=5)
-    q, k, v = (random(2, 2, T, 4, seed=seed + i) for i in range(3))
-    fq, fk = (random(2, 2, T, 3, seed=seed + i).float() for i in (4, 5)) if with_features else (None, None)
-    padding = torch.rand(2, T, generator=torch.Generator().manual_seed(seed)) < 0.3 if with_padding else None
-    cache = KeyValueCache.empty(2, dims, "cpu", torch.float64, 3 if with_features else 0)
-    found, start = [], 0
-    for n in pieces:
-        piece = slice(start, start + n)
-        cache.append(
-            k[:, :, piece],
-            v[:, :, piece],
-            None if fk is None else fk[:, :, piece],
-            None if padding is None else padding[:, piece],
-        )
-        found.append(cache.attend(q[:, :, piece], query_features=None if fq is None else fq[:, :, piece]))
-        start += n
-    whole = attend(q, k, v, causal=True, padding=padding, query_features=fq, key_features=fk)
-    torch.testing.assert_close(torch.cat(found, dim=2), whole, atol=1e-12, rtol=0)
-    assert cache.length == T
-
-
-def test_padding_that_comes_with_a_later_piece_counts_from_there():
-    dims = Dims(width=4, heads=1, max_len=4, vocab_size=5)
-    cache = KeyValueCache.empty(1, dims, "cpu", torch.float64)
-    k, v = random(1, 1, 4, 4, seed=1), random(1, 1, 4, 4, seed=2)
-    cache.append(k[:, :, :2], v[:, :, :2])
-    cache.append(k[:, :, 2:3], v[:, :, 2:3], padding=torch.tensor([[True]]))
-    cache.append(k[:, :, 3:], v[:, :, 3:])
-    q = random(1, 1, 1, 4, seed=3)
-    expected = reference_attention(q, k, v, True, torch.tensor([[False, False, True, False]]))
-    torch.testing.assert_close(cache.attend(q), expected)
-
-
-def test_a_full_cache_says_so_and_keeps_what_it_holds():
-    dims = Dims(width=4, heads=1, max_len=3, vocab_size=5)
-    cache = KeyValueCache.empty(1, dims, "cpu", torch.float64)
-    k = random(1, 1, 3, 4)
-    cache.append(k[:, :, :2], k[:, :, :2])
-    kept = cache.k.clone()
-    with pytest.raises(BadInput, match="holds 3 tokens; 4 were given"):
-        cache.append(k[:, :, :2], k[:, :, :2])
-    assert cache.length == 2
-    assert torch.equal(cache.k, kept)
-
-
-def test_a_narrow_cache_serves_wide_queries():
-    dims = Dims(width=8, heads=2, max_len=6, vocab_size=5)
-    cache = KeyValueCache.empty(1, dims, "cpu", torch.bfloat16)
-    q, k, v = (random(1, 2, 6, 4, seed=i, dtype=torch.float32) for i in range(3))
-    cache.append(k, v)
-    found = cache.attend(q)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, attend(q, k.bfloat16().float(), v.bfloat16().float(), causal=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ import torch
 
 from lot.errors import BadInput
 from lot.storage import checkpoint
+from lot.storage.files import remove_leftovers
 from lot.storage.folder import digest_of, folder_of, latest_sound, problem_of, prune, saved_steps
 
 
@@ -177,3 +179,23 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path: Path) -> None:
     assert done.stdout == "refused\n", done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001"]
     assert problem_of(folder_of(tmp_path, 1)) is None
+
+
+def test_a_kill_while_pruning_leaves_no_half_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"w": torch.ones(1)}, {})
+
+    def killed(folder: Path, **options: object) -> None:
+        if folder.exists():
+            (folder / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prune(tmp_path, 1, None)
+    assert saved_steps(tmp_path) == [2, 3]
+    assert all(problem_of(folder_of(tmp_path, step)) is None for step in (2, 3))
+    remove_leftovers(tmp_path)
+    prune(tmp_path, 1, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000003"]

@@ -16,7 +16,7 @@ from lot.builtin.grad_norm import GradNorm
 from lot.config.schedule import learning_rate_factor
 from lot.config.schema import Config
 from lot.contracts import Context, Output
-from lot.errors import RunFailed
+from lot.errors import BadInput, Diverged, RunFailed
 from lot.model.decoder import Decoder
 from lot.model.measure import measure_split
 from lot.runs.directory import RunDir
@@ -25,6 +25,7 @@ from lot.storage import checkpoint
 from lot.storage.folder import folder_of, saved_steps
 from lot.training.best_validation import BestValidation
 from lot.training.compose import compose
+from lot.training.saving import Saving
 from lot.training.train import train
 from lot.training.trainer import Result, Trainer
 
@@ -145,6 +146,8 @@ def test_a_best_checkpoint_that_was_damaged_is_not_tested(tmp_path: Path, monkey
     assert len(warnings) == 1
     assert "is damaged (model.safetensors has" in warnings[0]
     assert warnings[0].endswith("testing the last weights instead")
+    assert "set aside as .damaged-step_" in warnings[0]
+    assert json.loads((tmp_path / "x/metrics.json").read_text())["weights"] == "last"
 
 
 def test_evaluation_covers_every_example_once_whatever_the_batch() -> None:
@@ -272,3 +275,107 @@ def test_best_tells_ties_by_the_loss_and_forgets_nan() -> None:
     assert best.update(5, 0.5, True, 0.9)
     assert not best.stale_for(1)
     assert best.step == 5
+
+
+# What is not finite, damaged or gone is told
+
+
+def test_a_validation_that_is_not_finite_is_no_best_one() -> None:
+    best, nan = BestValidation(), math.nan
+    assert best.update(1, 0.0, True, nan), "something must be tested, if nothing better comes"
+    assert not best.finite
+    assert best.update(2, 0.0, True, 5.0), "a finite loss beats one that is not"
+    assert not best.update(3, 1.0, True, nan)
+    assert not best.update(4, nan, True, 1.0)
+    assert not best.update(5, math.inf, True, 1.0)
+    assert (best.step, best.stale) == (2, 3)
+
+
+def test_a_model_whose_evaluation_is_never_finite_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoder, "_logits", not_finite_in_evaluation(Decoder._logits))
+    warnings: list[str] = []
+    with pytest.raises(Diverged, match="no validation gave a finite loss"):
+        train(toy_config("train.steps=4", "train.eval_every=2"), tmp_path / "x", report=collect(warnings))
+    assert warnings.count("loss is not finite on the validation split at step 2") == 1
+    assert RunDir(tmp_path / "x").state() == "failed"
+    assert not (tmp_path / "x/metrics.json").exists()
+
+
+def not_finite_in_evaluation(logits: Any) -> Any:
+    def wrapped(self: Decoder, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = logits(self, x)
+        return result if self.training else result * math.nan
+
+    return wrapped
+
+
+def collect(warnings: list[str]) -> Any:
+    return lambda event, facts: warnings.append(facts["text"]) if event == "warning" else None
+
+
+def test_links_and_pruning_are_made_up_for_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=6", "train.save_every=1", "train.keep=2")
+
+    def killed(self: Saving, newest: Path, best: int | None) -> None:
+        if newest.name.endswith("6"):
+            raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Saving, "tidy", killed)
+        with pytest.raises(RuntimeError):
+            train(config, tmp_path / "x")
+    assert saved_steps(tmp_path / "x/checkpoints") == [1, 2, 3, 4, 5, 6]
+    monkeypatch.setattr(RunDir, "config", lambda self: config)
+    result = train(config, tmp_path / "x", resume=True)
+    assert (tmp_path / "x/last").resolve().name == "step_00000006"
+    assert (tmp_path / "x/best").resolve().name == f"step_{result.best_step:08d}"
+    assert saved_steps(tmp_path / "x/checkpoints") == sorted({5, 6, result.best_step})
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "gone"])
+def test_a_log_that_changed_behind_a_checkpoint_is_told(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config("train.steps=6", "train.save_every=2", "train.log_every=1")
+    cut_off(config, tmp_path / "x", monkeypatch)
+    log = tmp_path / "x/metrics.jsonl"
+    content = log.read_bytes()
+    where = content.index(b"loss") + 8
+    log.write_bytes({"flipped": content[:where] + b"9" + content[where + 1 :], "cut": content[:40], "gone": b""}[harm])
+    if harm == "gone":
+        log.unlink()
+        warnings: list[str] = []
+        train(config, tmp_path / "x", resume=True, report=collect(warnings))
+        assert warnings == [f"{log} is gone: its rows up to step 4 are lost"]
+        return
+    with pytest.raises(BadInput, match=r"metrics.jsonl: damaged, or changed since step_00000004 was written"):
+        train(config, tmp_path / "x", resume=True)
+    assert saved_steps(tmp_path / "x/checkpoints") == [2, 4], "nothing was touched"
+
+
+def test_a_log_that_changed_behind_a_complete_run_is_refused(tmp_path: Path) -> None:
+    train(toy_config("train.steps=2", "train.log_every=1"), tmp_path / "x")
+    assert len(rows(tmp_path / "x", "train")) == 2
+    log = tmp_path / "x/metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    with pytest.raises(BadInput, match=r"its checksum is not that in metrics\.json"):
+        rows(tmp_path / "x", "train")
+
+
+def test_snapshots_that_are_gone_are_told_on_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=6", "train.save_every=2", "diagnostics.grad_norm.every=1")
+    cut_off(config, tmp_path / "x", monkeypatch)
+    (tmp_path / "x/snapshots/grad_norm/step_00000003.safetensors").unlink()
+    warnings: list[str] = []
+    train(config, tmp_path / "x", resume=True, report=collect(warnings))
+    assert warnings == ["snapshots of diagnostics are missing: grad_norm at 3"]
+
+
+def test_events_of_a_start_without_a_checkpoint_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=6", "train.save_every=6", "train.eval_every=6", "train.log_every=1")
+    cut_off(config, tmp_path / "x", monkeypatch)
+    assert saved_steps(tmp_path / "x/checkpoints") == []
+    first = set((tmp_path / "x").glob("events.out.tfevents*"))
+    train(config, tmp_path / "x", resume=True)
+    assert first
+    assert not first & set((tmp_path / "x").glob("events.out.tfevents*"))

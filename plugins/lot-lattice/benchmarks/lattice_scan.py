@@ -17,7 +17,7 @@ step counts, since 16 warps sit alone on 16 multiprocessors and move 12 MB, 3 mi
                                                                               161 cycles, 0.17 ms for T = 2048
 
 0.30 ms together; 2x of it is 0.60 ms. No GPU was at hand when this was written: the figures are estimates. nvcc 13 makes
-114 instructions a step of the forward loop for sm_90 and 203 of the backward loop, none of them on local memory.
+114 instructions per step of the forward loop for sm_90 and 203 of the backward loop, none of them on local memory.
 """
 
 from __future__ import annotations

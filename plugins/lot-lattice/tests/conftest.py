@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lot import Dims
+from lot import Context, Dims
 from lot_lattice.attention.hybrid import HybridAttention
 from lot_lattice.attention.lattice import LatticeAttention
 from lot_lattice.attention.phase import PhaseAttention
@@ -45,6 +45,16 @@ class Make:
             for parameter in module.parameters():
                 parameter.copy_(scale * self.normal(*parameter.shape))
         return module
+
+    def decoded(self, module: Any, x: Tensor, prompt: int = 4) -> tuple[Tensor, Any]:
+        """y of x (B, T, D) by a prefill of `prompt` tokens and one decode for each other token; and the last cache."""
+        cache = module.init_cache(x.shape[0], "cpu", x.dtype)
+        y, cache = module.prefill(x[:, :prompt], Context(), cache)
+        pieces = [y]
+        for t in range(prompt, x.shape[1]):
+            y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
+            pieces.append(y)
+        return torch.cat(pieces, dim=1), cache
 
     def lattice(self, of: Dims | None = None, **options: Any) -> LatticeAttention:
         return self.perturbed(LatticeAttention(LatticeConfig(**options), of or self.dims()))

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand and against torchmetrics' own."""
+"""The metrics that tasks report, against numbers worked out by hand and against torchmetrics' own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy
 
-from lot_tasks.metrics import (
-    CrossEntropy,
-    ExactMatch,
-    MacroAccuracy,
-    TokenAccuracy,
-    answer_metrics,
-    language_metrics,
-    mad_metrics,
-)
+from lot_tasks.metrics import MacroAccuracy, answer_metrics, language_metrics, mad_metrics
 
 
 def logits_of(answers: list[list[int]], vocab_size: int = 4, height: float = 1.0) -> torch.Tensor:
@@ -28,26 +20,12 @@ TARGETS = torch.tensor([[1, 2, -100], [-100, 3, 3], [0, -100, -100], [-100, -100
 ANSWERS = [[1, 2, 0], [0, 3, 1], [0, 2, 2], [1, 1, 1]]
 
 
-def test_loss_is_the_mean_over_scored_targets() -> None:
-    metric = CrossEntropy()
-    metric.update(logits_of(ANSWERS, height=math.log(2)), TARGETS)
-    # A right token has probability 2/5, each wrong one 1/5; four right and one wrong are scored.
-    assert float(metric.compute()) == pytest.approx((4 * math.log(5 / 2) + math.log(5)) / 5)
-
-
 def test_exact_match_and_token_accuracy() -> None:
     metrics = answer_metrics()
     metrics.update(logits_of(ANSWERS), TARGETS)
     values = metrics.compute()
     assert float(values["exact_match"]) == pytest.approx(2 / 3)  # of the three rows in which anything is scored
     assert float(values["token_accuracy"]) == pytest.approx(4 / 5)
-
-
-def test_answers_count_from_start_on() -> None:
-    exact, tokens = ExactMatch(start=2), TokenAccuracy(start=2)
-    exact.update(logits_of(ANSWERS), TARGETS)
-    tokens.update(logits_of(ANSWERS), TARGETS)
-    assert float(exact.compute()) == float(tokens.compute()) == 0.0  # only the wrong 1 for 3 is left
 
 
 def test_perplexity_and_bits_belong_to_the_loss() -> None:
@@ -68,13 +46,6 @@ def test_parts_of_any_size_give_the_score_of_the_whole() -> None:
         parts.update(logits[slice(*size)], targets[slice(*size)])
     for key, value in whole.compute().items():
         assert float(parts.compute()[key]) == pytest.approx(float(value), rel=1e-6)
-
-
-def test_a_small_loss_counts_beside_the_sum_of_a_large_split() -> None:
-    metric = CrossEntropy()
-    metric.total += 2**30
-    metric.update(torch.zeros(1, 1, 8), torch.zeros(1, 1, dtype=torch.int64))
-    assert float(metric.total) - 2**30 == pytest.approx(math.log(8), abs=1e-5)
 
 
 def test_every_metric_says_which_way_is_better() -> None:
@@ -101,12 +72,3 @@ def test_macro_accuracy_is_that_of_torchmetrics() -> None:
         ours.update(logits, targets)
         theirs.update(logits.argmax(-1).flatten(), targets.flatten())
     assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-6)
-
-
-def test_half_precision_logits_are_scored_in_single() -> None:
-    logits = torch.randn(4, 5, 9, generator=torch.Generator().manual_seed(2)).bfloat16()
-    targets = torch.zeros(4, 5, dtype=torch.int64)
-    half, single = CrossEntropy(), CrossEntropy()
-    half.update(logits, targets)
-    single.update(logits.float(), targets)
-    assert float(half.compute()) == float(single.compute())

@@ -29,7 +29,7 @@ FORMS: dict[str, list[dict[str, Any]]] = {
 }
 MEASURED_ON = {"circulant_error": "toroidal_fft", "depth_weights": "toroidal_adaptive"}
 SIGNALS = {
-    name: Signal(name=name, source="attention", shapes=shapes, meaning="see lot_toroidal.attention.signals")
+    name: Signal(name=name, source="attention", shapes=shapes, meaning="see lot_toroidal.attention.emitted")
     for name, shapes in {
         "platter_mixing": (("P", "P"),),
         "platter_attention": (("H", "T", "T", "P"),),

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lot import Context, Dims
-from lot.builtin.config import VanillaConfig
-from lot.builtin.vanilla import Vanilla
+from lot import Context, Dims, registry
 from lot.random import initialize, torch_generator
 from lot_cli.bench import Case
 from lot_wave.attention.interference import InterferenceAttention
@@ -63,7 +61,7 @@ def cases() -> Iterator[Case]:
         yield Case(
             name=f"evolved, softmax, whole module, batch {batch}",
             candidate=_module(InterferenceAttention(config, dims), batch),
-            baseline=_module(Vanilla(VanillaConfig(), dims), batch),
+            baseline=_module(registry().get("attention", "vanilla").build(dims), batch),
             baseline_name="vanilla attention",
             cost=1.3,
         )

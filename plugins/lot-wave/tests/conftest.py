@@ -43,7 +43,7 @@ class Make:
         return Dims(**{"width": 16, "heads": 2, "max_len": 40, "vocab_size": 11, **changes})
 
     def waves(self, B: int, H: int, T: int, W: int, dtype: torch.dtype = torch.float64) -> Waves:
-        """Leaves that need gradients: amplitudes above 0, frequencies of some tenths of a radian a token."""
+        """Leaves that need gradients: amplitudes above 0, frequencies of some tenths of a radian per token."""
         parts = [self.normal(B, H, T, W, dtype=dtype) for _ in range(3)]
         amplitude = torch.nn.functional.softplus(parts[0])
         return Waves(*(x.requires_grad_() for x in (amplitude, 0.4 * parts[1], 3 * parts[2])))

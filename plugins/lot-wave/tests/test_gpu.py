@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lot import Context
-from lot_wave.wave_coherence import norm_drift, phase_variance
+from lot_wave.ops.coherence import norm_drift, phase_variance
 from lot_wave.wave_native import WaveNative
 
 DEVICE = "cuda"

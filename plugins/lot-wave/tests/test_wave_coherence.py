@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from lot import Batch, Context, Output
 from lot_wave.config import WaveCoherenceConfig
-from lot_wave.wave_coherence import WaveCoherence, infidelity, norm_drift, phase_variance
+from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance
+from lot_wave.wave_coherence import WaveCoherence
 
 
 def plain_variance(hidden, window, variance, padding):

@@ -1,4 +1,4 @@
-"""The standard objective."""
+"""Cross-entropy: the standard objective of language models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lot.contracts import IGNORED, Batch, Context, Loss, Output
 
 
 class CrossEntropy(Loss):
-    """Mean negative log likelihood of the scored targets, in nats, computed in float32."""
+    """Mean negative log likelihood of the scored targets, in nats per scored token, computed in float32."""
 
     per_target = True
 

@@ -1,4 +1,4 @@
-"""The core's own diagnostic."""
+"""Gradient norm: the first thing to look at where training is unstable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot.contracts import Diagnostic, Probe, Record
+from lot.figure import new_figure
 from lot.options.declare import NoOptions
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ class GradNorm(Diagnostic):
         return measured
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Norms over training: the whole model, and a line a block."""
-        from lot.figure import new_figure
-
+        """Norms over training: the whole model, and a line per block."""
         if not records:
             return None
         figure, (axes,) = new_figure()
@@ -47,5 +46,5 @@ class GradNorm(Diagnostic):
             for layer in range(len(records[0].values["blocks"])):
                 axes.plot(steps, [float(record.values["blocks"][layer]) for record in records], label=f"block {layer}")
         axes.set(title="Gradient norm", xlabel="step", ylabel="Euclidean norm", yscale="log")
-        axes.legend(ncols=2, fontsize=8)
+        axes.legend(ncols=2)
         return figure

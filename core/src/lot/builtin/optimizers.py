@@ -1,4 +1,4 @@
-"""The core's optimizers: torch's, with the parameter groups that GPT-like models want."""
+"""The core's optimizers: those of torch, with the parameter groups that GPT-like models need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def __init__(self, config: MuonConfig, model: nn.Module) -> None:
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         inside = [(name, p) for name, p in named if "blocks." in name and p.dim() == 2]
-        # A model that has no blocks (a bare module) has no embedding or head to spare either.
+        # A model that has no blocks (a bare module) has no embedding or head to leave out either.
         hidden = inside if any("blocks." in name for name, _ in named) else [(n, p) for n, p in named if p.dim() == 2]
         chosen = {id(p) for _, p in hidden}
         rest = [p for _, p in named if id(p) not in chosen]

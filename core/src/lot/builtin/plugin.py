@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same hooks as everybody's. Imports no torch."""
+"""The core's own components, registered through the same hooks as those of any plugin. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lot_embeddings() -> list[Component]:
     return [
         Component(
             name="token",
-            summary="One learned vector a token.",
+            summary="One learned vector per token.",
             factory="lot.builtin.token:Token",
             reference="Bengio et al., A Neural Probabilistic Language Model, 2003",
         )
@@ -71,7 +71,7 @@ def lot_diagnostics() -> list[Component]:
     return [
         Component(
             name="grad_norm",
-            summary="Norm of the objective's gradient, of the model and of each block.",
+            summary="Norm of the objective's gradient: of the whole model, and of each block.",
             factory="lot.builtin.grad_norm:GradNorm",
             reference="Pascanu et al., On the difficulty of training recurrent neural networks, 2013",
         )

@@ -1,4 +1,4 @@
-"""The standard token embedding."""
+"""Token: the standard embedding, a table of vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lot.options.declare import NoOptions
 
 
 class Token(Embedding):
-    """One learned vector a token."""
+    """One learned vector per token."""
 
     def __init__(self, config: NoOptions, dims: Dims) -> None:
         super().__init__()

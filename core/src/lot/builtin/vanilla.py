@@ -1,4 +1,4 @@
-"""Vanilla attention: the arm that everything is measured against."""
+"""Vanilla attention: the baseline that every mechanism is compared with."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from lot.builtin.config import VanillaConfig
-from lot.contracts import Attention, Context, Dims, GeneratorFor
-from lot.errors import BadInput
-from lot.nn import KeyValueCache, Projections, attend, attention_weights, dropout_now
+from lot.contracts import Context, Dims, GeneratorFor
+from lot.nn import CachedAttention, KeyValueCache, Projections, attend, attention_weights, dropout_now
 
 
-class Vanilla(Attention):
+class Vanilla(CachedAttention[KeyValueCache]):
     """Multi-head scaled dot-product attention (Vaswani et al., 2017), on torch's fused kernels."""
 
     rotary = True
@@ -35,22 +34,12 @@ class Vanilla(Attention):
             signals["attention"] = attention_weights(q, k, causal=self.causal, padding=ctx.padding)
         return self.heads.merge(y), signals
 
-    def can_decode(self) -> bool:
-        """Whether this module decodes with a cache: only when causal."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
-        """An empty cache of keys and values. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
+        """Keys and values of no token."""
         return KeyValueCache.empty(batch, self.dims, device, dtype)
 
-    def prefill(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+    def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         q, k, v = self.heads.split(x, ctx.start)
         cache.append(k, v, padding=ctx.padding)
         return self.heads.merge(cache.attend(q)), cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)

@@ -33,7 +33,7 @@ MANY = {"losses": "loss", "diagnostics": "diagnostic"}
 class TopConfig:
     """Options of the run as a whole."""
 
-    seed: int = option(0, ge=0, lt=2**63, help="of data, initial values and noise")
+    seed: int = option(0, ge=0, lt=2**63, help="the seed of data, initial values and noise")
     allow_leak: bool = option(False, help="let a non-causal attention run on a causal task")
 
 
@@ -44,10 +44,12 @@ class ModelConfig:
     width: int = option(128, ge=1, le=1 << 20, help="channels of the residual stream")
     heads: int = option(8, ge=1, le=1 << 16, help="attention heads; must divide the width")
     layers: int = option(2, ge=1, le=4096, help="blocks of attention and MLP")
-    mlp_ratio: float = option(4.0, gt=0, le=256, help="hidden width of the MLP over the width")
-    dropout: float = option(0.0, ge=0, lt=1, help="probability, on embeddings, attention weights and residual branches")
+    mlp_ratio: float = option(4.0, gt=0, le=256, help="hidden width of the MLP divided by the width")
+    dropout: float = option(
+        0.0, ge=0, lt=1, help="probability of dropping embeddings, attention weights and residual branches"
+    )
     positions: Literal["learned", "rotary", "none"] = option("learned", help="how positions are encoded")
-    max_len: int | None = option(None, ge=1, help="longest sequence in tokens; null: that of the task")
+    max_len: int | None = option(None, ge=1, help="longest sequence, in tokens; null: the length that the task has")
     tie: bool = option(False, help="use the token embedding as the output head")
     recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
 
@@ -57,12 +59,12 @@ class TrainConfig:
     """How a model is trained."""
 
     steps: int = option(400, ge=0, le=10**9, help="optimizer steps")
-    batch_size: int = option(64, ge=1, le=1 << 24, help="sequences a micro-step, over all devices")
-    accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps an optimizer step")
-    clip: float | None = option(1.0, gt=0, help="largest gradient norm; null: no clipping")
+    batch_size: int = option(64, ge=1, le=1 << 24, help="sequences per micro-step, over all devices together")
+    accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps per optimizer step (gradient accumulation)")
+    clip: float | None = option(1.0, gt=0, help="a gradient of a larger norm is scaled down to this; null: no clipping")
     warmup: int = option(50, ge=0, help="steps of linear warmup of the learning rate")
     decay: Literal["cosine", "linear", "constant"] = option("cosine", help="shape of the learning rate after warmup")
-    min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end over its peak")
+    min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end divided by its peak")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", help="auto: bf16 autocast on GPUs that have it")
     compile: Literal["auto", "on", "off"] = option("auto", help="torch.compile; auto: on a GPU")
     parallel: Literal["ddp", "fsdp"] = option(
@@ -71,16 +73,20 @@ class TrainConfig:
     context_parallel: int = option(
         1,
         ge=1,
-        help="processes that each sequence is spread over; the attention must be one that brings the parts together",
+        help="processes that hold each sequence together; the attention must be one that can bring the parts together",
     )
     deterministic: bool = option(True, help="the same bits in every run on the same hardware; costs speed on a GPU")
-    log_every: int = option(10, ge=1, help="steps a row of the log")
+    log_every: int = option(10, ge=1, help="steps between two rows of the log")
     eval_every: int = option(50, ge=1, help="steps between evaluations on the validation split")
-    eval_examples: int = option(2048, ge=1, help="validation examples an evaluation, at most")
+    eval_examples: int = option(2048, ge=1, help="largest number of validation examples per evaluation")
     save_every: int = option(100, ge=1, help="steps between checkpoints")
-    keep: int = option(2, ge=2, help="checkpoints kept beside the best")
-    early_stop: int | None = option(None, ge=1, help="evaluations without a better primary metric before stopping")
-    spike_factor: float = option(100.0, gt=1, help="a gradient norm that many times its running mean is a spike")
+    keep: int = option(2, ge=2, help="checkpoints that are kept beside the best one")
+    early_stop: int | None = option(
+        None, ge=1, help="validations in a row without a better one after which the run stops"
+    )
+    spike_factor: float = option(
+        100.0, gt=1, help="a gradient norm above this many times its running mean counts as a spike"
+    )
     spike_limit: int = option(20, ge=1, help="spikes in a row after which the run counts as diverged")
     test: bool = option(True, help="evaluate the best checkpoint on the test split at the end")
 

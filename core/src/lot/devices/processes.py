@@ -80,7 +80,7 @@ class Team:
         return int(tensor)
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's `value`, by rank, given to all. Tensors in it lie on the CPU."""
+        """The `value` of each process, by rank, given to all. Tensors in it lie on the CPU."""
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world

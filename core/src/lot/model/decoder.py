@@ -49,12 +49,12 @@ class Block(nn.Module):
         x = x + self.dropout(y)
         return x + self.dropout(self.mlp(self.norm_mlp(x))), signals
 
-    def extend(self, x: Tensor, ctx: Context, cache: Any) -> Tensor:
-        """x (B, n, D) of the next n tokens, with the attention's cache."""
+    def extend(self, x: Tensor, ctx: Context, cache: Any) -> tuple[Tensor, Any]:
+        """x (B, n, D) of the next n tokens, and the attention's cache that has taken them in: perhaps a new object."""
         attention: Any = self.attention  # decoding is optional: not part of the class
-        y, _ = (attention.decode if x.shape[1] == 1 else attention.prefill)(self.norm_attention(x), ctx, cache)
+        y, cache = (attention.decode if x.shape[1] == 1 else attention.prefill)(self.norm_attention(x), ctx, cache)
         x = x + y
-        return x + self.mlp(self.norm_mlp(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.norm_mlp(x)), cache
 
 
 class Decoder(nn.Module):
@@ -146,13 +146,19 @@ class Decoder(nn.Module):
         return all(attention.can_decode() for attention in self.attentions)
 
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
-        """An empty cache a layer."""
+        """One empty cache per layer."""
         attentions: list[Any] = list(self.attentions)
         return [attention.init_cache(batch, device, dtype) for attention in attentions]
 
-    def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> Tensor:
-        """Logits (B, n, V) of the next n tokens, `ctx.start` being the position of the first; the caches take them in."""
+    def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> tuple[Tensor, list[Any]]:
+        """Logits (B, n, V) of the next n tokens, and the caches that have taken them in, to be given to the next call.
+
+        ctx.start: the position of the first of them. A cache that is returned may be a new object, and the one that was
+        given may have been changed: only the returned ones hold what comes next.
+        """
         x, _ = self._embed(ids, ctx)
+        extended = []
         for block, cache in zip(self.layers, caches, strict=True):
-            x = block.extend(x, ctx, cache)
-        return self._logits(x)
+            x, cache = block.extend(x, ctx, cache)
+            extended.append(cache)
+        return self._logits(x), extended

@@ -41,7 +41,7 @@ def generate(
     model: in evaluation mode. step: () int64 optimizer step that the modules are told. temperature: divides the logits; 0
     takes the likeliest token. top_k: only the k likeliest tokens can be drawn. top_p: only the likeliest tokens that
     together have this probability (Holtzman et al., 2020). Beyond the model's `max_len` it sees the last `max_len` tokens,
-    by a full pass a token. Raises BadInput for an empty prompt, one longer than `max_len`, and numbers that mean nothing.
+    by a full pass per token. Raises BadInput for an empty prompt, one longer than `max_len`, and for options out of their bounds.
     """
     for name, holds, expected, got in (
         ("temperature", 0 <= temperature < math.inf, "a finite number >= 0", temperature),
@@ -74,11 +74,11 @@ def _next_logits(model: Decoder, prompt: Tensor, step: Tensor | None) -> Callabl
     taken = 0
 
     def following(window: Tensor, count: int) -> Tensor:
-        nonlocal taken
+        nonlocal taken, caches
         if caches is None or count > model.dims.max_len:  # a cache cannot forget its first token
             logits: Tensor = model(window, Context(step=step)).logits
         else:
-            logits = model.extend(window[:, taken:], Context(step=step, start=taken), caches)
+            logits, caches = model.extend(window[:, taken:], Context(step=step, start=taken), caches)
             taken = count
         return logits[:, -1].float()
 

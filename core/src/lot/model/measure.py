@@ -47,7 +47,7 @@ def measure_split(
 
     forward: a compiled form of `model`, used for full batches. team: processes that all call this and take turns with the
     batches; torchmetrics brings their counts together. together: whether all must pass through the model equally often:
-    whoever has no batch left then passes one that is not counted.
+    a process that has no batch left then passes one that is not counted.
     """
     length = task.length(split)
     assert length is not None, f"the {split} split of a task is finite"

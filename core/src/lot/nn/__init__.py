@@ -1,17 +1,14 @@
-"""What mechanisms are built from: projections, rotary positions, fused attention with score features, decoding caches."""
+"""What mechanisms are built from: projections, attention with score features, decoding, ablation."""
 
-from lot.nn.attention import (
-    FEATURE_MULTIPLE,
-    KeyValueCache,
-    attend,
-    attention_mask,
-    attention_weights,
-    dropout_now,
-)
+from lot.nn.ablation import Ablatable
+from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention_weights, dropout_now
+from lot.nn.decoding import CachedAttention, KeyValueCache
 from lot.nn.projections import Projections, Rotary, require_heads
 
 __all__ = [
     "FEATURE_MULTIPLE",
+    "Ablatable",
+    "CachedAttention",
     "KeyValueCache",
     "Projections",
     "Rotary",

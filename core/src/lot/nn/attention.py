@@ -1,24 +1,24 @@
-"""What attention mechanisms share: projections and head split, rotary positions, fused attention with extra score features."""
+"""Attention whose score has a term of the mechanism, on torch's fused kernels.
+
+A mechanism gives its term as features of queries and keys, so that nothing of size T x T is stored.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lot.contracts import Context, Dims
-from lot.errors import BadInput
-from lot.nn.projections import Projections, Rotary, require_heads
+from lot.contracts import Dims
 
 FEATURE_MULTIPLE = 8
 """Head widths are padded to a multiple of this: what fused attention kernels want."""
 
 
 def attention_mask(q_len: int, k_len: int, causal: bool, padding: Tensor | None, device: torch.device) -> Tensor | None:
-    """Boolean mask, True where a query may look, broadcastable to (B, H, Tq, Tk), or None where all may.
+    """Mask (bool), True where a query may attend, broadcastable to (B, H, Tq, Tk); None for no limit.
 
     Queries are the last `q_len` of `k_len` positions. padding: (B, Tk), True where a key is padding. A query always
     sees itself, so that a row of nothing but padding gives no NaN.
@@ -49,8 +49,8 @@ def attend(
     q (B, H, Tq, d), k and v (B, H, Tk, d), queries being the last Tq positions; features (B, H, T, e) or None, in
     the units of the score (they are not divided by sqrt(d)). Returns (B, H, Tq, d) in the dtype of v.
 
-    The features ride along as extra channels, with the scale of the true head width. All three of q, k and v are
-    padded to one width, a multiple of 8, since fused kernels on CPU want equal widths. Under bfloat16 the spare
+    The features become extra channels, with the scale of the true head width. All three of q, k and v are
+    padded to one width, a multiple of 8, since fused kernels on CPU need equal widths. Under bfloat16 the spare
     channels carry the rounding error of the features (a high and a low part), which keeps a score bias accurate.
     """
     if (query_features is None) != (key_features is None):
@@ -101,73 +101,6 @@ def attention_weights(
     return score.softmax(-1)
 
 
-@dataclass
-class KeyValueCache:
-    """Keys and values of the tokens so far, for decoding: k, v (B, H, capacity, d); `length` are filled.
-
-    `features` (B, H, capacity, e) holds what a mechanism adds to the keys, or is None. `padding` (B, capacity) bool.
-    """
-
-    k: Tensor
-    v: Tensor
-    features: Tensor | None = None
-    padding: Tensor | None = None
-    length: int = 0
-
-    @classmethod
-    def empty(
-        cls, batch: int, dims: Dims, device: torch.device | str, dtype: torch.dtype, features: int = 0
-    ) -> KeyValueCache:
-        """A cache with room for `dims.max_len` tokens and `features` key features (float32) a token."""
-        shape = (batch, dims.heads, dims.max_len)
-        k = torch.zeros(*shape, dims.head_width, device=device, dtype=dtype)
-        extra = torch.zeros(*shape, features, device=device, dtype=torch.float32) if features else None
-        return cls(k, torch.zeros_like(k), extra)
-
-    def append(self, k: Tensor, v: Tensor, features: Tensor | None = None, padding: Tensor | None = None) -> None:
-        """Add k, v (B, H, n, d), features (B, H, n, e) and padding (B, n) of n new tokens. Raises BadInput when full."""
-        start, end = self.length, self.length + k.shape[-2]
-        if end > self.k.shape[-2]:
-            raise BadInput(f"the decoding cache holds {self.k.shape[-2]} tokens; {end} were given")
-        self.k[:, :, start:end], self.v[:, :, start:end] = k.to(self.k.dtype), v.to(self.v.dtype)
-        if (self.features is None) != (features is None):
-            raise ValueError("a cache that was made with key features takes them with every token, and no other does")
-        if self.features is not None and features is not None:
-            self.features[:, :, start:end] = features.to(self.features.dtype)
-        if padding is not None and self.padding is None:
-            self.padding = torch.zeros(self.k.shape[0], self.k.shape[-2], dtype=torch.bool, device=k.device)
-        if self.padding is not None and padding is not None:
-            self.padding[:, start:end] = padding
-        self.length = end
-
-    def attend(self, q: Tensor, *, query_features: Tensor | None = None) -> Tensor:
-        """Causal attention of q (B, H, n, d), the last n tokens, over all that the cache holds."""
-        n = self.length
-        features = self.features[:, :, :n] if self.features is not None and query_features is not None else None
-        return attend(
-            q,
-            self.k[:, :, :n].to(q.dtype),
-            self.v[:, :, :n].to(q.dtype),
-            causal=True,
-            padding=None if self.padding is None else self.padding[:, :n],
-            query_features=query_features,
-            key_features=features,
-        )
-
-
 def dropout_now(module: nn.Module, dims: Dims) -> float:
     """The probability of dropping attention weights: that of `dims` while training, else 0."""
     return dims.dropout if module.training else 0.0
-
-
-__all__ = [
-    "Context",
-    "KeyValueCache",
-    "Projections",
-    "Rotary",
-    "attend",
-    "attention_mask",
-    "attention_weights",
-    "dropout_now",
-    "require_heads",
-]

@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 
 def unknown_key(path: str, key: Any, known: typing.Iterable[str]) -> BadInput:
-    """The error for a key that nobody reads: the nearest known one, or all of them."""
+    """The error for a key that is not an option: it names the nearest option, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(str(key), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else (f"known: {', '.join(known)}" if known else "it takes none")

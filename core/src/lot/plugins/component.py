@@ -34,7 +34,7 @@ class Component:
     summary: one line.
     factory: `"package.module:Name"`; called as `factory(config, *arguments of its kind)` (see `lot.plugins.hookspecs`).
     config: frozen, keyword-only attrs class made with `lot.option` fields, or `"package.module:Name"` of one, which is then
-    imported only when somebody asks for the options (a class costs every command half a millisecond).
+    imported only when the options are asked for (a class costs every command half a millisecond).
     reference: where the idea comes from (paper or project).
     emits, needs: names of signals that it can give, or wants from others; a superset is fine.
     replaces: for a loss, names of losses whose term it already contains.

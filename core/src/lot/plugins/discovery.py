@@ -82,7 +82,7 @@ def _distributions(path: Sequence[str] | None) -> Iterator[metadata.Distribution
     """The distributions that name an entry point of our group, sorted by name."""
     names: set[str] = set()
     for distribution in _search(None, path):
-        # Metadata that cannot be read (a half-removed package) is nobody's plugin.
+        # Metadata that cannot be read (a half-removed package) belongs to no plugin.
         with contextlib.suppress(Exception):
             if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
                 names.add(normalize(distribution.metadata["Name"]))
@@ -235,7 +235,7 @@ def _satisfied(requirement: str, core: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet_stdout() -> Iterator[None]:
-    """What a plugin prints goes to stderr: stdout may carry somebody's JSON."""
+    """What a plugin prints goes to stderr: stdout may carry JSON for another program."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

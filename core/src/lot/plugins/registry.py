@@ -71,7 +71,7 @@ class Registry:
     def get(self, kind: str, name: str) -> Component:
         """The component of this kind and name (`lattice` or `lot-lattice:lattice`).
 
-        Raises BadInput for a name that nobody has (with close matches, what is installed and what could be), and
+        Raises BadInput for an unknown name (with close matches, what is installed and what could be), and
         PluginError for one that two plugins have or whose plugin is broken.
         """
         found = self._matches(self.components(kind), name)
@@ -86,7 +86,7 @@ class Registry:
         raise PluginError(f"{kind} {name!r} is ambiguous", fix=f"choose between {choices}")
 
     def find(self, name: str) -> list[Component]:
-        """Every component of this name, in the order of kinds. Raises BadInput for a name that nobody has."""
+        """Every component of this name, in the order of kinds. Raises BadInput for an unknown name."""
         found = [item for kind in KINDS for item in self.components(kind) if _named(item, name)]
         if not found:
             raise self._missing(KINDS, name)
@@ -99,7 +99,7 @@ class Registry:
         return builtin if builtin and ":" not in name else found
 
     def _missing(self, kinds: Sequence[str], name: str) -> BadInput:
-        """The error for a name that nobody has: the likeliest reason, and what to do."""
+        """The error for an unknown name: the likeliest reason, and what to do."""
         what = f"unknown {kinds[0] if len(kinds) == 1 else 'component'} {name!r}"
         distribution, _, bare = name.rpartition(":")
         home = next((home for kind in kinds if (home := home_of(kind, bare))), "")

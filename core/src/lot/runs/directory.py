@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import shlex
@@ -19,6 +20,10 @@ from lot.storage.files import read_json, remove_leftovers, write_atomic, write_j
 
 if TYPE_CHECKING:
     from lot.config.schema import Config
+
+
+METRICS = "metrics.jsonl"
+_RESTORE = "restore it from a copy"
 
 
 class RunDir:
@@ -41,7 +46,10 @@ class RunDir:
         return str(self.path)
 
     def acquire(self) -> None:
-        """Become the one process that writes here. Raises BadInput when another one is, or when nobody can."""
+        """Become the one process that writes here.
+
+        Raises BadInput where another process is that one, or where the folder cannot be written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
@@ -68,7 +76,10 @@ class RunDir:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
 
     def in_use(self) -> bool:
-        """Whether a process holds this directory; where the lock cannot be asked for (somebody else's folder), it is held."""
+        """Whether a process holds this directory.
+
+        Where the lock cannot be asked for (a folder of another user), it counts as held.
+        """
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -85,7 +96,7 @@ class RunDir:
 
     def state(self) -> str:
         """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or `killed`:
-        none of these, and nobody holds the lock."""
+        none of these, and no process holds the lock."""
         if (self.path / "metrics.json").exists():
             return "complete"
         if not (self.path / "config.yaml").exists():
@@ -150,9 +161,26 @@ class RunDir:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
-    def rows(self, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
-        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one."""
+    def rows(self, file: str = METRICS) -> list[dict[str, Any]]:
+        """The rows of a log, oldest first; a last line cut off by a kill is left out. Raises BadInput for a damaged one.
+
+        The metrics of a complete run are compared with the checksum that metrics.json has of them.
+        """
+        recorded = (self.result() or {}).get("log_sha256") if file == METRICS else None
+        if recorded is not None and recorded != log_digest(self.path / file):
+            raise BadInput(f"{self.path / file}: damaged (its checksum is not that in metrics.json)", fix=_RESTORE)
         return list(_rows(self.path / file))
+
+
+def log_digest(path: Path, length: int | None = None) -> str | None:
+    """The sha256 of a log, or of its first `length` bytes; None where the file is missing or shorter."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if length is not None and len(content) < length:
+        return None
+    return hashlib.sha256(content[:length]).hexdigest()
 
 
 def new_run_dir(root: Path, name: str) -> Path:
@@ -209,7 +237,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_table(path: Path, fix: str = "restore it from a copy") -> dict[str, Any] | None:
+def _read_table(path: Path, fix: str = _RESTORE) -> dict[str, Any] | None:
     """The JSON table in `path`, or None where there is no such file. Raises BadInput where there is something else."""
     try:
         table = read_json(path)

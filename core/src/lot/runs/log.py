@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from lot.runs.directory import RunDir
+from lot.runs.directory import METRICS, RunDir
 
 
 class RunLog:
@@ -24,8 +25,13 @@ class RunLog:
         from tensorboardX import SummaryWriter
 
         metrics, timing = (0, 0) if offsets is None else offsets
-        self._metrics = Log(self._run.path / "metrics.jsonl", metrics)
+        self._metrics = Log(self._run.path / METRICS, metrics)
         self._timing = Log(self._run.path / "timing.jsonl", timing)
+        if (
+            offsets is None
+        ):  # events of a run that was killed before its first checkpoint would be drawn beside the new ones
+            for events in self._run.path.glob("events.out.tfevents*"):
+                events.unlink()
         self._board = SummaryWriter(str(self._run.path), purge_step=None if offsets is None else step + 1)
 
     def write(self, group: str, row: dict[str, Any]) -> None:
@@ -45,6 +51,11 @@ class RunLog:
         assert self._metrics is not None
         assert self._timing is not None
         return self._metrics.offset(), self._timing.offset()
+
+    def digest(self) -> str:
+        """The sha256 of metrics.jsonl as it is now."""
+        assert self._metrics is not None
+        return self._metrics.digest()
 
     def close(self) -> None:
         """Close what is open."""
@@ -72,18 +83,25 @@ class Log:
         self._file = path.open("ab")
         if offset is not None:
             self._file.truncate(min(offset, self._file.tell()))  # truncating beyond the end would fill up with zeros
+        self._sha256 = hashlib.sha256(path.read_bytes())
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row; a value that is not finite is written as null, since JSON has no NaN."""
         finite = {key: None if isinstance(value, float) and not _finite(value) else value for key, value in row.items()}
-        self._file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+        line = json.dumps(finite, allow_nan=False).encode() + b"\n"
+        self._file.write(line)
         self._file.flush()
+        self._sha256.update(line)
 
     def offset(self) -> int:
         """The length in bytes, all of which is on the disk when this returns."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.seek(0, os.SEEK_END)
+
+    def digest(self) -> str:
+        """The sha256 of all that is in the file."""
+        return self._sha256.hexdigest()
 
     def close(self) -> None:
         """Close the file."""

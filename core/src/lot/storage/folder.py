@@ -134,10 +134,17 @@ def set_aside(folder: Path) -> Path:
 
 
 def prune(checkpoints: Path, keep: int, best: int | None) -> None:
-    """Remove all but the newest `keep` checkpoints and that of step `best`."""
+    """Remove all but the newest `keep` checkpoints and that of step `best`.
+
+    Each is renamed first: a kill in the middle leaves a hidden folder, which the next start removes, and no half checkpoint.
+    """
     for step in saved_steps(checkpoints)[:-keep]:
         if step != best:
-            shutil.rmtree(folder_of(checkpoints, step), ignore_errors=True)
+            folder = folder_of(checkpoints, step)
+            doomed = folder.with_name(f".{folder.name}.removed.tmp")
+            shutil.rmtree(doomed, ignore_errors=True)
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def link_to(path: Path, target: Path) -> None:
@@ -152,5 +159,6 @@ def link_to(path: Path, target: Path) -> None:
 
 
 def digest_of(path: Path) -> dict[str, Any]:
+    """Size in bytes and sha256 of a file, as a manifest has them."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

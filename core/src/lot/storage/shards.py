@@ -79,11 +79,11 @@ def _sealed_by_all(temporary: Path, team: Team) -> dict[str, dict[str, Any]]:
             digests[path.name] = sealed(path)
     except OSError as error:
         problem = str(error)
-    everybody = team.gather((digests, problem))
-    for _, problem in everybody:
+    from_all = team.gather((digests, problem))
+    for _, problem in from_all:
         if problem:
             raise OSError(problem)
-    return {name: digest for files, _ in everybody for name, digest in files.items()}
+    return {name: digest for files, _ in from_all for name, digest in files.items()}
 
 
 @contextmanager

@@ -10,12 +10,17 @@ from lot.contracts import Record
 from lot.errors import BadInput
 
 
+def snapshot_path(folder: Path, name: str, step: int) -> Path:
+    """Where the measurement of the diagnostic `name` at `step` lies; `folder` holds all snapshots of a run."""
+    return folder / name / f"step_{step:08d}.safetensors"
+
+
 def save_snapshot(folder: Path, name: str, step: int, values: dict[str, Tensor]) -> None:
     """Write what a diagnostic measured to `folder/name/step_N.safetensors`, whole or not at all. Raises OSError."""
     from safetensors.torch import save_file
 
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    final = folder / name / f"step_{step:08d}.safetensors"
+    final = snapshot_path(folder, name, step)
+    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.tmp")
     try:
         save_file({key: value.contiguous().clone() for key, value in values.items()}, temporary)

@@ -25,12 +25,22 @@ class BestValidation:
         higher: whether a larger value is better.
         """
         sign = 1.0 if higher else -1.0
-        first = self.value is None or self.loss is None or math.isnan(self.value)
-        if first or (sign * value, -loss) > (sign * self.value, -self.loss):  # type: ignore[operator]
+        if math.isfinite(value) and math.isfinite(loss):
+            better = not self.finite or (sign * value, -loss) > (sign * self.value, -self.loss)  # type: ignore[operator]
+        else:
+            better = self.step is None
+        if better:
             self.step, self.value, self.loss, self.stale = step, value, loss, 0
-            return True
-        self.stale += 1
-        return False
+        else:
+            self.stale += 1
+        return better
+
+    @property
+    def finite(self) -> bool:
+        """Whether there was a validation whose primary metric and loss were both finite."""
+        return (
+            self.value is not None and self.loss is not None and math.isfinite(self.value) and math.isfinite(self.loss)
+        )
 
     def stale_for(self, validations: int | None) -> bool:
         """Whether that many validations in a row brought nothing better; never for None."""

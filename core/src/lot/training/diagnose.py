@@ -14,7 +14,7 @@ from lot.model.decoder import Decoder
 from lot.model.measure import evaluating
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
-from lot.storage.snapshots import load_records, save_snapshot
+from lot.storage.snapshots import load_records, save_snapshot, snapshot_path
 from lot.training.compose import Composition
 from lot.training.reporting import Reporter
 
@@ -48,6 +48,17 @@ class Diagnosing:
             recent.append(Record(step, {key: torch.tensor(value) for key, value in scalars.items()}))
             if (line := diagnostic.alarm(list(recent))) is not None:
                 self.reporter.warn(step, f"{name}: {line}")
+
+    def missing(self, step: int) -> str:
+        """The snapshots up to `step` that are not on the disk, for a message: `phase at 0, 50`; empty where all are."""
+        told = []
+        for name, (chosen, _) in self.composition.diagnostics.items():
+            expected = range(0, step + 1, chosen.every)
+            lost = [at for at in expected if not snapshot_path(self.run.snapshots, name, at).exists()]
+            if lost:
+                more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+                told.append(f"{name} at {', '.join(map(str, lost[:5]))}{more}")
+        return "; ".join(told)
 
     def _earlier(self, name: str, step: int) -> deque[Record]:
         """The last scalars measured before `step`: those of a run that was resumed."""

@@ -74,12 +74,25 @@ class Reporter:
         self.run.set_status("running", step=progress.step, best_step=progress.best.step)
         self.report("checkpoint", {"step": progress.step, "path": str(folder)})
 
-    def complete(self, split: str, tested: int, step: int, metrics: dict[str, float], leak: bool) -> None:
-        """Write metrics.json, by which the run is complete. tested: the step of the weights that were measured."""
+    def complete(self, split: str, tested: int, progress: Progress, metrics: dict[str, float], leak: bool) -> None:
+        """Write metrics.json, by which the run is complete.
+
+        tested: the step of the weights that were measured; they are the best ones unless the best checkpoint was damaged.
+        """
+        log_sha256 = self.log.digest()
         self.log.close()
-        self.run.set_status("complete", exit_code=0, step=step, best_step=tested, message="")
-        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        self.run.complete({"split": split, "step": tested, "steps": step, "leak": leak, "metrics": finite})
+        self.run.set_status("complete", exit_code=0, step=progress.step, best_step=tested, message="")
+        self.run.complete(
+            {
+                "split": split,
+                "step": tested,
+                "weights": "best" if tested == progress.best.step else "last",
+                "steps": progress.step,
+                "leak": leak,
+                "log_sha256": log_sha256,
+                "metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()},
+            }
+        )
         self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False, "leak": leak})
 
     def ended(self, main: bool, state: str, exit_code: int, step: int, message: str) -> None:

@@ -6,6 +6,7 @@ What a run saves and restores is in `saving.py`, what it tells in `reporting.py`
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ class Trainer:
         self.reporter.report("start" if log_lengths is None else "resume", header)
         if log_lengths is None:
             self.diagnose()
+        elif missing := self.team.lead(lambda: self.diagnosing.missing(self.step)):
+            self._warn(f"snapshots of diagnostics are missing: {missing}")
         self.loop()
         return self.finish()
 
@@ -175,8 +178,12 @@ class Trainer:
         """Measure the validation split; whether the primary metric is the best so far."""
         metrics = self._measure("validation", self.settings.eval_examples)
         higher = self.task.metrics()[self.task.primary].higher_is_better
-        best = self.progress.best.update(self.step, metrics[self.task.primary], bool(higher), metrics["loss"])
+        value, loss = metrics[self.task.primary], metrics["loss"]
+        best = self.progress.best.update(self.step, value, bool(higher), loss)
         self.team.lead(lambda: self.reporter.validation(self.step, metrics, best))
+        for name, number in {self.task.primary: value, "loss": loss}.items():
+            if not math.isfinite(number):
+                self._warn(f"{name} is not finite on the validation split at step {self.step}")
         return best
 
     def diagnose(self) -> None:
@@ -188,7 +195,8 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint, unless a step since the last one was bad."""
         self._refuse_bad(self.step)
-        folder = self.saving.save(self.progress, self.team.lead(self.reporter.log.offsets))
+        lengths = self.team.lead(self.reporter.log.offsets)
+        folder = self.saving.save(self.progress, lengths, self.team.lead(self.reporter.log.digest))
         self.team.lead(lambda: self.reporter.saved(self.progress, folder))
 
     def finish(self) -> Result:
@@ -196,12 +204,20 @@ class Trainer:
         if self.step == 0:
             self.validate()
             self.save()
+        if not self.progress.best.finite:
+            raise Diverged(
+                f"no validation gave a finite loss and {self.task.primary}, although the training loss is finite; "
+                f"{self.saving.last_good()}"
+            )
         tested = self.saving.load_best(self.progress)
         split: Split = "test" if self.settings.test else "validation"
         metrics = self._measure(split, None if self.settings.test else self.settings.eval_examples)
         self.reporter.report("test", {"step": tested, "split": split, **metrics})
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                self._warn(f"{name} is not finite on the {split} split")
         leak = self.composition.leak
-        self.team.lead(lambda: self.reporter.complete(split, tested, self.step, metrics, leak))
+        self.team.lead(lambda: self.reporter.complete(split, tested, self.progress, metrics, leak))
         return Result(self.run.path, self.step, self.progress.best.step, metrics, leak)
 
     def end(self, state: str, exit_code: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Options of everything in this package. Imports no torch."""
+"""Options of every component in this package. Imports no torch, since every command reads them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ class LatticeConfig:
     """Options of lattice attention."""
 
     lattice_shape: tuple[int, ...] | None = option(
-        None, ge=1, check=_shape, help="sizes of the lattice, their product the heads; null: the most square 2-D one"
+        None,
+        ge=1,
+        check=_shape,
+        help="sizes of the lattice; their product is the number of heads; null: the most square lattice of two dimensions",
     )
     neighborhood: Literal["moore", "von_neumann"] = option(
-        "moore", help="moore: within `radius` along every axis; von_neumann: within `radius` steps in all"
+        "moore",
+        help="moore: at most `radius` sites away along every axis; von_neumann: at most `radius` steps away in total",
     )
-    radius: int = option(1, ge=1, help="how far a neighbor may be, in sites")
-    boundary: Literal["open", "periodic"] = option("open", help="open edges, or a torus")
+    radius: int = option(1, ge=1, help="distance at which a head is still a neighbor, in sites")
+    boundary: Literal["open", "periodic"] = option(
+        "open", help="open: the lattice has edges; periodic: opposite edges meet, as on a torus"
+    )
     lattice_constant: float = option(
         1.0, gt=0, help="initial lattice constant of each head: its weights are exp(-distance / constant); learned"
     )
@@ -36,21 +42,24 @@ class LatticeConfig:
     init_freq_range: tuple[float, float] = option(
         (0.25, 2.0),
         check=_range,
-        help="natural frequencies, radians per unit of time: drawn uniformly from here; learned",
+        help="range from which the natural frequencies are drawn uniformly, radians per unit of time; learned",
     )
     dynamics: Literal["scan", "relax"] = option(
-        "scan", help="scan: phases travel along the sequence; relax: each token's lattice relaxes from its own start"
+        "scan",
+        help="scan: the phases evolve along the sequence; relax: the phases of each token evolve from a start of their own",
     )
     dt: float = option(0.1, gt=0, help="time of one token (scan) or of one step (relax)")
-    substeps: int = option(1, ge=1, help="Euler steps that each dt is cut into")
-    steps: int = option(10, ge=1, help="relax: how many dt a token's lattice relaxes")
+    substeps: int = option(1, ge=1, help="Euler steps per dt")
+    steps: int = option(10, ge=1, help="relax: number of dt for which the phases of a token evolve")
     score: Literal["phase", "neighbors", "head"] = option(
         "phase",
-        help="what joins the score: phase: alpha cos(theta(q) - theta(k)); neighbors: the same against the mean "
-        "field of the neighbors at the key; head: alpha cos(theta(q)), as published, which softmax cancels",
+        help="term added to the score. phase: alpha cos(theta(q) - theta(k)); neighbors: the same with the mean field of "
+        "the neighbors at the key; head: alpha cos(theta(q)), as published, which softmax cancels",
     )
     alpha: float = option(1.0, help="initial weight of the phase term in each head's score; learned")
-    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
+    causal: bool | None = option(
+        None, help="attend to the token itself and earlier ones only; null: what the task asks for"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +68,7 @@ class PhaseConfig:
 
     oscillators: int = option(32, ge=1, help="oscillators of each head")
     coupling: float = option(
-        1.0, help="initial coupling strength K of each head; positive attracts, negative scatters as published; learned"
+        1.0, help="initial coupling strength K of each head; positive attracts, negative repels (as published); learned"
     )
     iterations: int = option(10, ge=1, help="Euler steps of the dynamics")
     dt: float = option(0.1, gt=0, help="time of one step")
@@ -67,11 +76,12 @@ class PhaseConfig:
         0.1, ge=0, help="natural frequencies are drawn from N(0, this squared), radians per unit of time; learned"
     )
     readout: Literal["circular", "angle"] = option(
-        "circular", help="what the output projection reads: cos and sin, or the wrapped angle as published, which jumps"
+        "circular",
+        help="what the output projection reads. circular: cos and sin; angle: the wrapped angle, as published, which jumps at +-pi",
     )
     causal: bool | None = option(
         None,
-        help="couple each token to itself and earlier ones only; false: to all, as published; null: as the task asks",
+        help="couple each token to itself and earlier ones only; false: to all, as published; null: what the task asks for",
     )
     phase_noise: float = option(0.0, ge=0, help="training: standard deviation of noise on the phases, radians")
     frequency_jitter: float = option(
@@ -83,7 +93,7 @@ class PhaseConfig:
 class HybridConfig:
     """Options of hybrid attention."""
 
-    inner: dict[str, Any] = option({"name": "vanilla"}, help="the other attention: its name and options")
+    inner: dict[str, Any] = option({"name": "vanilla"}, help="the other attention: a table of its name and its options")
     phase: dict[str, Any] = option({}, help="options of the phase attention")
     blend: float = option(0.5, ge=0, le=1, help="share a of the phase attention: (1 - a) inner + a phase")
 
@@ -92,7 +102,7 @@ class HybridConfig:
 class PhaseRegularizationConfig:
     """Options of phase regularization."""
 
-    target: float = option(0.45, ge=0, le=1, help="order parameter that every token is pulled to")
+    target: float = option(0.45, ge=0, le=1, help="order parameter R toward which every token is pulled")
 
 
 @attrs.frozen(kw_only=True)
@@ -100,10 +110,11 @@ class CoherenceConfig:
     """Options of the coherence loss."""
 
     mode: Literal["ceiling", "center", "band"] = option(
-        "ceiling", help="what is punished: R above r_target; any distance from it; distance beyond r_width"
+        "ceiling",
+        help="what is penalized. ceiling: R above r_target; center: any distance from r_target; band: distance beyond r_width",
     )
-    r_target: float = option(0.45, ge=0, le=1, help="order parameter aimed at")
-    r_width: float = option(0.1, ge=0, le=1, help="band: half its width")
+    r_target: float = option(0.45, ge=0, le=1, help="order parameter R aimed at")
+    r_width: float = option(0.1, ge=0, le=1, help="band: half of its width")
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +122,7 @@ class OrderParameterConfig:
     """Options of the order parameter."""
 
     healthy: tuple[float, float] = option(
-        (0.35, 0.55), ge=0, le=1, check=_range, help="band of R that is called healthy"
+        (0.35, 0.55), ge=0, le=1, check=_range, help="range of R that is called healthy"
     )
     over: float = option(0.8, gt=0, le=1, help="R above this is called over-synchronized")
 
@@ -120,12 +131,14 @@ class OrderParameterConfig:
 class LatticeSnapshotConfig:
     """Options of the lattice snapshot."""
 
-    frames: int = option(4, ge=1, help="tokens at which the lattice is shown, spread over the sequence")
+    frames: int = option(
+        4, ge=1, help="number of tokens at which the lattice is drawn, spread evenly over the sequence"
+    )
 
 
 @attrs.frozen(kw_only=True)
 class DelimiterWaveConfig:
     """Options of the delimiter wave."""
 
-    token: int = option(0, ge=0, help="id of the delimiter; 0 in copy_reverse")
-    window: int = option(12, ge=1, help="tokens shown on either side")
+    token: int = option(0, ge=0, help="token id of the delimiter; 0 in copy_reverse")
+    window: int = option(12, ge=1, help="tokens drawn on each side of the delimiter")

@@ -1,4 +1,7 @@
-"""Losses on phases and natural frequencies: means over layers and tokens, so a weight means the same at any size."""
+"""Losses on phases and natural frequencies.
+
+Each is a mean over layers and tokens, so that a weight means the same in models of any size.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class PhaseRegularization(Loss):
 
 
 class Coherence(Loss):
-    """Keeps the mean R of each layer below a ceiling, at a target, or within a band, by the square of what is beyond.
+    """Keeps the mean R of each layer below a ceiling, at a target, or within a band: the squared distance beyond it.
 
     Unlike `phase_regularization` it lets tokens differ, as long as their mean is right.
     """

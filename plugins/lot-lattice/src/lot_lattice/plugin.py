@@ -1,4 +1,4 @@
-"""What this package registers. Imports no torch."""
+"""What this package registers, as data. Imports no torch, since every command reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lot_attentions() -> list[Component]:
     return [
         Component(
             name="lattice",
-            summary="Heads are coupled oscillators on a lattice; tokens seen in phase attend to each other.",
+            summary="Heads are coupled oscillators on a lattice; tokens that are in phase attend to each other more.",
             factory="lot_lattice.attention.lattice:LatticeAttention",
             config="lot_lattice.config:LatticeConfig",
             reference=f"{LATTICE}; {KURAMOTO}",
@@ -22,7 +22,7 @@ def lot_attentions() -> list[Component]:
             watch=("order_parameter",),
             notes=(
                 "As published, the score gains alpha cos(theta_h), one number for all keys of a head: softmax cancels "
-                "it, and the mechanism has no effect. score=head keeps that form, for comparison only.",
+                "it, so that the mechanism has no effect. score=head keeps that form, for comparison only.",
                 "Corrected (the default): the score gains alpha cos(theta(q) - theta(k)), phases belong to tokens and "
                 "sequences, and gradients reach every parameter of the lattice.",
                 "As published, training applied no causal mask: causal=false repeats that and needs allow_leak.",
@@ -30,7 +30,7 @@ def lot_attentions() -> list[Component]:
         ),
         Component(
             name="phase",
-            summary="Tokens are oscillators that the mean field of earlier ones pulls into phase; no queries or keys.",
+            summary="Tokens are oscillators; the mean field of the earlier ones pulls each into phase. No queries, no keys.",
             factory="lot_lattice.attention.phase:PhaseAttention",
             config="lot_lattice.config:PhaseConfig",
             reference=f"{PHASEGPT}; {KURAMOTO}",
@@ -38,8 +38,8 @@ def lot_attentions() -> list[Component]:
             watch=("order_parameter",),
             notes=(
                 "As published, every token is coupled to all tokens, so that the future leaks into every prediction: "
-                "causal=false repeats that and needs allow_leak. Corrected (the default): to itself and earlier ones.",
-                "As published, the sign of the coupling is reversed, so that positive K scatters phases: the published "
+                "causal=false repeats that and needs allow_leak. Corrected (the default): only to itself and earlier tokens.",
+                "As published, the sign of the coupling is reversed, so that positive K drives phases apart: the published "
                 "K is coupling=-K here. Corrected: positive coupling attracts.",
                 "As published, the output reads the wrapped angle, which jumps at +-pi: readout=angle. Corrected: cos "
                 "and sin.",
@@ -47,7 +47,7 @@ def lot_attentions() -> list[Component]:
         ),
         Component(
             name="hybrid",
-            summary="(1 - a) any attention + a phase attention.",
+            summary="A weighted sum of any attention and phase attention: (1 - a) inner + a phase.",
             factory="lot_lattice.attention.hybrid:HybridAttention",
             config="lot_lattice.config:HybridConfig",
             reference=PHASEGPT,
@@ -63,7 +63,7 @@ def lot_losses() -> list[Component]:
     return [
         Component(
             name="sync",
-            summary="1 - R: pulls the phases of a token together.",
+            summary="1 - R: pulls the phases at each token together.",
             factory="lot_lattice.losses:Sync",
             reference=LATTICE,
             needs=frozenset({"phase"}),
@@ -71,7 +71,7 @@ def lot_losses() -> list[Component]:
         ),
         Component(
             name="diversity",
-            summary="exp(-variance of the natural frequencies): pushes them apart.",
+            summary="exp(-variance of the natural frequencies): pushes these frequencies apart.",
             factory="lot_lattice.losses:Diversity",
             reference=LATTICE,
             needs=frozenset({"natural_frequency"}),
@@ -79,7 +79,7 @@ def lot_losses() -> list[Component]:
         ),
         Component(
             name="phase_regularization",
-            summary="(R - target)^2 at every token.",
+            summary="(R - target)^2 at every token: pulls each token to that order parameter.",
             factory="lot_lattice.losses:PhaseRegularization",
             config="lot_lattice.config:PhaseRegularizationConfig",
             reference=LATTICE,
@@ -88,7 +88,7 @@ def lot_losses() -> list[Component]:
         ),
         Component(
             name="spatial_coherence",
-            summary="1 - cos(theta_i - theta_j) over neighbors on the lattice: smooths its waves.",
+            summary="1 - cos(theta_i - theta_j) over neighbors on the lattice: smooths the phases from site to site.",
             factory="lot_lattice.losses:SpatialCoherence",
             reference=LATTICE,
             needs=frozenset({"phase", "neighbor_weights"}),
@@ -111,7 +111,7 @@ def lot_diagnostics() -> list[Component]:
     return [
         Component(
             name="order_parameter",
-            summary="Synchronization R by layer, over training and positions, beside what random phases give.",
+            summary="Order parameter R of each layer, over training and over positions, beside the level of random phases.",
             factory="lot_lattice.diagnostics.order_parameter:OrderParameter",
             config="lot_lattice.config:OrderParameterConfig",
             reference=KURAMOTO,
@@ -119,7 +119,7 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="lattice_snapshot",
-            summary="Phase vectors of the heads on their lattice, at some tokens of a sequence.",
+            summary="Phases of the heads as arrows on their lattice, at some tokens of a sequence.",
             factory="lot_lattice.diagnostics.lattice_snapshot:LatticeSnapshot",
             config="lot_lattice.config:LatticeSnapshotConfig",
             reference=LATTICE,
@@ -127,7 +127,7 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="delimiter_wave",
-            summary="Phases and their speed, heads x positions, around a delimiter.",
+            summary="Phases of the heads and how fast they turn, at the positions around a delimiter.",
             factory="lot_lattice.diagnostics.delimiter_wave:DelimiterWave",
             config="lot_lattice.config:DelimiterWaveConfig",
             reference=LATTICE,
@@ -135,14 +135,14 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="coupling",
-            summary="Coupling force by head and position, and how far neighbors agree.",
+            summary="Coupling force on each head at each position, and how close in phase neighbors are.",
             factory="lot_lattice.diagnostics.coupling:Coupling",
             reference=LATTICE,
             needs=frozenset({"phase", "coupling_force", "neighbor_weights"}),
         ),
         Component(
             name="attention_entropy",
-            summary="How widely each head spreads its attention. Holds T x T weights of every layer while it measures.",
+            summary="Entropy of the attention weights of each head. Holds the T x T weights of every layer while it measures.",
             factory="lot_lattice.diagnostics.attention_entropy:AttentionEntropy",
             reference=f"{LATTICE}; Shannon, A Mathematical Theory of Communication, 1948",
             needs=frozenset({"attention"}),
@@ -150,7 +150,7 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="phase_snapshots",
-            summary="All phases of one sequence, kept during training; drawn, and animated as a wave.",
+            summary="All phases of one sequence at steps of training: drawn, and animated token by token.",
             factory="lot_lattice.diagnostics.phase_snapshots:PhaseSnapshots",
             reference=LATTICE,
             needs=frozenset({"phase"}),
@@ -164,7 +164,7 @@ def lot_kernels() -> list[Component]:
     return [
         Component(
             name="lattice",
-            summary="Lattice scan and mean field in C++ and CUDA: forward, and the adjoint in one pass backward.",
+            summary="Lattice scan and mean field in C++ and CUDA, forward and backward.",
             factory="lot_lattice.kernels.component:LatticeKernels",
             reference=KURAMOTO,
         )

@@ -47,14 +47,8 @@ def test_phases_are_those_of_the_phase_side(make):
 def test_decoding_equals_the_forward_pass(make):
     module = make.hybrid()
     x = make.normal(2, 9, 16)
-    expected, _ = module(x, Context())
-    cache = module.init_cache(2, "cpu", torch.float64)
-    prompt, cache = module.prefill(x[:, :4], Context(), cache)
-    pieces = [prompt]
-    for t in range(4, 9):
-        y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, 1), expected)
+    decoded, _ = make.decoded(module, x)
+    torch.testing.assert_close(decoded, module(x, Context())[0])
 
 
 @pytest.mark.parametrize(("blend", "inner"), [(0.0, "lattice"), (1.0, "vanilla")])

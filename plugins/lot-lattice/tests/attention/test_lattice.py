@@ -144,15 +144,9 @@ def test_nothing_comes_from_later_tokens(make, options, train):
 def test_decoding_equals_the_forward_pass(make, options, positions):
     module = make.lattice(make.dims(positions=positions), **options)
     x = make.normal(2, 9, 16)
-    expected, _ = module(x, Context())
-    cache = module.init_cache(2, "cpu", torch.float64)
-    prompt, cache = module.prefill(x[:, :4], Context(), cache)
-    pieces = [prompt]
-    for t in range(4, 9):
-        y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, 1), expected)
-    assert cache.theta.shape == (2, 4)  # a phase a head, beside keys and values
+    decoded, cache = make.decoded(module, x)
+    torch.testing.assert_close(decoded, module(x, Context())[0])
+    assert cache.theta.shape == (2, 4)  # a phase per head, beside keys and values
 
 
 def test_a_non_causal_module_does_not_decode(make):
@@ -318,7 +312,7 @@ def test_memory_of_the_backward_pass_grows_linearly_with_length(make):
         ),
         ({"score": "neighbors"}, 1, "score: expected phase or head for a single head"),
         ({}, 5, "model.heads: expected a divisor of the width 16, got 5"),
-        ({}, 257, "model.heads: expected at most 256, a head being an oscillator, got 257"),
+        ({}, 257, "model.heads: expected at most 256, since each head is an oscillator, got 257"),
     ],
 )
 def test_impossible_configurations_are_refused(make, options, heads, told):

@@ -90,17 +90,11 @@ def test_the_circular_readout_does_not_jump_where_the_angle_does(make):
 def test_decoding_equals_the_forward_pass(make, options):
     module = make.phase(**options)
     x = make.normal(2, 9, 16)
-    expected, _ = module(x, Context())
-    cache = module.init_cache(2, "cpu", torch.float64)
-    prompt, cache = module.prefill(x[:, :4], Context(), cache)
-    pieces = [prompt]
-    for t in range(4, 9):
-        y, cache = module.decode(x[:, t : t + 1], Context(start=t), cache)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, 1), expected)
+    decoded, _ = make.decoded(module, x)
+    torch.testing.assert_close(decoded, module(x, Context())[0])
 
 
-def test_the_cache_holds_two_sums_an_iteration_and_oscillator_at_any_length(make):
+def test_the_cache_holds_two_sums_per_iteration_and_oscillator_at_any_length(make):
     module = make.phase()
     cache = module.init_cache(2, "cpu", torch.float64)
     _, cache = module.prefill(make.normal(2, 20, 16), Context(), cache)

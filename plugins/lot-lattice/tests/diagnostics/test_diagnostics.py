@@ -13,7 +13,7 @@ from lot_lattice.config import DelimiterWaveConfig, LatticeSnapshotConfig
 from lot_lattice.diagnostics.attention_entropy import AttentionEntropy
 from lot_lattice.diagnostics.coupling import Coupling
 from lot_lattice.diagnostics.delimiter_wave import DelimiterWave
-from lot_lattice.diagnostics.drawing import layers_of, site_positions, spaced
+from lot_lattice.diagnostics.drawing import layers_of, site_positions
 from lot_lattice.diagnostics.lattice_snapshot import LatticeSnapshot
 from lot_lattice.diagnostics.phase_snapshots import PhaseSnapshots
 
@@ -157,7 +157,7 @@ def test_phase_snapshots_draw_a_column_a_record_and_a_row_a_layer(make):
     assert images[0][2, 5] == pytest.approx(float(phase[1][0][2, 5]) % (2 * math.pi))
 
 
-def test_the_animation_has_a_frame_a_token(make, tmp_path):
+def test_the_animation_has_a_frame_per_token(make, tmp_path):
     from PIL import Image
 
     diagnostic = PhaseSnapshots(NoOptions())
@@ -204,8 +204,3 @@ def test_entropy_draws_the_last_record_and_the_course_of_each_layer():
 def test_every_site_of_a_lattice_has_a_place_of_its_own(shape):
     places = {tuple(place) for place in site_positions(shape)}
     assert len(places) == math.prod(shape)
-
-
-def test_layers_are_chosen_evenly_with_both_ends():
-    assert spaced(list(range(12)), 4) == [0, 4, 7, 11]
-    assert spaced([3, 5], 4) == [3, 5]

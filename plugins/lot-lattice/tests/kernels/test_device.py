@@ -1,4 +1,4 @@
-"""The code of the device, run by the host lane by lane in any order, and what nvcc makes of it."""
+"""The code of the device, run by the host lane by lane in any order, and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lot_lattice.kernels import build, check_cuda, dispatch as native, lattice_scan, mean_field, operators, toolchain
+from lot_lattice.kernels import build, dispatch as native, lattice_scan, mean_field, operators, toolchain
 from lot_lattice.ops.dynamics import lattice_scan_eager, mean_field_eager
 
 SCANS = [(1, 1, 1), (5, 3, 21), (3, 12, 18), (2, 13, 9), (1, 32, 5), (35, 1, 4), (2, 40, 6), (1, 256, 2)]
@@ -99,60 +99,6 @@ def test_the_order_of_the_lanes_changes_no_bit_of_the_mean_field_over_all_tokens
         found.append(values_and_gradients(lambda *a: mean_field(*a, 0.1, 3, causal=False), arguments, grad))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
-
-
-# ---------------------------------------------------------------------------------------------------- nvcc
-
-REPORT = """
-ptxas info    : Compiling entry function '_Z4scanf' for 'sm_90'
-ptxas info    : Function properties for _Z4scanf
-    {stack} bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads
-ptxas info    : Used 71 registers, used 0 barriers, 392 bytes cmem[0]
-ptxas info    : Compiling entry function 'plain' for 'sm_80'
-ptxas info    : Function properties for plain
-    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-ptxas info    : Used 24 registers, 360 bytes cmem[0]
-"""
-
-
-def test_the_report_of_ptxas_is_read() -> None:
-    first, second = check_cuda.usage(REPORT.format(stack=16, stores=8, loads=4))
-    assert (first.arch, first.registers, first.stack, first.spilled) == ("sm_90", 71, 16, 12)
-    assert (second.kernel, second.arch, second.registers, second.spilled) == ("plain", "sm_80", 24, 0)
-
-
-@pytest.mark.parametrize(("stores", "loads", "code"), [(0, 0, 0), (8, 0, 1), (0, 4, 1)])
-def test_a_spill_fails_the_check(monkeypatch, capsys, stores, loads, code) -> None:
-    found = check_cuda.usage(REPORT.format(stack=0, stores=stores, loads=loads))
-    monkeypatch.setattr(toolchain, "nvcc", lambda: "nvcc")
-    monkeypatch.setattr(toolchain, "output", lambda *_: "sm_80\nsm_90")
-    monkeypatch.setattr(check_cuda, "compile_for", lambda _compiler, _archs: found)
-    assert check_cuda.main(["--arch", "80,90"]) == code
-    assert f"2 kernels, {code} spill registers" in capsys.readouterr().out
-
-
-def test_an_architecture_without_kernels_fails_the_check(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(toolchain, "nvcc", lambda: "nvcc")
-    monkeypatch.setattr(toolchain, "output", lambda *_: "")
-    monkeypatch.setattr(check_cuda, "compile_for", lambda _compiler, _archs: [])
-    assert check_cuda.main(["--arch", "90"]) == 1
-    assert "no kernels for 90" in capsys.readouterr().err
-
-
-def test_without_nvcc_the_check_says_so(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(toolchain, "nvcc", lambda: None)
-    assert check_cuda.main([]) == 2
-    assert "no nvcc found" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(toolchain.nvcc() is None, reason="there is no nvcc")
-def test_no_kernel_spills_registers() -> None:
-    compiler = toolchain.nvcc()
-    assert compiler is not None
-    found = check_cuda.compile_for(compiler, ["90"])
-    assert len(found) > 30
-    assert [kernel for kernel in found if kernel.spilled] == []
 
 
 # ------------------------------------------------------------------------------------------------- on a GPU

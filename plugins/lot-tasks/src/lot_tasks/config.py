@@ -1,23 +1,29 @@
-"""Options of every task. Imports no torch."""
+"""Options of every task. Imports no torch, since every command reads them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from lot import option
 
 
+def _training(default: int | None) -> Any:
+    return option(default, ge=1, le=1 << 30, help="number of training examples; null: every example is new")
+
+
+def _held_out(default: int, split: str) -> Any:
+    return option(default, ge=1, le=1 << 30, help=f"number of {split} examples")
+
+
 @attrs.frozen(kw_only=True)
 class Examples:
     """How many examples the splits of a synthetic task have."""
 
-    train_examples: int | None = option(
-        None, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
-    )
-    validation_examples: int = option(1024, ge=1, le=1 << 30, help="size of the validation split")
-    test_examples: int = option(2048, ge=1, le=1 << 30, help="size of the test split")
+    train_examples: int | None = _training(None)
+    validation_examples: int = _held_out(1024, "validation")
+    test_examples: int = _held_out(2048, "test")
 
 
 @attrs.frozen(kw_only=True)
@@ -25,47 +31,54 @@ class CopyReverseConfig(Examples):
     """Options of copy-reverse."""
 
     vocab_size: int = option(64, ge=5, help="V: token 0 is the delimiter, 1 to V - 1 are symbols")
-    seq_len: int = option(32, ge=2, help="T, even: symbols, delimiter, and the symbols backwards but the last")
-    score: Literal["answer", "all"] = option("answer", help="what the loss sees; all: every next token, as published")
+    seq_len: int = option(
+        32, ge=2, help="T, even: the symbols, the delimiter, and the symbols backwards without the last one"
+    )
+    score: Literal["answer", "all"] = option(
+        "answer", help="which targets are scored. answer: the symbols backwards; all: every next token, as published"
+    )
 
 
 @attrs.frozen(kw_only=True)
 class PeriodicConfig(Examples):
     """Options of periodic patterns."""
 
-    vocab_size: int = option(64, ge=4, help="V: tokens")
+    vocab_size: int = option(64, ge=4, help="V: number of tokens")
     seq_len: int = option(128, ge=1, help="T")
-    period: int = option(32, ge=1, help="tokens of the pattern")
+    period: int = option(32, ge=1, help="length of the pattern, in tokens")
     noise: float = option(0.0, ge=0, le=1, help="probability that a token is redrawn at random")
-    score: Literal["repeats", "all"] = option("repeats", help="all: also the first period, which nobody can predict")
+    score: Literal["repeats", "all"] = option(
+        "repeats",
+        help="which targets are scored. repeats: from the second period on; all: also the first, which cannot be predicted",
+    )
 
 
 @attrs.frozen(kw_only=True)
 class SinusoidalConfig(Examples):
     """Options of quantized sinusoids."""
 
-    vocab_size: int = option(64, ge=8, help="V: levels of the signal")
+    vocab_size: int = option(64, ge=8, help="V: number of levels of the signal")
     seq_len: int = option(128, ge=8, help="T")
-    components: int = option(3, ge=1, help="sines in a signal")
-    min_period: float = option(16.0, ge=2, help="tokens of the fastest cycle")
-    max_period: float = option(128.0, ge=2, help="tokens of the slowest cycle")
+    components: int = option(3, ge=1, help="number of sines in a signal")
+    min_period: float = option(16.0, ge=2, help="shortest period of a sine, in tokens")
+    max_period: float = option(128.0, ge=2, help="longest period of a sine, in tokens")
 
 
 @attrs.frozen(kw_only=True)
 class HierarchicalConfig(Examples):
     """Options of hierarchical sentences."""
 
-    vocab_size: int = option(16, ge=4, help="V: symbols of each level, and tokens")
-    branching: int = option(2, ge=2, help="symbols that one symbol of the level above becomes")
-    levels: int = option(6, ge=1, help="levels; T = branching ** levels")
-    rules: int = option(4, ge=1, help="productions of each symbol, equally likely")
+    vocab_size: int = option(16, ge=4, help="V: number of symbols of each level, and of tokens")
+    branching: int = option(2, ge=2, help="number of symbols by which one symbol of the level above is replaced")
+    levels: int = option(6, ge=1, help="number of levels; T = branching ** levels")
+    rules: int = option(4, ge=1, help="number of productions per symbol, equally likely")
 
 
 @attrs.frozen(kw_only=True)
 class RandomConfig(Examples):
     """Options of random tokens."""
 
-    vocab_size: int = option(64, ge=4, help="V: tokens")
+    vocab_size: int = option(64, ge=4, help="V: number of tokens")
     seq_len: int = option(128, ge=1, help="T")
 
 
@@ -75,24 +88,20 @@ class MQARConfig(Examples):
 
     vocab_size: int = option(8192, ge=8, help="V: keys from the lower half, values from the upper half")
     seq_len: int = option(64, ge=4, help="T, even")
-    kv_pairs: int = option(8, ge=1, help="pairs, each asked for once")
+    kv_pairs: int = option(8, ge=1, help="number of key-value pairs; each key is asked for once")
     power: float = option(0.01, gt=0, help="a: slot i is drawn with probability proportional to a i^(a-1)")
-    train_examples: int | None = option(
-        100_000, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
-    )
-    validation_examples: int = option(3000, ge=1, le=1 << 30, help="size of the validation split")
-    test_examples: int = option(3000, ge=1, le=1 << 30, help="size of the test split")
+    train_examples: int | None = _training(100_000)
+    validation_examples: int = _held_out(3000, "validation")
+    test_examples: int = _held_out(3000, "test")
 
 
 @attrs.frozen(kw_only=True)
 class MADExamples(Examples):
     """The sizes that MAD publishes."""
 
-    train_examples: int | None = option(
-        12_800, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
-    )
-    validation_examples: int = option(1280, ge=1, le=1 << 30, help="size of the validation split")
-    test_examples: int = option(1280, ge=1, le=1 << 30, help="size of the test split")
+    train_examples: int | None = _training(12_800)
+    validation_examples: int = _held_out(1280, "validation")
+    test_examples: int = _held_out(1280, "test")
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +117,7 @@ class NoisyRecallConfig(MADExamples):
     """Options of noisy in-context recall."""
 
     vocab_size: int = option(32, ge=8, help="V: keys, values and noise tokens, in this order")
-    noise_vocab_size: int = option(16, ge=1, help="noise tokens among them")
+    noise_vocab_size: int = option(16, ge=1, help="number of noise tokens among them")
     frac_noise: float = option(0.2, ge=0, lt=1, help="probability that a pair is two noise tokens instead")
     seq_len: int = option(128, ge=4, help="tokens of an example, even; the model reads T = seq_len - 1")
 
@@ -117,10 +126,12 @@ class NoisyRecallConfig(MADExamples):
 class FuzzyRecallConfig(MADExamples):
     """Options of fuzzy in-context recall."""
 
-    vocab_size: int = option(16, ge=8, help="V: keys, values and one token that fills up")
+    vocab_size: int = option(16, ge=8, help="V: keys, values and one padding token")
     seq_len: int = option(128, ge=8, help="T")
-    key_tokens: int = option(3, ge=1, help="most tokens of a key; keys of validation and test have that many")
-    value_tokens: int = option(3, ge=1, help="most tokens of a value")
+    key_tokens: int = option(
+        3, ge=1, help="largest number of tokens of a key; keys of validation and test have that many"
+    )
+    value_tokens: int = option(3, ge=1, help="largest number of tokens of a value")
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +140,7 @@ class SelectiveCopyingConfig(MADExamples):
 
     vocab_size: int = option(16, ge=6, help="V: symbols, a blank and a copy token, in this order")
     seq_len: int = option(256, ge=4, help="T")
-    copied: int = option(16, ge=1, help="symbols to copy")
+    copied: int = option(16, ge=1, help="number of symbols to copy")
 
 
 @attrs.frozen(kw_only=True)
@@ -137,8 +148,8 @@ class CompressionConfig(MADExamples):
     """Options of compression."""
 
     vocab_size: int = option(16, ge=5, help="V: symbols, noise tokens and a compression token, in this order")
-    seq_len: int = option(32, ge=2, help="symbols and the compression token")
-    noise_vocab_size: int = option(0, ge=0, help="noise tokens")
+    seq_len: int = option(32, ge=2, help="number of symbols plus one, the compression token")
+    noise_vocab_size: int = option(0, ge=0, help="number of noise tokens")
     frac_noise: float = option(0.0, ge=0, lt=1, help="probability that a symbol is replaced by a noise token")
 
 
@@ -146,29 +157,28 @@ class CompressionConfig(MADExamples):
 class MemorizationConfig(MADExamples):
     """Options of memorization."""
 
-    vocab_size: int = option(256, ge=9, help="V: keys, values and a token that asks, in this order")
-    seq_len: int = option(32, ge=2, help="T, even: a key and a question by turns")
-    train_examples: int | None = option(
-        256, ge=1, le=1 << 30, help="size of the training set; null: every example is new"
-    )
+    vocab_size: int = option(256, ge=9, help="V: keys, values and a question token, in this order")
+    seq_len: int = option(32, ge=2, help="T, even: a key and a question in turn")
+    train_examples: int | None = _training(256)
 
 
 @attrs.frozen(kw_only=True)
 class TextConfig:
     """Options of language modeling."""
 
-    path: str | None = option(None, help="a text file of your own, instead of a corpus")
+    path: str | None = option(None, help="a text file of your own, in place of a corpus")
     corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] = option(
-        "pydoc", help="pydoc: Python's help topics, always at hand; the others are downloaded once and verified"
+        "pydoc",
+        help="pydoc: the help topics of Python, which need no network; the others are downloaded once and verified",
     )
-    seq_len: int = option(128, ge=1, help="T: tokens of a window")
+    seq_len: int = option(128, ge=1, help="T: tokens per window")
 
 
 @attrs.frozen(kw_only=True)
 class WordLMConfig(TextConfig):
     """Options of word-level language modeling."""
 
-    min_count: int = option(2, ge=1, help="words that are rarer in the training text become <unk>")
+    min_count: int = option(2, ge=1, help="words that occur fewer times in the training text become <unk>")
 
 
 @attrs.frozen(kw_only=True)

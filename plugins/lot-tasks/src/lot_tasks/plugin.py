@@ -1,4 +1,4 @@
-"""What this package registers. Imports no torch."""
+"""What this package registers, as data. Imports no torch, since every command reads it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXT_SPLITS = (
 
 @hookimpl
 def lot_tasks() -> list[Component]:
-    return [*_patterns(), *_recall(), *_mad(), *_texts()]
+    return [*_patterns(), *_zoology(), *_recall(), *_mad(), *_texts()]
 
 
 def _patterns() -> list[Component]:
@@ -31,8 +31,8 @@ def _patterns() -> list[Component]:
             config="lot_tasks.config:CopyReverseConfig",
             reference="joshause/lot, copy_reverse.py (vocabulary 1000, length 128)",
             notes=(
-                "score: all is as published; it also scores the symbols up front, which nobody can predict.",
-                "Published examples hold one token more, the target of which is padding, and scored; it is left out.",
+                "score=all is as published; it also scores the first symbols, which cannot be predicted.",
+                "Published examples hold one more token, whose target is padding and is scored; it is left out here.",
             ),
         ),
         Component(
@@ -50,7 +50,7 @@ def _patterns() -> list[Component]:
             config="lot_tasks.config:SinusoidalConfig",
             reference=f"{_TOROIDAL} (3 frequencies, length 128)",
             notes=(
-                "As published each signal is scaled by its own extremes, past and future; here the range is fixed.",
+                "As published, each signal is scaled by its own extremes, past and future; here the range is fixed.",
             ),
         ),
         Component(
@@ -73,15 +73,15 @@ def _patterns() -> list[Component]:
     ]
 
 
-def _recall() -> list[Component]:
+def _zoology() -> list[Component]:
     return [
         Component(
             name="mqar",
-            summary="Key-value pairs, then every key again in between other tokens: what was its value?",
+            summary="Key-value pairs, then every key again among other tokens: what is its value?",
             factory="lot_tasks.synthetic.mqar:MQAR",
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
-            notes=("As published, some tokens between queries are keys that nobody scores; mqar_corrected has none.",),
+            notes=("As published, some tokens between queries are keys that are not scored; mqar_corrected has none.",),
         ),
         Component(
             name="mqar_corrected",
@@ -90,6 +90,11 @@ def _recall() -> list[Component]:
             config="lot_tasks.config:MQARConfig",
             reference=_MQAR,
         ),
+    ]
+
+
+def _recall() -> list[Component]:
+    return [
         Component(
             name="in_context_recall",
             summary="Pairs of key and value; a key that comes again has the value that it had before.",
@@ -150,7 +155,10 @@ def _mad() -> list[Component]:
             factory="lot_tasks.synthetic.selective_copying:SelectiveCopying",
             config="lot_tasks.config:SelectiveCopyingConfig",
             reference=_MAD,
-            notes=("The published code places blanks by a generator that no seed controls.", _MACRO),
+            notes=(
+                "The published code places blanks by a generator that no seed controls; here the seed controls all.",
+                _MACRO,
+            ),
         ),
         Component(
             name="compression",
@@ -160,7 +168,7 @@ def _mad() -> list[Component]:
             reference=_MAD,
             notes=(
                 "Published for an auto-encoder. A decoder sees the answer at each position: use compression_corrected.",
-                "As published, noise tokens are scored although they are marked as not to be.",
+                "As published, noise tokens are scored although they are marked as not scored.",
                 _MACRO,
             ),
         ),
@@ -174,7 +182,7 @@ def _mad() -> list[Component]:
         ),
         Component(
             name="memorization",
-            summary="Keys whose values are the same in every example: facts to be learned by heart.",
+            summary="Keys whose values are the same in every example: facts that only the parameters can hold.",
             factory="lot_tasks.synthetic.memorization:Memorization",
             config="lot_tasks.config:MemorizationConfig",
             reference=_MAD,
@@ -195,7 +203,7 @@ def _texts() -> list[Component]:
         ),
         Component(
             name="bytes_lm",
-            summary="The next byte of a text, in bits a byte.",
+            summary="The next byte of a text, in bits per byte.",
             factory="lot_tasks.text.language_model:bytes_lm",
             config="lot_tasks.config:TextConfig",
             reference="Mahoney, Large Text Compression Benchmark (enwik8: 90, 5 and 5 million bytes)",

@@ -65,7 +65,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address at which nobody answers."""
+    """An address that does not answer."""
     with Server() as closed:
         return closed.url
 

@@ -1,4 +1,4 @@
-"""Options of everything in this package. Imports no torch."""
+"""Options of every component in this package. Imports no torch, since every command reads them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ class EncodingOptions:
     period: int | None = option(
         None,
         ge=1,
-        help="positions on the ring, N; a sequence may not be longer. null: the longest sequence of the model",
+        help="number of positions on the ring, N; no sequence may be longer; null: the longest sequence of the model",
     )
     frequencies: Literal["integer", "geometric"] = option(
         "integer",
-        help="integer: whole turns over the ring, so that a cyclic shift is exact; geometric: as RoPE and as published",
+        help="integer: every frequency makes whole turns over the ring, so that a cyclic shift is exact; geometric: those of RoPE, "
+        "as published",
     )
     orthogonal: bool | None = option(
         None,
         help="make the platter frequencies orthogonal to those of the sequence (Gram-Schmidt); null: where a platter has "
-        "the 4 channels that it takes",
+        "at least the 4 channels that this takes",
     )
 
 
@@ -37,32 +38,41 @@ class EncodingOptions:
 class TorusOptions(EncodingOptions):
     """The torus that attention runs on."""
 
-    depth: int = option(4, ge=1, help="platters that the channels of a head are split over; must divide the head width")
+    depth: int = option(
+        4, ge=1, help="number of platters over which the channels of a head are split; must divide the head width"
+    )
     lambda_distance: float = option(
-        0.1, ge=0, help="how much a score falls with toroidal distance, in units of the score; 0: not at all"
+        0.1, ge=0, help="how much a score falls per unit of toroidal distance, in units of the score; 0: not at all"
     )
     fusion: Literal["low_rank", "attention", "mean"] = option(
-        "low_rank", help="how platters are mixed afterwards: U V^T / sqrt(rank), attention over platters, or their mean"
+        "low_rank",
+        help="how platters are mixed after attention. low_rank: U V^T / sqrt(rank); attention: attention over platters; mean",
     )
-    rank: int | None = option(None, ge=1, help="low_rank: the rank, at most the depth; null: depth / 4, at least 1")
+    rank: int | None = option(None, ge=1, help="low_rank: its rank, at most the depth; null: depth / 4, at least 1")
 
 
 @attrs.frozen(kw_only=True)
 class ToroidalConfig(TorusOptions):
     """Options of toroidal attention."""
 
-    window: int | None = option(None, ge=0, help="see positions within this circular distance only; null: all of them")
-    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
+    window: int | None = option(
+        None, ge=0, help="largest circular distance, in positions, that a query attends over; null: no limit"
+    )
+    causal: bool | None = option(
+        None, help="attend to the token itself and earlier ones only; null: what the task asks for"
+    )
     backend: Literal["auto", "sdpa", "flex", "flash"] = option(
         "auto",
         help="sdpa: torch's fused attention, in tiles where it takes a bias; flex: FlexAttention on a GPU, tiles elsewhere; "
         "flash: FlashAttention, for lambda_distance = 0 without a window; auto: by device, shape and mask",
     )
     chunk: int | None = option(
-        None, ge=1, help="sdpa: queries of a tile, in positions; changes no value. null: an eighth of them, 32 to 256"
+        None,
+        ge=1,
+        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, from 32 to 256",
     )
     recompute: bool = option(
-        False, help="sdpa: recompute each tile in backward (activation checkpointing): less memory"
+        False, help="sdpa: recompute each tile in the backward pass (activation checkpointing), which takes less memory"
     )
 
 
@@ -70,11 +80,18 @@ class ToroidalConfig(TorusOptions):
 class RingConfig(TorusOptions):
     """Options of toroidal attention in blocks, over processes."""
 
-    window: int | None = option(None, ge=0, help="see positions within this circular distance only; null: all of them")
-    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
-    block: int = option(256, ge=1, help="queries and keys of a tile, in positions; bounds memory, changes no value")
+    window: int | None = option(
+        None, ge=0, help="largest circular distance, in positions, that a query attends over; null: no limit"
+    )
+    causal: bool | None = option(
+        None, help="attend to the token itself and earlier ones only; null: what the task asks for"
+    )
+    block: int = option(
+        256, ge=1, help="positions of the queries and of the keys of a tile; changes speed and memory only"
+    )
     balance: bool = option(
-        True, help="under a causal mask, give each process an early and a late part, so that all work equally long"
+        True,
+        help="under a causal mask, give each process an early and a late part of the sequence, so that all have equal work",
     )
 
 
@@ -82,11 +99,13 @@ class RingConfig(TorusOptions):
 class FFTConfig(TorusOptions):
     """Options of circulant attention."""
 
-    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
+    causal: bool | None = option(
+        None, help="attend to the token itself and earlier ones only; null: what the task asks for"
+    )
     lags: Literal["position", "content"] = option(
         "position",
-        help="what a score is made of: position: learned vectors, one score a lag; content: the mean over all tokens of the "
-        "scores at that lag, which sees the future",
+        help="what the score at a lag is. position: a function of learned vectors, one score per lag; content: the mean of the "
+        "scores of all tokens at that lag, which sees the future",
     )
 
 
@@ -94,16 +113,17 @@ class FFTConfig(TorusOptions):
 class LatentConfig(EncodingOptions):
     """Options of the streaming state."""
 
-    depth: int = option(4, ge=1, help="platters that the state is split over; must divide its width")
-    latent: int | None = option(None, ge=1, help="width of the state; null: that of the model")
+    depth: int = option(4, ge=1, help="number of platters over which the state is split; must divide its width")
+    latent: int | None = option(None, ge=1, help="width of the state, in channels; null: that of the model")
     update: Literal["linear", "min_gru", "gru"] = option(
         "min_gru",
-        help="linear: learned decay; min_gru: decay gated by the token; gru: the published cell, one position after another",
+        help="how the state decays. linear: by a learned rate; min_gru: by a rate that depends on the token; gru: the "
+        "published cell, which takes one position after another",
     )
     fusion: Literal["low_rank", "attention", "mean"] = option(
         "low_rank", help="how platters are mixed when the state is read"
     )
-    rank: int | None = option(None, ge=1, help="low_rank: the rank, at most the depth; null: depth / 4, at least 1")
+    rank: int | None = option(None, ge=1, help="low_rank: its rank, at most the depth; null: depth / 4, at least 1")
 
 
 @attrs.frozen(kw_only=True)
@@ -113,20 +133,28 @@ class AdaptiveConfig(EncodingOptions):
     depths: tuple[int, ...] = option(
         (1, 2, 4), ge=1, check=_candidates, help="candidate numbers of platters; each must divide the head width"
     )
-    route: bool = option(False, help="choose a depth for every token by its input; false: one depth for the layer")
+    route: bool = option(False, help="choose a depth for every token from its vector; false: one depth for the layer")
     temperature: float = option(2.0, gt=0, help="temperature of the Gumbel-softmax at step 0")
-    min_temperature: float = option(0.2, gt=0, help="temperature that it falls to, exponentially")
-    anneal_steps: int = option(300, ge=1, help="optimizer steps that the fall takes")
-    lambda_distance: float = option(0.1, ge=0, help="how much a score falls with toroidal distance; 0: not at all")
-    fusion: Literal["low_rank", "attention", "mean"] = option("low_rank", help="how platters are mixed afterwards")
-    rank: int | None = option(
-        None, ge=1, help="low_rank: the rank, or the depth where that is less; null: depth / 4, at least 1"
+    min_temperature: float = option(0.2, gt=0, help="temperature after the fall, which is exponential in the step")
+    anneal_steps: int = option(300, ge=1, help="optimizer steps that the fall of the temperature takes")
+    lambda_distance: float = option(
+        0.1, ge=0, help="how much a score falls per unit of toroidal distance; 0: not at all"
     )
-    window: int | None = option(None, ge=0, help="see positions within this circular distance only; null: all of them")
-    causal: bool | None = option(None, help="look at earlier positions only; null: as the task asks")
-    backend: Literal["auto", "sdpa", "flex"] = option("auto", help="as in toroidal")
+    fusion: Literal["low_rank", "attention", "mean"] = option("low_rank", help="how platters are mixed after attention")
+    rank: int | None = option(
+        None, ge=1, help="low_rank: its rank, or the depth where that is less; null: depth / 4, at least 1"
+    )
+    window: int | None = option(
+        None, ge=0, help="largest circular distance, in positions, that a query attends over; null: no limit"
+    )
+    causal: bool | None = option(
+        None, help="attend to the token itself and earlier ones only; null: what the task asks for"
+    )
+    backend: Literal["auto", "sdpa", "flex"] = option("auto", help="the form that computes, as in toroidal")
     chunk: int | None = option(
-        None, ge=1, help="sdpa: queries of a tile, in positions; changes no value. null: an eighth of them, 32 to 256"
+        None,
+        ge=1,
+        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, from 32 to 256",
     )
 
 

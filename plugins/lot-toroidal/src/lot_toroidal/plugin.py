@@ -1,4 +1,4 @@
-"""What this package registers. Imports no torch."""
+"""What this package registers, as data. Imports no torch, since every command reads it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ TORUS_SIGNALS = frozenset({"attention", "platter_attention", "platter_mixing"})
 
 @hookimpl
 def lot_attentions() -> list[Component]:
+    return [*_exact(), *_variants()]
+
+
+def _exact() -> list[Component]:
+    """Toroidal attention without approximation, in one process and over several."""
     return [
         Component(
             name="toroidal",
-            summary="Positions on a ring, head channels stacked as platters, scores that fall with toroidal distance.",
+            summary="Positions lie on a ring, a head's channels form stacked platters, and scores fall with toroidal distance.",
             factory="lot_toroidal.attention.toroidal:ToroidalAttention",
             config="lot_toroidal.config:ToroidalConfig",
             reference=PROJECT,
@@ -32,7 +37,7 @@ def lot_attentions() -> list[Component]:
         ),
         Component(
             name="toroidal_ring",
-            summary="Toroidal attention in blocks, over the processes of a ring: each holds a part of the sequence.",
+            summary="Toroidal attention in blocks over a ring of processes, each of which holds a part of the sequence.",
             factory="lot_toroidal.attention.ring:RingAttention",
             config="lot_toroidal.config:RingConfig",
             reference=f"{PROJECT}; Liu et al., Ring Attention with Blockwise Transformers, 2023",
@@ -45,9 +50,15 @@ def lot_attentions() -> list[Component]:
                 "It cannot drop attention weights: model.dropout must be 0.",
             ),
         ),
+    ]
+
+
+def _variants() -> list[Component]:
+    """Mechanisms that keep the torus and change what happens on it."""
+    return [
         Component(
             name="toroidal_fft",
-            summary="Scores that depend on the lag only: attention becomes a convolution on the ring, by FFT.",
+            summary="Scores depend on the lag only, so that attention is a convolution on the ring, computed by FFT.",
             factory="lot_toroidal.attention.fft:FFTAttention",
             config="lot_toroidal.config:FFTConfig",
             reference=PROJECT,
@@ -64,7 +75,7 @@ def lot_attentions() -> list[Component]:
         ),
         Component(
             name="toroidal_latent",
-            summary="A state of fixed size that turns on the ring: streaming with O(1) memory.",
+            summary="A state of fixed size that turns on the ring: O(1) memory while streaming.",
             factory="lot_toroidal.attention.latent:LatentAttention",
             config="lot_toroidal.config:LatentConfig",
             reference=f"{PROJECT}; min_gru: Feng et al., Were RNNs All We Needed?, 2024",
@@ -96,8 +107,8 @@ def lot_diagnostics() -> list[Component]:
     return [
         Component(
             name="toroidal_distance",
-            summary="The distance map of the torus, its profile over lags, and how far attention looks.",
-            factory="lot_toroidal.diagnostics.distance:ToroidalDistance",
+            summary="The distances on the torus, their profile over lags, and the mean distance over which heads attend.",
+            factory="lot_toroidal.diagnostics.toroidal_distance:ToroidalDistance",
             reference=PROJECT,
             needs=frozenset({"attention"}),
         ),
@@ -110,13 +121,13 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="orthogonality",
-            summary="How well the encoding keeps positions and platters apart: the two frequency bases and their angle.",
+            summary="How well the encoding tells positions from platters: the two frequency bases and the angle between them.",
             factory="lot_toroidal.diagnostics.orthogonality:Orthogonality",
             reference=PROJECT,
         ),
         Component(
             name="shift_error",
-            summary="How far the output is from shifting when the input is shifted round the ring, by shift.",
+            summary="Shift the input around the ring: how far the output is from the same shift of the first output.",
             factory="lot_toroidal.diagnostics.shift_error:ShiftError",
             config="lot_toroidal.config:ShiftErrorConfig",
             reference=f"{PROJECT}, Lemma 1",
@@ -136,7 +147,7 @@ def lot_diagnostics() -> list[Component]:
         ),
         Component(
             name="torus_attention",
-            summary="Attention drawn on the torus: platters as stacked rings, and unrolled.",
+            summary="Attention drawn on the torus: platters as stacked rings, and as rows.",
             factory="lot_toroidal.diagnostics.torus_attention:TorusPicture",
             reference=PROJECT,
             needs=frozenset({"platter_attention"}),

@@ -67,7 +67,7 @@ def test_one_pair_of_channels_cannot_be_orthogonal() -> None:
 
 
 def test_odd_rotary_width_is_refused() -> None:
-    with pytest.raises(BadInput, match="depth: expected an even number of channels a platter") as caught:
+    with pytest.raises(BadInput, match="depth: expected an even number of channels per platter") as caught:
         encoding(3, 4, 64)
     assert "\n" not in str(caught.value)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lot.random import initialize
+from lot_toroidal.attention.emitted import mixing_signal
 from lot_toroidal.attention.fusion import AttentionFusion, LowRankFusion, MeanFusion, fusion
-from lot_toroidal.attention.signals import mixing_signal
 from lot_toroidal.diagnostics.fusion_rank import effective_rank
 
 Draw = Callable[..., Tensor]

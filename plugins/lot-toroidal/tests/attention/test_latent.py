@@ -149,7 +149,7 @@ def test_memories_last_from_a_token_to_a_turn_of_the_ring(update: str, attention
     ("options", "message"),
     [
         ({"latent": 18}, "depth: expected a divisor of the state's width 18, got 4"),
-        ({"latent": 12}, "depth: expected an even number of channels a platter"),
+        ({"latent": 12}, "depth: expected an even number of channels per platter"),
         ({"update": "gru", "orthogonal": True}, "orthogonal: expected null with update=gru"),
     ],
 )

@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lot import BadInput, Component, Context, Dims
-from lot.builtin.config import VanillaConfig
-from lot.builtin.vanilla import Vanilla
+from lot import BadInput, Component, Context, Dims, registry
 from lot_toroidal.attention.toroidal import ToroidalAttention
 from lot_toroidal.diagnostics.shift_error import shift_error
 from lot_toroidal.ops.reference import dense_attention
@@ -72,7 +70,7 @@ def test_module_equals_the_dense_form_with_all_masks(options: dict[str, Any], at
 def test_with_one_platter_and_no_distance_it_is_rotary_attention(attention: Get, draw: Draw) -> None:
     of = dims(positions="rotary")
     module = built(attention, of, depth=1, lambda_distance=0.0, frequencies="geometric")
-    vanilla = Vanilla(VanillaConfig(), of)
+    vanilla = registry().get("attention", "vanilla").build(of)
     vanilla.load_state_dict(module.state_dict())
     x = draw(2, 24, 64, dtype=torch.float32)
     torch.testing.assert_close(module(x, Context())[0], vanilla(x, Context())[0], atol=1e-5, rtol=0)
@@ -107,7 +105,7 @@ def test_signals_are_the_weights_that_act(attention: Get, draw: Draw) -> None:
     ("options", "changes", "message"),
     [
         ({"depth": 3}, {}, "depth: expected a divisor of the head width 32, got 3"),
-        ({"depth": 32}, {}, "depth: expected an even number of channels a platter"),
+        ({"depth": 32}, {}, "depth: expected an even number of channels per platter"),
         ({"depth": 16, "orthogonal": True}, {}, "orthogonal: expected platters of at least 4 channels"),
         ({"window": 12}, {}, r"window: expected at most \(period - 1\) / 2 = 11 on a ring of 24, got 12"),
         ({"period": 20}, {}, "period: expected at least the longest sequence of the model, 24 tokens, got 20"),

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lot import Batch, Component, Context, Decoder, Dims, Output, Probe, Record
-from lot.builtin.plugin import lot_embeddings
+from lot import Batch, Component, Context, Decoder, Dims, Output, Probe, Record, registry
 from lot.config.schema import ModelConfig
 from lot.random import initialize, torch_generator
 from lot_toroidal.attention.encoding import TorusEncoding
@@ -33,7 +32,12 @@ def probe_of(component: Component, needs: frozenset[str], causal: bool = True, *
         return Dims(width=32, heads=2, max_len=T, vocab_size=V, layer=layer, layers=2, causal=causal)
 
     attentions = [component.build(dims(layer), **options) for layer in range(2)]
-    model = Decoder(lot_embeddings()[0].build(dims(0)), attentions, ModelConfig(width=32, heads=2, layers=2), dims(0))
+    model = Decoder(
+        registry().get("embedding", "token").build(dims(0)),
+        attentions,
+        ModelConfig(width=32, heads=2, layers=2),
+        dims(0),
+    )
     initialize(model, 0)
     model.eval()
     model.set_want(needs)
@@ -73,7 +77,7 @@ def test_fusion_rank_tells_full_rank_from_one(measure: Callable[..., Any]) -> No
     assert ranks[0] == pytest.approx(1)
     assert 1.5 < ranks[1] <= 4
     assert ranks[2] == pytest.approx(1)
-    assert instrument.verdict(records) == "fusion has effective rank 1.00 of 4: platters say the same"
+    assert instrument.verdict(records) == "fusion has effective rank 1.00 of 4: platters have become nearly the same"
     both = measured(instrument, platter_mixing={0: torch.eye(4), 1: torch.ones(4, 4)})
     assert float(both["rank"]) == pytest.approx(2.5)
 
@@ -190,9 +194,7 @@ def test_pictures_have_their_panels(name: str, measure: Callable[..., Any]) -> N
 
 @pytest.mark.parametrize("name", ["orthogonality", "shift_error", "circulant_error"])
 def test_a_model_without_toroidal_layers_is_told_so(name: str, diagnostic: Get) -> None:
-    from lot.builtin.plugin import lot_attentions
-
     instrument = diagnostic(name).build()
-    records = [Record(0, instrument.measure(probe_of(lot_attentions()[0], frozenset())))]
+    records = [Record(0, instrument.measure(probe_of(registry().get("attention", "vanilla"), frozenset())))]
     assert instrument.verdict(records).startswith("no toroidal")
     assert instrument.draw(records) is None

@@ -1,4 +1,7 @@
-"""Every form of toroidal attention against the one that is written out in full."""
+"""Every form of toroidal attention against the one that is written out in full.
+
+The file is long because all forms are held against the same comparison, under the same masks.
+"""
 
 from __future__ import annotations
 

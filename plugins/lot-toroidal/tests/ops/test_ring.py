@@ -85,7 +85,7 @@ def test_balance_needs_an_even_share(attention: Callable[[str], Component]) -> N
     module = attention("toroidal_ring").build(DIMS)
     module.check_spread(4, 2)
     with pytest.raises(
-        BadInput, match=r"^balance: expected an even number of positions a process, got 5; or set it to"
+        BadInput, match=r"^balance: expected an even number of positions per process, got 5; or set it to"
     ):
         module.check_spread(5, 2)
     attention("toroidal_ring").build(DIMS, balance=False).check_spread(5, 2)

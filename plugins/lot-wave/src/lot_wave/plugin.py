@@ -1,4 +1,4 @@
-"""What this package registers. Imports no torch."""
+"""What this package registers, as data. Imports no torch, since every command reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def lot_attentions() -> list[Component]:
     return [
         Component(
             name="interference",
-            summary="A pair of tokens weighs as much as its waves add up: intensity of interference in place of q . k.",
+            summary="The weight of a pair of tokens is the intensity of the interference of their waves, in place of q . k.",
             factory="lot_wave.attention.interference:InterferenceAttention",
             config="lot_wave.config:InterferenceConfig",
             reference=PROJECT,
@@ -31,7 +31,7 @@ def lot_attentions() -> list[Component]:
         ),
         Component(
             name="pure_wave",
-            summary="Sine features of token waves under a positive kernel: linear attention made of waves.",
+            summary="A positive kernel of sine features of each token's waves: linear attention made of waves.",
             factory="lot_wave.attention.pure_wave:PureWaveAttention",
             config="lot_wave.config:PureWaveConfig",
             reference=f"{PROJECT}; {LINEAR}",
@@ -52,17 +52,17 @@ def lot_embeddings() -> list[Component]:
     return [
         Component(
             name="wave_packet",
-            summary="A token is a wave packet: frequency by Zipf mass, strict harmonics, learned phases.",
+            summary="A token is a sum of harmonic waves: frequency by how common it is (Zipf mass), phases learned.",
             factory="lot_wave.wave_packet:WavePacket",
             config="lot_wave.config:WavePacketConfig",
             reference=f"{PROJECT}; Zipf, Human Behavior and the Principle of Least Effort, 1949",
             emits=frozenset({"harmonic_amplitude"}),
             notes=(
                 "As published: rank=token_id, frequency_scale=1.0. A wave that turns fast gives the same token another"
-                " vector at every position, and above pi radians a position it aliases. By default ranks are by "
+                " vector at every position, and above pi radians per position it aliases. By default ranks are by "
                 "frequency, and the wave of the lightest token turns once over max_len.",
-                "learn_amplitudes=true makes the harmonic term of wave_coherence mean something; published amplitudes "
-                "were constants, and that term with them.",
+                "The harmonic term of wave_coherence acts with learn_amplitudes=true only; published amplitudes were "
+                "constants, and so was that term.",
                 "It has no (V, D) weight that a tied head could share.",
             ),
         )
@@ -74,7 +74,7 @@ def lot_optimizers() -> list[Component]:
     return [
         Component(
             name="wave_native",
-            summary="Damped momentum on gradients projected on the singular subspaces of their matrix.",
+            summary="Damped momentum on gradients that are projected onto the singular subspaces of their matrix.",
             factory="lot_wave.wave_native:wave_native",
             config="lot_wave.config:WaveNativeConfig",
             reference=PROJECT,
@@ -103,7 +103,7 @@ def lot_losses() -> list[Component]:
             needs=frozenset({"hidden", "harmonic_amplitude"}),
             replaces=frozenset({"cross_entropy"}),
             notes=(
-                "The terms are reported by themselves, each already under its lambda.",
+                "Each term is reported by itself, already multiplied by its lambda.",
                 "variance=angle is the published phase lock; a wrapped angle jumps at +-pi, so its variance is large "
                 "for phases that agree there. circular (the default) is 1 - R.",
                 "Harmonic fidelity is 0 where the embedding has no harmonics, and constant where its amplitudes are "
@@ -119,36 +119,36 @@ def lot_diagnostics() -> list[Component]:
         Component(
             name="embedding_spectrum",
             summary="Spectrum of a token's embedding along positions, with its harmonics marked.",
-            factory="lot_wave.diagnostics.spectrum:EmbeddingSpectrum",
+            factory="lot_wave.diagnostics.embedding_spectrum:EmbeddingSpectrum",
             config="lot_wave.config:EmbeddingSpectrumConfig",
             reference=PROJECT,
         ),
         Component(
             name="wave_packets",
             summary="Frequencies, phases, harmonics and wave packets of the embedding.",
-            factory="lot_wave.diagnostics.packets:WavePackets",
+            factory="lot_wave.diagnostics.wave_packets:WavePackets",
             reference=PROJECT,
         ),
         Component(
             name="interference_map",
-            summary="Attention weights by head, and their fringes over distance, against shuffled ones.",
-            factory="lot_wave.diagnostics.fringes:InterferenceMap",
+            summary="Attention weights of each head, and whether they rise and fall regularly with distance (fringes).",
+            factory="lot_wave.diagnostics.interference_map:InterferenceMap",
             config="lot_wave.config:InterferenceMapConfig",
             reference=PROJECT,
             needs=frozenset({"attention"}),
         ),
         Component(
             name="trajectory_stability",
-            summary="Lyapunov exponent of the residual stream through depth.",
-            factory="lot_wave.diagnostics.trajectories:TrajectoryStability",
+            summary="Lyapunov exponent of the residual stream: whether small differences grow or shrink through the layers.",
+            factory="lot_wave.diagnostics.trajectory_stability:TrajectoryStability",
             config="lot_wave.config:TrajectoryConfig",
             needs=frozenset({"hidden"}),
             reference="Benettin et al., Lyapunov characteristic exponents, Meccanica 15, 1980",
         ),
         Component(
             name="wave_inference",
-            summary="The model at work on new tokens: weights, waves and candidates, token by token; animated.",
-            factory="lot_wave.diagnostics.inference:WaveInference",
+            summary="The model at work on new tokens, token by token: weights, candidates, uncertainty; animated.",
+            factory="lot_wave.diagnostics.wave_inference:WaveInference",
             config="lot_wave.config:WaveInferenceConfig",
             reference=PROJECT,
             every=500,

@@ -16,7 +16,7 @@ from lot_wave.ops.waves import positions, turn
 class WavePacket(Embedding):
     """x(v, t) = P [A_n cos n theta_w, A_n sin n theta_w] / norm, theta_w = omega_v t + phi_vw, for token v at t.
 
-    omega_v: frequency scale times 1 / sqrt(mass_v), mass_v = 1 / (rank_v + 1), in radians a position. phi (V, W):
+    omega_v: frequency scale times 1 / sqrt(mass_v), mass_v = 1 / (rank_v + 1), in radians per position. phi (V, W):
     learned. A: 1/n, or learned for each token and wave. P: a linear map to the width. Features have unit norm while A =
     1/n, so that x starts at the size of a standard embedding.
     """
@@ -33,7 +33,7 @@ class WavePacket(Embedding):
         scale = one_turn if config.frequency_scale is None else config.frequency_scale
         rank = _ranks(config, dims)
         # Follows from the configuration and the task, but is what the phases were learned for: kept in checkpoints.
-        self.register_buffer("frequency", (scale * (rank + 1).double().sqrt()).float())  # (V,) radians a position
+        self.register_buffer("frequency", (scale * (rank + 1).double().sqrt()).float())  # (V,) radians per position
         n = torch.arange(1, N + 1, dtype=torch.float32)
         self.register_buffer("order", n, persistent=False)
         self.norm = math.sqrt(W * float((1 / n.double() ** 2).sum()))

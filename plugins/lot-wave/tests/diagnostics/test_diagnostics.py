@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record
-from lot.builtin.token import Token
+from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
 from lot.config.schema import ModelConfig
 from lot.random import initialize
 from lot_wave.config import (
@@ -22,12 +21,18 @@ from lot_wave.config import (
     WaveInferenceConfig,
     fits_layer,
 )
-from lot_wave.diagnostics.fringes import InterferenceMap, autocorrelation, distance_profile, fringe, relative_weights
-from lot_wave.diagnostics.inference import WaveInference, generate
+from lot_wave.diagnostics.embedding_spectrum import PADDING, EmbeddingSpectrum, find_harmonics, power_spectrum
+from lot_wave.diagnostics.interference_map import (
+    InterferenceMap,
+    autocorrelation,
+    distance_profile,
+    fringe,
+    relative_weights,
+)
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.diagnostics.packets import WavePackets
-from lot_wave.diagnostics.spectrum import PADDING, EmbeddingSpectrum, find_harmonics, power_spectrum
-from lot_wave.diagnostics.trajectories import TrajectoryStability
+from lot_wave.diagnostics.trajectory_stability import TrajectoryStability
+from lot_wave.diagnostics.wave_inference import WaveInference, generate
+from lot_wave.diagnostics.wave_packets import WavePackets
 
 LETTERS = "abcdefghijk"
 TASK = SimpleNamespace(decode=lambda ids: "".join(LETTERS[int(i)] for i in ids))
@@ -55,7 +60,10 @@ def decoder(make, embedding=None, layers=2, **options) -> Decoder:
     dims = make.dims(width=16, heads=2, layers=layers, max_len=24)
     attentions = [make.interference(dims, **options).float() for _ in range(layers)]
     model = Decoder(
-        embedding or Token(NoOptions(), dims), attentions, ModelConfig(width=16, heads=2, layers=layers), dims
+        embedding or registry().get("embedding", "token").build(dims),
+        attentions,
+        ModelConfig(width=16, heads=2, layers=layers),
+        dims,
     )
     initialize(model, int(make.ids(1000, 1)))
     return model.eval()
@@ -257,10 +265,10 @@ def inference(make):
     return diagnostic, measure(diagnostic, probe_of(decoder(make), make))
 
 
-def test_the_animation_has_a_frame_a_token(inference, tmp_path):
+def test_the_animation_has_a_frame_per_token(inference, tmp_path):
     from PIL import Image
 
-    from lot_wave.diagnostics.inference import HOLD
+    from lot_wave.diagnostics.wave_inference import HOLD
 
     diagnostic, records = inference
     diagnostic.animate(records, tmp_path / "a.gif")

@@ -1,1 +1,1 @@
-"""The mechanisms, one module per component, with their slow reference."""
+"""The mechanisms, one module per component, and their slow reference."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from lot import Attention, BadInput, Context, Dims, GeneratorFor, ablation, registry
+from lot.nn import CachedAttention
 from lot_lattice.attention.phase import PhaseAttention
 from lot_lattice.config import HybridConfig
 
 
-class HybridAttention(Attention):
+class HybridAttention(CachedAttention[tuple[Any, Any]]):
     """(1 - a) inner(x) + a phase(x). The signal `attention` is the inner one's, all others are the phase side's."""
 
     def __init__(self, config: HybridConfig, dims: Dims) -> None:
@@ -41,12 +42,12 @@ class HybridAttention(Attention):
 
     @want.setter
     def want(self, want: frozenset[str]) -> None:
-        # Phases are those of the phase attention, also where the inner one has some of its own.
+        # The signal `phase` is that of the phase attention, even where the inner one has phases too.
         self.inner.want = want & {"attention"}
         self.phase.want = want
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
-        """As either side does."""
+        """As each side does for itself."""
         self.inner.reset_parameters(lambda name: generator_for(f"inner.{name}"))
         self.phase.reset_parameters(lambda name: generator_for(f"phase.{name}"))
 
@@ -60,18 +61,18 @@ class HybridAttention(Attention):
         """Whether both sides are causal and decode with a cache."""
         return self.causal and self.inner.can_decode() and self.phase.can_decode()
 
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> tuple[Any, Any]:
-        """The caches of both sides. Raises BadInput when one of them has none."""
-        if not self.can_decode():
-            raise BadInput("this attention cannot decode token by token")
-        return self.inner.init_cache(batch, device, dtype), self.phase.init_cache(batch, device, dtype)  # type: ignore[operator]
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> tuple[Any, Any]:
+        """The caches of both sides."""
+        inner: Any = self.inner
+        return inner.init_cache(batch, device, dtype), self.phase.init_cache(batch, device, dtype)
 
-    def prefill(self, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
+    def extend(self, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join both caches."""
         return self._extend("prefill", x, ctx, cache)
 
     def decode(self, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
         """y (B, 1, D) of the next token x (B, 1, D), which joins both caches."""
+        # Not a prompt of one token, as elsewhere: the inner attention may have a faster way to decode.
         return self._extend("decode", x, ctx, cache)
 
     def _extend(self, method: str, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
@@ -81,7 +82,7 @@ class HybridAttention(Attention):
 
     @contextlib.contextmanager
     def ablate(self, generator: torch.Generator) -> Iterator[None]:
-        """While it lasts, the state of both sides is randomized."""
+        """A context in which the state of both sides is randomized."""
         with ablation(self.inner, generator), self.phase.ablate(generator):
             yield
 

@@ -1,18 +1,16 @@
-"""Lattice attention: heads are oscillators on a lattice, and tokens seen in phase attend to each other."""
+"""Lattice attention: heads are oscillators on a lattice, and tokens that are in phase attend to each other more."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
-from lot.nn import KeyValueCache, Projections, attend, attention_weights, dropout_now
+from lot import BadInput, Context, Dims, GeneratorFor
+from lot.nn import Ablatable, CachedAttention, KeyValueCache, Projections, attend, attention_weights, dropout_now
 from lot_lattice.config import LatticeConfig
 from lot_lattice.kernels.arguments import MOST_HEADS
 from lot_lattice.kernels.dispatch import mode, say_once
@@ -29,7 +27,7 @@ class LatticeCache:
     theta: Tensor
 
 
-class LatticeAttention(Attention):
+class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
     """Multi-head attention whose score rises with the phase agreement of query and key.
 
         score_h(q, k) = q.k / sqrt(d) + alpha_h cos(theta_h(q) - theta_h(k))
@@ -45,9 +43,9 @@ class LatticeAttention(Attention):
         super().__init__()
         if dims.heads > MOST_HEADS:
             raise BadInput(
-                where="model.heads", expected=f"at most {MOST_HEADS}, a head being an oscillator", got=dims.heads
+                where="model.heads", expected=f"at most {MOST_HEADS}, since each head is an oscillator", got=dims.heads
             )
-        mode()  # a LOT_KERNELS that means nothing is told before a run starts
+        mode()  # a LOT_KERNELS without meaning is an error before a run starts
         if config.score == "head":
             say_once("lattice attention: score=head, as published, has no effect: softmax cancels it; score=phase acts")
         self.config, self.dims = config, dims
@@ -70,7 +68,6 @@ class LatticeAttention(Attention):
         self.start_phase = nn.Parameter(torch.empty(H))  # theta before the first token, radians
         self.alpha = nn.Parameter(torch.empty(H))
         self.inert = _inert(config, H)
-        self._scrambler: torch.Generator | None = None
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """Projections as GPT-2; frequencies and start phases uniform; the rest as configured."""
@@ -125,8 +122,8 @@ class LatticeAttention(Attention):
         if padding is not None:
             push = push.masked_fill(padding[..., None], 0.0)
         B, T, H = push.shape
-        if self._scrambler is not None:
-            return random_phases(push.transpose(1, 2), self._scrambler)
+        if self.scrambler is not None:
+            return random_phases(push.transpose(1, 2), self.scrambler)
         parameters = (self.frequency, self.coupling, self.start_phase, self.neighbor_weights())
         omega, coupling, start, weights = (tensor.to(wide_x.dtype) for tensor in parameters)
         if c.dynamics == "relax":
@@ -170,19 +167,13 @@ class LatticeAttention(Attention):
                 )
         return signals
 
-    def can_decode(self) -> bool:
-        """Whether this module decodes with a cache: only when causal."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> LatticeCache:
-        """An empty cache, its phases at `start_phase`. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> LatticeCache:
+        """Keys and values of no token, and phases (B, H) at `start_phase`."""
         features = 1 if self.config.score == "head" else 2
         theta = wide(self.start_phase.detach().to(device)).expand(batch, -1)
         return LatticeCache(KeyValueCache.empty(batch, self.dims, device, dtype, features), theta)
 
-    def prefill(self, x: Tensor, ctx: Context, cache: LatticeCache) -> tuple[Tensor, LatticeCache]:
+    def extend(self, x: Tensor, ctx: Context, cache: LatticeCache) -> tuple[Tensor, LatticeCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         q, k, v = self.heads.split(x, ctx.start)
         with full_precision(x):
@@ -191,19 +182,6 @@ class LatticeAttention(Attention):
         cache.keys.append(k, v, on_key, ctx.padding)
         y = cache.keys.attend(q, query_features=on_query)
         return self.heads.merge(y), LatticeCache(cache.keys, theta[..., -1])
-
-    def decode(self, x: Tensor, ctx: Context, cache: LatticeCache) -> tuple[Tensor, LatticeCache]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)
-
-    @contextlib.contextmanager
-    def ablate(self, generator: torch.Generator) -> Iterator[None]:
-        """While it lasts, all phases are drawn uniformly from the circle."""
-        self._scrambler = generator
-        try:
-            yield
-        finally:
-            self._scrambler = None
 
 
 def _inert(config: LatticeConfig, heads: int) -> frozenset[str]:

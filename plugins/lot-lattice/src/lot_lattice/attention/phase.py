@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
+from lot import Context, Dims, GeneratorFor
 from lot.circular import wrap
-from lot.nn import require_heads
+from lot.nn import Ablatable, CachedAttention, require_heads
 from lot_lattice.config import PhaseConfig
 from lot_lattice.kernels.dispatch import mode
 from lot_lattice.ops.angles import full_precision, random_phases, wide
 from lot_lattice.ops.dynamics import MeanFieldState, mean_field, mean_field_eager, mean_field_extend
 
 
-class PhaseAttention(Attention):
-    """x -> phases pi tanh(x W) of H x O oscillators a token -> K steps of mean-field dynamics -> readout.
+class PhaseAttention(Ablatable, CachedAttention[MeanFieldState]):
+    """x -> phases pi tanh(x W) of H x O oscillators per token -> K steps of mean-field dynamics -> readout.
 
     There are no queries or keys: tokens influence each other through the mean field of `dynamics.mean_field` alone.
     As published (github.com/templetwo/PhaseGPT) it couples to all tokens, the future too, with the sign of the
@@ -30,7 +28,7 @@ class PhaseAttention(Attention):
     def __init__(self, config: PhaseConfig, dims: Dims) -> None:
         super().__init__()
         require_heads(dims)
-        mode()  # a LOT_KERNELS that means nothing is told before a run starts
+        mode()  # a LOT_KERNELS without meaning is an error before a run starts
         self.config, self.dims = config, dims
         self.causal = dims.causal if config.causal is None else config.causal
         H, N = dims.heads, config.oscillators
@@ -38,7 +36,6 @@ class PhaseAttention(Attention):
         self.frequency = nn.Parameter(torch.empty(H, N))  # omega, radians per unit of time
         self.coupling = nn.Parameter(torch.empty(H))  # K
         self.from_phase = nn.Linear(H * N * (2 if config.readout == "circular" else 1), dims.width)
-        self._scrambler: torch.Generator | None = None
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """Projections as GPT-2, frequencies from N(0, natural_freq_std^2), the coupling as configured."""
@@ -55,8 +52,8 @@ class PhaseAttention(Attention):
         c = self.config
         with full_precision(x):
             theta0, omega, coupling = self._start(x)
-            if self._scrambler is not None:
-                theta = random_phases(theta0, self._scrambler)
+            if self.scrambler is not None:
+                theta = random_phases(theta0, self.scrambler)
             elif ctx.padding is None:
                 theta = mean_field(theta0, omega, coupling, c.dt, c.iterations, self.causal)
             else:
@@ -91,36 +88,17 @@ class PhaseAttention(Attention):
             features = torch.cat((theta.cos(), theta.sin()), dim=-1)
         return features.transpose(1, 2).flatten(2)
 
-    def can_decode(self) -> bool:
-        """Whether this module decodes with a cache: only when causal."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> MeanFieldState:
-        """Empty sums for each of the K iterations, whatever the length. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> MeanFieldState:
+        """Empty sums for each of the K iterations: one size, whatever the number of tokens."""
         shape = (self.config.iterations, batch, *self.frequency.shape)
         wide_dtype = torch.promote_types(self.frequency.dtype, torch.float32)
         sums = torch.zeros(shape, device=device, dtype=wide_dtype)
         return MeanFieldState(sums, sums.clone(), torch.zeros(batch, 1, device=device, dtype=wide_dtype))
 
-    def prefill(self, x: Tensor, ctx: Context, cache: MeanFieldState) -> tuple[Tensor, MeanFieldState]:
+    def extend(self, x: Tensor, ctx: Context, cache: MeanFieldState) -> tuple[Tensor, MeanFieldState]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the sums."""
         with full_precision(x):
             theta0, omega, coupling = self._start(x)
             theta, cache = mean_field_extend(theta0, omega, coupling, self.config.dt, cache, ctx.padding)
             read = self._read(theta)
         return self.from_phase(read.to(x.dtype)), cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: MeanFieldState) -> tuple[Tensor, MeanFieldState]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the sums."""
-        return self.prefill(x, ctx, cache)
-
-    @contextlib.contextmanager
-    def ablate(self, generator: torch.Generator) -> Iterator[None]:
-        """While it lasts, all phases are drawn uniformly from the circle."""
-        self._scrambler = generator
-        try:
-            yield
-        finally:
-            self._scrambler = None

@@ -1,4 +1,4 @@
-"""The attentions of this package as their formulas say them, with explicit loops: slow; what tests compare with."""
+"""The attentions of this package as their formulas stand, with explicit loops: slow, and what tests compare with."""
 
 from __future__ import annotations
 

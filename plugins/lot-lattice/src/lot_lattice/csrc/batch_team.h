@@ -64,7 +64,7 @@ class BatchTeam {
     explicit Waves(BatchTeam& team) : heads_(team.heads_), memory_(team.arena_.template take<Value>(2 * heads_ * W)) {}
     template <class... Values>
     LOT_FN void put(int generation, int64_t lane, Values... values) {
-      static_assert(sizeof...(Values) == W, "W numbers a lane");
+      static_assert(sizeof...(Values) == W, "W numbers per lane");
       Value* to = memory_ + (generation * heads_ + lane) * W;
       ((*to++ = values), ...);
     }

@@ -79,7 +79,7 @@ void run_lattice_backward(const LatticeBackward<Real>& a, const Threads& threads
       part.sines = parts + n * size;
       lattice_backward(team, part);
     });
-    for (int64_t k = 0; k < size; ++k) {  // in this order whoever computed the parts
+    for (int64_t k = 0; k < size; ++k) {  // in this order, whichever thread computed the parts
       double sum = 0;
       for (int64_t n = 0; n < tasks; ++n) sum += parts[n * size + k];
       a.sines[k] = static_cast<Real>(sum);

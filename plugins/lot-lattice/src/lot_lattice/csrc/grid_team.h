@@ -105,7 +105,7 @@ class GridTeam {
         : team_(team), places_(places(team.heads_)), memory_(reinterpret_cast<Wave<W>*>(team.shared_)) {
       team.shared_ += 2 * W * places_;
       const int step = width(team.heads_);
-      team.executor_.lanes([&](int lane) {  // a place that nobody fills counts as a neighbor of weight 0
+      team.executor_.lanes([&](int lane) {  // a place that no head fills counts as a neighbor of weight 0
         for (int place = lane; place < 2 * places_; place += step) memory_[place] = Wave<W>();
       });
     }

@@ -78,7 +78,7 @@ class HeadTeam {
         : padded_(team.padded_), memory_(team.arena_.template take<Real>(2 * W * team.padded_)) {}
     template <class... Values>
     LOT_FN void put(int generation, int64_t lane, const Values&... values) {
-      static_assert(sizeof...(Values) == W, "W numbers a lane");
+      static_assert(sizeof...(Values) == W, "W numbers per lane");
       Real* to = memory_ + generation * W * padded_ + lane * width;
       ((values.store(to), to += padded_), ...);
     }

@@ -73,7 +73,7 @@ LOT_FN void lattice_forward(Team& team, const LatticeForward<typename Team::Real
 }
 
 // lambda(t-1) = lambda(t) (1 - c C - s S) + c sum_j out_j (lambda_j c_j) + s sum_j out_j (lambda_j s_j) + grad(t-1),
-// with s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier a step,
+// with s, c, S, C at theta(t-1). The waves of step t-1 travel together with the adjoints of step t: one barrier per step,
 // and only lambda is on the path from step to step.
 template <class Team>
 LOT_FN void lattice_backward(Team& team, const LatticeBackward<typename Team::Real>& a) {

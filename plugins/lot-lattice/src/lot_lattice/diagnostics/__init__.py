@@ -1,0 +1,1 @@
+"""Measurements and pictures of oscillators, one module per component, and what their pictures share."""

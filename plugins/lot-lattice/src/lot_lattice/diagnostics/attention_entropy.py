@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
+from lot_lattice.diagnostics.drawing import apart, over_training
 from lot_lattice.ops.synchrony import by_layer, token_mean
 
 if TYPE_CHECKING:
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class AttentionEntropy(Diagnostic):
-    """Entropy of the attention weights, as a share of what even weights have: 0 looks at one token, 1 at all alike."""
+    """Entropy of the attention weights, over that of even weights.
+
+    It is 0 where a head attends to one token, and 1 where it attends to all of them alike.
+    """
 
     needs = frozenset({"attention"})
     examples = 8  # their T x T weights are held at once
@@ -49,9 +54,6 @@ class AttentionEntropy(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Layers x heads at the last record, and each layer's mean over training, with the range of its heads."""
-        from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
-        from lot_lattice.diagnostics.drawing import over_training, title
-
         if not records:
             return None
         step, values = records[-1]
@@ -76,9 +78,9 @@ class AttentionEntropy(Diagnostic):
                         fontsize=8,
                         color="white" if value < 0.6 else "black",
                     )
-        title(table, f"Entropy of each head, step {step}")
+        table.set_title(f"Entropy of each head, step {step}")
         bar = figure.colorbar(image, ax=table, aspect=24, pad=0.02)
-        bar.set_label("share of an even spread")
+        bar.set_label("entropy over that of even weights")
         bar.outline.set_visible(False)
         steps = [record.step for record in records]
         dots = over_training(training, steps)
@@ -97,7 +99,8 @@ class AttentionEntropy(Diagnostic):
                 training.fill_between(
                     steps, curves[:, index].amin(-1), curves[:, index].amax(-1), color=color, alpha=0.13, lw=0
                 )
-        training.set(ylabel="mean entropy", ylim=(0, 1.02))
-        title(training, "Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
-        training.legend(frameon=False, fontsize=8, ncols=max(1, n // 4))
+        training.set(ylabel="entropy over that of even weights", ylim=(0, 1.02))
+        training.set_title("Mean over heads" + (" (shaded: range of heads)" if n <= 3 else ""))
+        apart(figure)
+        training.legend(ncols=max(1, n // 4))
         return figure

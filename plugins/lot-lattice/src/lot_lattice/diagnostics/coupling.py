@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import DIVERGING_MAP, PALETTE, new_figure, spaced
+from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, over_training
 from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:
@@ -49,10 +51,7 @@ class Coupling(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """A row a layer: mean force by head and position, agreement of neighbors, and both over training."""
-        from lot.figure import DIVERGING_MAP, PALETTE, new_figure
-        from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, over_training, spaced, title
-
+        """A row per layer: mean force by head and position, agreement of neighbors, and both over training."""
         if not records:
             return None
         step, values = records[-1]
@@ -67,7 +66,7 @@ class Coupling(Diagnostic):
             map_of_force = head_map(
                 force, values[f"force_{layer}"], x=(0, T - 1), cmap=DIVERGING_MAP, vmin=-largest, vmax=largest
             )
-            title(force, f"Layer {layer}" + (f": mean coupling force, step {step}" if row == 0 else ""))
+            force.set_title(f"Layer {layer}" + (f": mean coupling force, step {step}" if row == 0 else ""))
             force.set(xlabel="position (tokens)", ylabel="head")
             H = values[f"agreement_{layer}"].shape[0]
             known = values[f"weights_{layer}"] > 0
@@ -83,7 +82,7 @@ class Coupling(Diagnostic):
             agree.set_facecolor("#D4D4D4")
             agree.set_xticks(agree.get_yticks())
             agree.set(xlabel="neighbor $j$", ylabel="head $i$")
-            title(agree, "Agreement of neighbors" if row == 0 else "")
+            agree.set_title("Agreement of neighbors" if row == 0 else "")
             index = everything.index(layer)
             dots = over_training(training, steps)
             for name, label, color in (
@@ -93,12 +92,12 @@ class Coupling(Diagnostic):
                 curve = [float(record.values[name][index]) for record in records]
                 training.plot(steps, curve, color=color, label=label, **dots)
             training.axhline(0, color="#4D4D4D", lw=0.8)
-            title(training, "Over training" if row == 0 else "")
+            training.set_title("Over training" if row == 0 else "")
         low = min(axes.get_ylim()[0] for axes in panels[2::3])
         high = max(axes.get_ylim()[1] for axes in panels[2::3])
         for axes in panels[2::3]:
             axes.set_ylim(low, high)
-        panels[2].legend(frameon=False, fontsize=8)
+        panels[2].legend()
         for image, column, label in (
             (map_of_force, panels[0::3], "radians per unit of time"),
             (map_of_agreement, panels[1::3], "mean $\\cos(\\theta_i - \\theta_j)$"),

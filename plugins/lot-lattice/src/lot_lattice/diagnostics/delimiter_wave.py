@@ -10,7 +10,9 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import circular_mean
+from lot.figure import DIVERGING_MAP, new_figure, spaced
 from lot_lattice.config import DelimiterWaveConfig
+from lot_lattice.diagnostics.drawing import MOST_LAYERS, apart, head_map, layers_of, phase_bar, phase_map
 from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:
@@ -55,19 +57,7 @@ class DelimiterWave(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """The last record, a row a layer: phases in one sequence, and how mean speed departs from each head's own."""
-        from lot.figure import DIVERGING_MAP, new_figure
-        from lot_lattice.diagnostics.drawing import (
-            MOST_LAYERS,
-            apart,
-            head_map,
-            layers_of,
-            phase_bar,
-            phase_map,
-            spaced,
-            title,
-        )
-
+        """The last record, a row per layer: phases in one sequence, and how mean speed departs from each head's own."""
         if not records or not len(records[-1].values["offset"]):
             return None
         step, values = records[-1]
@@ -88,12 +78,14 @@ class DelimiterWave(Diagnostic):
         largest = max(float(departure.nan_to_num().abs().max()) for departure in departures) or 1.0
         for axes, layer in zip(left, layers, strict=True):
             phase_map(axes, torch.where(values["inside"] > 0, values[f"phase_{layer}"], math.nan), x=ends)
-            title(axes, f"Layer {layer}: phase in one sequence, step {step}" if axes is left[0] else f"Layer {layer}")
+            axes.set_title(
+                f"Layer {layer}: phase in one sequence, step {step}" if axes is left[0] else f"Layer {layer}"
+            )
             axes.set_ylabel("head")
         for axes, departure in zip(right, departures, strict=True):
             image = head_map(axes, departure, x=ends, cmap=DIVERGING_MAP, vmin=-largest, vmax=largest)
             if axes is right[0]:
-                title(axes, "Speed less the head's median, mean over sequences")
+                axes.set_title("Mean speed minus the head's median")
         for axes in panels:
             axes.axvline(0, color="black", lw=0.9, ls=(0, (3, 3)))
         for axes in (left[-1], right[-1]):
@@ -101,6 +93,6 @@ class DelimiterWave(Diagnostic):
         apart(figure)
         phase_bar(figure, left)
         bar = figure.colorbar(image, ax=right, shrink=0.8, aspect=24, pad=0.02)
-        bar.set_label("radians a token")
+        bar.set_label("radians per token")
         bar.outline.set_visible(False)
         return figure

@@ -1,4 +1,4 @@
-"""What the pictures of this package share: titles, heat maps of phases, and lattices with phase vectors."""
+"""What the pictures of this package share: heat maps of phases, and lattices with phase vectors."""
 
 from __future__ import annotations
 
@@ -21,26 +21,14 @@ MOST_LAYERS = 4
 """Layers that a picture shows, a row each: the first, the last, and those evenly between."""
 
 
-def spaced(items: list[Any], most: int) -> list[Any]:
-    """At most `most` of `items`: the first, the last, and those evenly between."""
-    if len(items) <= most:
-        return items
-    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
-
-
 def layers_of(values: dict[str, Tensor], name: str) -> list[int]:
     """The layers for which `name_LAYER` was measured, in order of depth."""
     parts = [key.rpartition("_") for key in values]
     return sorted(int(number) for stem, _, number in parts if stem == name and number.isdigit())
 
 
-def title(axes: Axes, text: str, *, size: float = 10) -> None:
-    """A title at the left, in bold."""
-    axes.set_title(text, loc="left", fontweight="bold", fontsize=size)
-
-
 def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
-    """Prepare `axes` for curves over training; the style of a curve with as many points as `steps`: few get dots."""
+    """Label the horizontal axis of `axes` with steps; the style of a curve over them: few points are drawn as dots too."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("step")
@@ -65,7 +53,7 @@ def head_map(axes: Axes, rows: Tensor, *, x: tuple[float, float], **style: Any) 
 
 
 def phase_map(axes: Axes, theta: Tensor, *, x: tuple[float, float]) -> Any:
-    """`head_map` of angles (H, T), in cyclic colors; of (H, T, O), heads one below the other, a row an oscillator."""
+    """`head_map` of angles (H, T), in cyclic colors; of (H, T, O), heads one below the other, a row per oscillator."""
     several = theta.dim() == 3
     rows = theta.transpose(1, 2).flatten(0, 1) if several else theta
     image = head_map(axes, torch.remainder(rows, TURN), x=x, cmap=PHASE_MAP, vmin=0, vmax=TURN)

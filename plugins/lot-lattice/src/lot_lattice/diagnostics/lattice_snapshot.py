@@ -9,7 +9,16 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order, order_parameter
+from lot.figure import new_figure, spaced
 from lot_lattice.config import LatticeSnapshotConfig
+from lot_lattice.diagnostics.drawing import (
+    MOST_LAYERS,
+    LatticeView,
+    apart,
+    lattice_size,
+    layers_of,
+    phase_bar,
+)
 from lot_lattice.diagnostics.lattices import lattice_shapes
 from lot_lattice.ops.synchrony import by_layer
 
@@ -38,19 +47,7 @@ class LatticeSnapshot(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """The last record: a row a layer, a column a token."""
-        from lot.figure import new_figure
-        from lot_lattice.diagnostics.drawing import (
-            MOST_LAYERS,
-            LatticeView,
-            apart,
-            lattice_size,
-            layers_of,
-            phase_bar,
-            spaced,
-            title,
-        )
-
+        """The last record: a row per layer, a column per token."""
         if not records:
             return None
         step, values = records[-1]
@@ -69,7 +66,7 @@ class LatticeSnapshot(Diagnostic):
                 LatticeView(axes, shapes[layer], values[f"weights_{layer}"]).show(theta[:, column])
                 R = float(order_parameter(theta[:, column], dim=0))
                 where = f"layer {layer}, token {position}" if column == 0 else f"token {position}"
-                title(axes, f"{where}:  R = {R:.2f}", size=9)
+                axes.set_title(f"{where}:  R = {R:.2f}", fontsize=9)
         apart(figure)
         phase_bar(figure, panels)
         H = values[f"theta_{layers[0]}"].shape[0]

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order
+from lot.figure import PALETTE, new_figure
 from lot_lattice.config import OrderParameterConfig
+from lot_lattice.diagnostics.drawing import over_training
 from lot_lattice.ops.synchrony import by_layer, order, order_over_tokens, population
 
 if TYPE_CHECKING:
@@ -49,9 +51,6 @@ class OrderParameter(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """R of each layer over training, and over the positions of the sequence at the last record."""
-        from lot.figure import PALETTE, new_figure
-        from lot_lattice.diagnostics.drawing import over_training, title
-
         if not records:
             return None
         figure, (training, positions) = new_figure(1, 2, size=(10.0, 3.8), sharey=True)
@@ -69,8 +68,8 @@ class OrderParameter(Diagnostic):
         self._mark_bands(positions, last["layers"][:, 1], named=True)
         training.set(ylabel="order parameter $R$", ylim=(0, 1))
         positions.set(xlabel="position (tokens)", ylim=(0, 1))
-        title(training, "Over training")
-        title(positions, f"Over positions, step {steps[-1]}")
+        training.set_title("Over training")
+        positions.set_title(f"Over positions, step {steps[-1]}")
         training.margins(x=0.02)
         positions.margins(x=0)
         handles, names = training.get_legend_handles_labels()

@@ -6,12 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lot import BadInput, Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order
+from lot.figure import PALETTE, new_figure, save_animation, spaced
+from lot_lattice.diagnostics.drawing import (
+    MOST_LAYERS,
+    LatticeView,
+    heads_named,
+    layers_of,
+    phase_bar,
+    phase_map,
+)
 from lot_lattice.diagnostics.lattices import lattice_shapes
+from lot_lattice.ops.geometry import neighbor_distances
 from lot_lattice.ops.synchrony import by_layer, order, population
 
 if TYPE_CHECKING:
@@ -41,18 +52,7 @@ class PhaseSnapshots(Diagnostic):
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Oscillators x positions in the color of their phase: a row a layer, a column a record."""
-        from lot.figure import new_figure
-        from lot_lattice.diagnostics.drawing import (
-            MOST_LAYERS,
-            heads_named,
-            layers_of,
-            phase_bar,
-            phase_map,
-            spaced,
-            title,
-        )
-
+        """Oscillators x positions in the color of their phase: a row per layer, a column per record."""
         if not records:
             return None
         shown = spaced(records, MOST_RECORDS)
@@ -64,7 +64,7 @@ class PhaseSnapshots(Diagnostic):
             theta = record.values[f"phase_{layer}"]
             phase_map(axes, theta, x=(0, theta.shape[1] - 1))
             if index < len(shown):
-                title(axes, f"step {record.step}")
+                axes.set_title(f"step {record.step}")
             if index % len(shown) == 0:
                 axes.set_ylabel(f"layer {layer}\n{heads_named(theta)}")
             else:
@@ -75,13 +75,10 @@ class PhaseSnapshots(Diagnostic):
         return figure
 
     def animate(self, records: list[Record], path: Path | str) -> None:
-        """Write the phase wave of the last record to `path` (.gif or .mp4), a frame a token.
+        """Write the phase wave of the last record to `path` (.gif or .mp4), a frame per token.
 
         Raises BadInput without a record, and for a path that cannot be written (see `lot.figure.save_animation`).
         """
-        from lot.figure import new_figure, save_animation
-        from lot_lattice.diagnostics.drawing import layers_of, phase_bar, phase_map, spaced, title
-
         if not records:
             raise BadInput("no phase snapshot was recorded", fix="set diagnostics.phase_snapshots.every")
         step, values = records[-1]
@@ -96,7 +93,7 @@ class PhaseSnapshots(Diagnostic):
             theta = values[f"phase_{layer}"]
             shape = values.get(f"shape_{layer}")
             turn.append(_circle(above, theta) if shape is None else _lattice(above, theta, tuple(shape.tolist())))
-            title(above, f"Layer {layer}, step {step}")
+            above.set_title(f"Layer {layer}, step {step}")
             phase_map(wave, theta, x=(0, T - 1))
             wave.set_ylabel("head" if column == 0 else "")
             wave.set_xticklabels([])
@@ -129,19 +126,12 @@ def _cursor(axes: Axes) -> Callable[[int], None]:
 
 def _lattice(axes: Axes, theta: Tensor, shape: tuple[int, ...]) -> Callable[[int], None]:
     """Heads on their lattice; theta (H, T)."""
-    from lot_lattice.diagnostics.drawing import LatticeView
-    from lot_lattice.ops.geometry import neighbor_distances
-
     view = LatticeView(axes, shape, neighbor_distances(shape)[1].float())
     return lambda t: view.show(theta[:, t])
 
 
 def _circle(axes: Axes, theta: Tensor) -> Callable[[int], None]:
-    """Oscillators on the unit circle, a color a head, with each head's mean vector; theta (H, T, O)."""
-    import numpy as np
-
-    from lot.figure import PALETTE
-
+    """Oscillators on the unit circle, a color per head, with each head's mean vector; theta (H, T, O)."""
     around = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(around), np.sin(around), color="#C8C8C8", lw=1)
     axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")

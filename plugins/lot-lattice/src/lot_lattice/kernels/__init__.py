@@ -29,7 +29,7 @@ def lattice_scan(
 
     drive: (B, H, T), radians per unit of time. omega: (H,) or (B, H), the same unit. coupling: (H,). weights: (H, H),
     what head i feels of head j; zeros cost nothing. theta0: (H,) or (B, H), the phase before the first token. dt: time
-    of a token; substeps: Euler steps a token, each of dt / substeps. H is at most 256.
+    of a token; substeps: Euler steps per token, each of dt / substeps. H is at most 256.
     Raises ValueError or TypeError, in one line, for shapes, types or devices that do not fit.
     """
     theta: Tensor = torch.ops.lot_lattice.lattice_scan(drive, omega, coupling, weights, theta0, dt, substeps)

@@ -93,7 +93,7 @@ def ninja_file(plan: Recipe) -> str:
 
 
 def _build(plan: Recipe, target: Path) -> None:
-    """Compile in a directory beside `target`, then give it that name: whoever sees it sees all of it."""
+    """Compile in a folder beside `target`, then rename that folder, so that other processes see all of it or nothing."""
     ninja = shutil.which("ninja") or _packaged_ninja()
     if ninja is None:
         raise BuildError("no ninja found (pip install ninja)")

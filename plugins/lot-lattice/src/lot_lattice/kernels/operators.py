@@ -1,8 +1,8 @@
 """The operators `lot_lattice::lattice_scan` and `lot_lattice::mean_field`, registered with torch.
 
 Each has a kernel for CPU and CUDA tensors, a fake one (`torch.compile`, `torch.export`), a backward operator of its own,
-and a rule for autocast: float32. They check what they are given. What computes is chosen in `native`: compiled kernels,
-or PyTorch.
+and a rule for autocast: float32. They check what they are given. `dispatch` chooses what computes:
+compiled kernels, or PyTorch.
 """
 
 from __future__ import annotations

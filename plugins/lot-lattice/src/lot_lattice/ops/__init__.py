@@ -1,1 +1,1 @@
-"""Functions on tensors: oscillators, the lattice, synchrony."""
+"""Functions on tensors: the dynamics (each fast form beside the slow reference), the lattice, synchrony."""

@@ -1,4 +1,4 @@
-"""Angles want precision: in bfloat16 they would be off by whole degrees."""
+"""Angles in float32 or wider: in bfloat16 they would be off by whole degrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kuramoto dynamics: the lattice scan and the mean field, each with a slow reference and a fair eager form.
+"""Kuramoto dynamics: the lattice scan and the mean field, each with a slow reference and a form in plain PyTorch.
 
 `lattice_scan` and `mean_field` are the operators to call, from `lot_lattice.kernels`. What stands here is plain PyTorch:
 what they are tested and timed against, and what goes on where they do not reach (second derivatives, padding, decoding).
@@ -38,7 +38,7 @@ def lattice_scan_reference(
     dt: float,
     substeps: int = 1,
 ) -> Tensor:
-    """`lattice_scan` as the formula says it: every pair of heads, token after token. Slow, obviously right."""
+    """`lattice_scan` as the formula stands: every pair of heads, token after token. Slow and plainly right."""
     theta = theta0.expand(drive.shape[:2])
     phases = []
     for push in drive.unbind(-1):
@@ -59,7 +59,7 @@ def lattice_scan_eager(
     dt: float,
     substeps: int = 1,
 ) -> Tensor:
-    """`lattice_scan` as PyTorch users write it well: sin(a - b) split, the drive unbound, a graph of T steps."""
+    """`lattice_scan` in plain PyTorch, written for speed: sin(a - b) is split, and the graph has T steps."""
     theta = theta0.expand(drive.shape[:2])
     scaled = (coupling[:, None] * weights).t() * (dt / substeps)  # (j, i)
     phases = []
@@ -86,9 +86,9 @@ def mean_field_reference(
     causal: bool = True,
     padding: Tensor | None = None,
 ) -> Tensor:
-    """`mean_field` as the formula says it, with the (B, H, T, T, O) tensor of all differences.
+    """`mean_field` as the formula stands, with the (B, H, T, T, O) tensor of all differences.
 
-    padding: (B, T), True for tokens that nobody feels.
+    padding: (B, T), True for tokens that no other token feels.
     """
     B, _, T, _ = theta0.shape
     seen = torch.ones(T, T, dtype=theta0.dtype, device=theta0.device)

@@ -1,4 +1,4 @@
-"""Heads as the sites of an n-dimensional lattice: who is whose neighbor, and how far away."""
+"""Heads as the sites of an n-dimensional lattice: which heads are neighbors, and how far apart they are."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def neighbor_distances(
     """(distance (H, H) float64, neighbor (H, H) bool) of the sites in row-major order; distance 0 where no neighbor.
 
     The distance is Euclidean, in sites. Neighbors are within `radius` by the largest offset (moore) or by the sum of
-    the offsets (von_neumann). On a periodic lattice an offset is the shorter way round, and two sites are neighbors
-    once, even if both ways round are equally short. No site is its own neighbor.
+    the offsets (von_neumann). On a periodic lattice an offset is the shorter way around, and two sites are neighbors
+    once, even if both ways around are equally short. No site is its own neighbor.
     """
     sites = torch.tensor(list(itertools.product(*(range(size) for size in shape))), dtype=torch.float64)  # (H, n)
     offset = (sites[:, None] - sites[None, :]).abs()  # (H, H, n)

@@ -22,7 +22,7 @@ class SyntheticTask(Task):
     """Examples that are drawn rather than stored. Example n of a split is a pure function of (seed, split, n).
 
     Batch i of size s holds the examples i * s to (i + 1) * s - 1; the last batch of a finite split may be shorter, and
-    one beyond it is an IndexError. A finite training set is gone through again and again, in another order each time.
+    one beyond it is an IndexError. A finite training set begins again without end, in another order each time.
 
     name: keys the randomness.
     """
@@ -47,7 +47,7 @@ class SyntheticTask(Task):
         """
 
     def symbol(self, token: int) -> str:
-        """A token as people read it."""
+        """The text that stands for a token."""
         return str(token)
 
     def length(self, split: Split) -> int | None:
@@ -82,7 +82,7 @@ class SyntheticTask(Task):
         return [known[word] for word in words]
 
     def example(self, rng: np.random.Generator) -> str:
-        """One training example in two aligned rows: what is read, and what is to be predicted there (. not scored)."""
+        """One training example in two aligned rows: the inputs, and the targets below them (. where nothing is scored)."""
         batch = self.batch("train", int(rng.integers(2**20)), 1)
         read = [self.symbol(int(token)) for token in batch.inputs[0]]
         asked = ["." if token == IGNORED else self.symbol(int(token)) for token in batch.targets[0]]

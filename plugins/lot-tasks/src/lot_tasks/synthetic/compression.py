@@ -1,4 +1,4 @@
-"""Compression, of MAD."""
+"""Compression, from MAD: symbols that a state of bounded size has to hold."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Compression(SyntheticTask):
     """Symbols and a compression token, to be given back in place: targets equal inputs, noise and all, as published.
 
     MAD trains an auto-encoder on this, which decodes every position from the last one's vector. A decoder that
-    answers at each position has the answer before its eyes, so here this form tests nothing but the wiring.
+    answers at each position has the answer in its input, so this form tests nothing but the wiring.
     """
 
     name = "compression"
     primary = "token_accuracy"
-    causal = False  # the answer stands in the input anyhow
+    causal = False  # the answer is in the input anyway
 
     def __init__(self, config: CompressionConfig, seed: int) -> None:
         super().__init__(config, seed)
@@ -62,8 +62,8 @@ class Compression(SyntheticTask):
 class CompressionCorrected(Compression):
     """n symbols, then n compression tokens, at which the symbols are asked for in order; noise is not scored.
 
-    T = 2 n. What a mechanism carries past the first compression token is its own business: attention can look back at
-    the symbols, a mechanism of bounded state has to compress them.
+    T = 2 n. How it carries the symbols past the first compression token is up to a mechanism: attention can look back at
+    them, a mechanism of bounded state has to compress them.
     """
 
     causal = True

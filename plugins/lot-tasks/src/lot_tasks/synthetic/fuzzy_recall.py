@@ -1,4 +1,4 @@
-"""Fuzzy in-context recall, of MAD: keys and values of several tokens."""
+"""Fuzzy in-context recall, from MAD: keys and values of several tokens."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class FuzzyRecallCorrected(FuzzyRecall):
 
 
 class _Pairs(NamedTuple):
-    """One pair a row: the first key_size (N,) of key (N, most), the first value_size (N,) of value (N, most)."""
+    """One pair per row: the first key_size (N,) of key (N, most), the first value_size (N,) of value (N, most)."""
 
     key: np.ndarray
     key_size: np.ndarray
@@ -123,7 +123,7 @@ class _Pairs(NamedTuple):
 
 
 class _Memory:
-    """The pairs met so far in each row. A row that is finished may go on collecting: nobody asks it again."""
+    """The pairs met so far in each row. A row that is finished may go on collecting: it is not asked again."""
 
     def __init__(self, rows: int, most: int, value_tokens: int) -> None:
         self.rows = np.arange(rows)

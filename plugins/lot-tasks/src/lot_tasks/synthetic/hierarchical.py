@@ -26,7 +26,7 @@ class Hierarchical(SyntheticTask):
     productions of its own, drawn once from the seed, and no two of them have the same right-hand side, so a sentence
     has one derivation. Tokens far apart depend on each other through the levels above them.
 
-    rules: [level] -> (V, rules, branching) int64. floor: the least mean loss in nats a token that any model can reach.
+    rules: [level] -> (V, rules, branching) int64. floor: the least mean loss in nats per scored token that any model can reach.
     """
 
     name = "hierarchical"
@@ -56,7 +56,7 @@ class Hierarchical(SyntheticTask):
         nodes = [self.branching**level for level in range(len(self.rules))]
         choices = rng.integers(0, self.rules[0].shape[1], (count, sum(nodes)))
         root = rng.integers(0, self.vocab_size, (count, 1))
-        # One derivation a sentence: a split of derivations is a split of sentences. Choices are no symbols, so they are
+        # One derivation per sentence: a split of derivations is a split of sentences. Choices are no symbols, so they are
         # moved out of the symbols' range.
         derivation = np.concatenate([root, choices + self.vocab_size], axis=1)
         derivation, _ = place(rng, split, range(self.vocab_size), derivation, derivation)
@@ -90,7 +90,7 @@ class Hierarchical(SyntheticTask):
         return (tuples[:, None] // digits % self.vocab_size).reshape(self.vocab_size, rules, self.branching)
 
     def _floor(self) -> float:
-        """Entropy of a sentence less that of its first token (which is no target), a target.
+        """Entropy of a sentence without that of its first token (which is no target), per target, in nats.
 
         The splits share out roots, which a model could exploit only if it knew the hash; this is left out.
         """

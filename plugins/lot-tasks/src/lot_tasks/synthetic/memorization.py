@@ -1,4 +1,4 @@
-"""Memorization, of MAD."""
+"""Memorization, from MAD: facts that only the parameters can hold."""
 
 from __future__ import annotations
 

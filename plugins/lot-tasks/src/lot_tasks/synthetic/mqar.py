@@ -1,4 +1,4 @@
-"""Multi-query associative recall."""
+"""Multi-query associative recall, from Zoology."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MQAR(SyntheticTask):
     position is a slot that may hold a query; keys take slots without replacement, slot i with probability
     proportional to a i^(a-1). The value is the target at the query. All other positions after the pairs are filled
     with random tokens: in the published form of the whole vocabulary, so that a fill can be one of the keys and look
-    like a query that nobody scores.
+    like a query, which is not scored.
     """
 
     name = "mqar"

@@ -1,4 +1,4 @@
-"""In-context recall and noisy in-context recall, of MAD."""
+"""In-context recall and noisy in-context recall, from MAD."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class InContextRecall(SyntheticTask):
     """Pairs of a key and its value; a key that comes again has the value that it had before in that example.
 
     The value of a key met before is asked for at the key. The last pair repeats one of the keys met so far, each
-    equally likely. As published, training scores every next token, also those that nobody can predict, while
+    equally likely. As published, training scores every next token, also those that cannot be predicted, while
     validation and test score the repeated keys.
     """
 

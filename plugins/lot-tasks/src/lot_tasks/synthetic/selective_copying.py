@@ -1,4 +1,4 @@
-"""Selective copying, of MAD."""
+"""Selective copying, from MAD: symbols among blanks, to be repeated in order."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _ROUNDS = 200  # after which a split is taken to be empty; a row lands in a spli
 
 
 class Sinusoidal(SyntheticTask):
-    """The mean of K sines of t tokens, with frequencies (cycles a token) and phases drawn uniformly.
+    """The mean of K sines of t tokens, with frequencies (cycles per token) and phases drawn uniformly.
 
     [-1, 1] is divided evenly into V levels, the tokens. All tokens depend on all parameters, so no token is free to
     carry the split: rows are drawn until enough of them have a digest of the split.

@@ -64,8 +64,8 @@ def digest(rows: np.ndarray) -> np.ndarray:
     """A 64-bit hash (N,) uint64 of every row of `rows` (N, T) integers."""
     # Mixed with its position, each token adds a term of its own, so that order matters although the sum has none.
     position = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    terms: np.ndarray = _mix(rows.astype(np.uint64) + position)
-    return _mix(terms.sum(axis=1, dtype=np.uint64))
+    terms: np.ndarray = _murmur(rows.astype(np.uint64) + position)
+    return _murmur(terms.sum(axis=1, dtype=np.uint64))
 
 
 def _turned(rows: np.ndarray, symbols: range, turn: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def _turned(rows: np.ndarray, symbols: range, turn: np.ndarray) -> np.ndarray:
     return np.where(inside, moved - len(symbols) * (moved >= symbols.stop), rows)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _murmur(x: np.ndarray) -> np.ndarray:
     """MurmurHash3's 64-bit finalizer (Appleby, 2011)."""
     x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
     x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)

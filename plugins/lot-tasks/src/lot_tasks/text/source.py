@@ -72,7 +72,7 @@ def open_source(config: TextConfig) -> Source:
 
 
 def pydoc_text() -> str:
-    """The help topics of the running Python, in alphabetical order: English that is always at hand.
+    """The help topics of the running Python, in alphabetical order: English text that needs no network.
 
     It differs a little between versions of Python.
     """

@@ -7,17 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
-from lot.nn import KeyValueCache, Projections, dropout_now
+from lot import BadInput, Context, Dims, GeneratorFor
+from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
+from lot_toroidal.attention.emitted import attention_signals
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import attention_signals
 from lot_toroidal.config import AdaptiveConfig
 from lot_toroidal.ops.dispatch import attend, check_backend
 from lot_toroidal.ops.torus import Torus
 
 PACE = 10.0
-"""How much faster than other parameters a layer's logits move: Adam moves each by about its learning rate a step, and a choice
+"""How much faster than other parameters a layer's logits move: Adam moves each by about its learning rate per step, and a choice
 needs whole units."""
 
 
@@ -43,7 +43,7 @@ class Candidate(nn.Module):
         return split_platters(x, self.torus.depth)
 
 
-class AdaptiveAttention(Attention):
+class AdaptiveAttention(CachedAttention[KeyValueCache]):
     """sum_c w_c toroidal_c(x) over candidate depths c; w = softmax((logits + Gumbel noise) / temperature) while training.
 
     At evaluation w is 1 for the largest logit. The temperature falls exponentially with the optimizer step. With `route`, the
@@ -125,7 +125,7 @@ class AdaptiveAttention(Attention):
             turned_q, turned_k = candidate.turn(q, ctx.start), candidate.turn(k, ctx.start)
             platters = turned_q, turned_k, candidate.split(v)
             o = self._attend(candidate, *platters, ctx.padding, self.options.backend, dropout)
-            share = weights[..., index] if self.router is None else weights[:, None, :, index, None]
+            share = self._share(weights, index)
             y = y + share.to(o.dtype) * o
             if "attention" in self.want:
                 found = attention_signals(turned_q, turned_k, candidate.torus, self.want, ctx.padding)
@@ -134,6 +134,10 @@ class AdaptiveAttention(Attention):
         if "depth_weights" in self.want:
             signals["depth_weights"] = logits.softmax(-1).reshape(-1, logits.shape[-1]).mean(0)
         return self.heads.merge(y), signals  # type: ignore[arg-type]
+
+    def _share(self, weights: Tensor, index: int) -> Tensor:
+        """The weight of a candidate, to be multiplied with (B, H, T, ...): () or, with a router, (B, 1, T, 1)."""
+        return weights[..., index] if self.router is None else weights[:, None, :, index, None]
 
     def _candidate(self, index: int) -> Candidate:
         return self.candidates[index]  # type: ignore[return-value]
@@ -159,23 +163,16 @@ class AdaptiveAttention(Attention):
         )  # fmt: skip
         return candidate.fusion(o).flatten(3)  # type: ignore[no-any-return]
 
-    def can_decode(self) -> bool:
-        """A module that sees the future cannot."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
-        """An empty cache of keys, not yet turned, and of values. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
+        """Keys, not yet turned, since each candidate turns them its own way, and values of no token."""
         return KeyValueCache.empty(batch, self.dims, device, dtype)
 
-    def prefill(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+    def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         q, k, v = self.heads.split(x)
         start = cache.length
         cache.append(k, v, padding=ctx.padding)
-        k, v = (part[:, :, : cache.length].to(q.dtype) for part in (cache.k, cache.v))
-        padding = None if cache.padding is None else cache.padding[:, : cache.length]
+        k, v, padding = cache.content(q.dtype)
         logits = self._logits(x)
         weights = self._mixture(logits, ctx)
         y: Tensor | float = 0.0
@@ -183,13 +180,8 @@ class AdaptiveAttention(Attention):
             candidate = self._candidate(index)
             platters = candidate.turn(q, start), candidate.turn(k, 0), candidate.split(v)
             o = self._attend(candidate, *platters, padding, "sdpa")  # as in toroidal: tiles serve every length
-            share = weights[..., index] if self.router is None else weights[:, None, :, index, None]
-            y = y + share.to(o.dtype) * o
+            y = y + self._share(weights, index).to(o.dtype) * o
         return self.heads.merge(y), cache  # type: ignore[arg-type]
-
-    def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)
 
     def describe(self) -> str:
         """The candidates and how the choice hardens."""

@@ -12,7 +12,7 @@ from lot_toroidal.config import EncodingOptions
 
 
 def ring_turns(pairs: int, period: int) -> Tensor:
-    """Whole turns over the ring, (pairs,) float64: from N / 2 pi (RoPE's one radian a position) down to 1, rounded.
+    """Whole turns over the ring, (pairs,) float64: from N / 2 pi (RoPE's one radian per position) down to 1, rounded.
 
     Neighboring pairs may turn equally often where a short ring leaves no room.
     """
@@ -21,14 +21,14 @@ def ring_turns(pairs: int, period: int) -> Tensor:
 
 
 def sequence_frequencies(pairs: int, period: int, kind: str) -> Tensor:
-    """omega: radians a position, (pairs,) float64. `integer`: 2 pi n / N with whole n; `geometric`: as RoPE (Su et al., 2021)."""
+    """omega: radians per position, (pairs,) float64. `integer`: 2 pi n / N with whole n; `geometric`: as RoPE (Su et al., 2021)."""
     if kind == "integer":
         return ring_turns(pairs, period) * (2 * math.pi / period)
     return 10000.0 ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
 
 
 def platter_frequencies(omega: Tensor, depth: int, orthogonal: bool) -> Tensor:
-    """phi: radians a platter, (pairs,) float64; the whole stack stays within half a turn, so that no two platters look alike.
+    """phi: radians per platter, (pairs,) float64; the whole stack stays within half a turn, so that no two platters look alike.
 
     A ladder from slow to fast (omega falls, so the two are never parallel); `orthogonal` takes out its part along omega
     (Gram-Schmidt on this basis only, which leaves omega whole turns).
@@ -48,7 +48,7 @@ def orthogonality(omega: Tensor, phi: Tensor) -> float:
 class TorusEncoding(nn.Module):
     """Pairs of channels turned by i omega_m + k phi_m, for position i and platter k.
 
-    omega, phi: (width / 2,) float64, radians a position and a platter. orthogonal: whether Gram-Schmidt was applied.
+    omega, phi: (width / 2,) float64, radians per position and per platter. orthogonal: whether Gram-Schmidt was applied.
     """
 
     def __init__(self, options: EncodingOptions, width: int, depth: int, period: int, channels: str) -> None:
@@ -57,7 +57,7 @@ class TorusEncoding(nn.Module):
         if width % 2:
             raise BadInput(
                 where="depth",
-                expected=f"an even number of channels a platter (rotary encoding turns pairs); {channels} is {width * depth}",
+                expected=f"an even number of channels per platter (rotary encoding turns pairs); {channels} is {width * depth}",
                 got=f"{width} channels at depth {depth}",
                 fix="choose another depth, model.width or model.heads",
             )
@@ -116,7 +116,7 @@ def check_length(end: int, period: int) -> None:
     if end > period:
         raise BadInput(
             where="attn.period",
-            expected=f"sequences of at most {period} tokens, once round the ring",
+            expected=f"sequences of at most {period} tokens, once around the ring",
             got=f"{end} tokens",
         )
 

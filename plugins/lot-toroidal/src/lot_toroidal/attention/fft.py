@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
+from lot import BadInput, Context, Dims, GeneratorFor
+from lot.nn import CachedAttention
+from lot_toroidal.attention.emitted import mixing_signal
 from lot_toroidal.attention.encoding import check_length
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import mixing_signal
 from lot_toroidal.attention.toroidal import TorusHeads
 from lot_toroidal.config import FFTConfig
 from lot_toroidal.ops.circulant import causal_convolve, convolve, correlate_ring
@@ -28,8 +29,8 @@ class ValueCache:
     length: int = 0
 
 
-class FFTAttention(Attention):
-    """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score a lag for the whole sequence.
+class FFTAttention(CachedAttention[ValueCache]):
+    """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score per lag for the whole sequence.
 
     lags=position: s = q_k . k_l turned by the lag / sqrt(p) - lambda delta, with q_k and k_l learned (H, D, p): toroidal
     attention whose queries and keys are the same for every token. lags=content: the mean of q_i . k_j / sqrt(p) over
@@ -174,19 +175,13 @@ class FFTAttention(Attention):
         rows = torch.where(seen, w[..., (i - j) % w.shape[-1]], 0.0)
         return rows / rows.sum((2, 4), keepdim=True)
 
-    def can_decode(self) -> bool:
-        """A module that sees the future cannot."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> ValueCache:
-        """An empty cache of values. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> ValueCache:
+        """Values of no token."""
         H, D, p = self.dims.heads, self.torus.depth, self.heads.width
         v = torch.zeros(batch, H, self.dims.max_len, D, p, device=device, dtype=dtype)
         return ValueCache(v, torch.zeros(batch, self.dims.max_len, dtype=torch.bool, device=device))
 
-    def prefill(self, x: Tensor, ctx: Context, cache: ValueCache) -> tuple[Tensor, ValueCache]:
+    def extend(self, x: Tensor, ctx: Context, cache: ValueCache) -> tuple[Tensor, ValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         start, stop = cache.length, cache.length + x.shape[1]
         if stop > cache.v.shape[2]:
@@ -203,10 +198,6 @@ class FFTAttention(Attention):
         ]).expand(x.shape[0], -1, -1, -1, -1, -1)  # (B, H, D, D, n, T)  # fmt: skip
         o = torch.einsum("bhklij,bhjlp->bhikp", rows, cache.v[:, :, :stop].double()).to(x.dtype)
         return self.heads.unite(self.fusion(o)), cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: ValueCache) -> tuple[Tensor, ValueCache]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)
 
 
 def _exponentials(score: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mixing platters after attention: o (..., D, p) -> (..., D, p), p channels a platter."""
+"""Mixing platters after attention: o (..., D, p) -> (..., D, p), p channels per platter."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
+from lot import BadInput, Context, Dims, GeneratorFor
+from lot.nn import CachedAttention
+from lot_toroidal.attention.emitted import mixing_signal
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import mixing_signal
 from lot_toroidal.config import LatentConfig
 from lot_toroidal.ops.scan import gru_scan, linear_scan
 
@@ -24,7 +25,7 @@ class LatentState:
     length: int = 0
 
 
-class LatentAttention(Attention):
+class LatentAttention(CachedAttention[LatentState]):
     """h_t = (1 - z_t) h_{t-1} + z_t R_t c(x_t), read as R_t^{-1} h_t, platters fused; R_t turns channels to position t.
 
     `linear`: z is learned, one for each pair of channels. `min_gru`: z_t = sigmoid(W x_t). `gru`: the published cell, whose
@@ -122,21 +123,17 @@ class LatentAttention(Attention):
     def _out(self, o: Tensor) -> Tensor:
         return self.out(self.fusion(o.to(self.out.weight.dtype)).flatten(2))  # type: ignore[no-any-return]
 
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> LatentState:
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> LatentState:
         """The state before the first token, zero."""
         wide = torch.promote_types(dtype, torch.float32)
         return LatentState(torch.zeros(batch, self.latent, device=device, dtype=wide))
 
-    def prefill(self, x: Tensor, ctx: Context, cache: LatentState) -> tuple[Tensor, LatentState]:
+    def extend(self, x: Tensor, ctx: Context, cache: LatentState) -> tuple[Tensor, LatentState]:
         """y (B, n, D) of the next n tokens x (B, n, D), which the state takes in."""
         states = self._states(x, cache.length, ctx.padding, cache.h)
         y = self._out(self._read(states, cache.length))
         cache.h, cache.length = states[:, -1], cache.length + x.shape[1]
         return y, cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: LatentState) -> tuple[Tensor, LatentState]:
-        """y (B, 1, D) of the next token x (B, 1, D), which the state takes in."""
-        return self.prefill(x, ctx, cache)
 
     def describe(self) -> str:
         """The recurrence and how it is trained."""

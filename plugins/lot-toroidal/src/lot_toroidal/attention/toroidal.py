@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
-from lot.nn import KeyValueCache, Projections, dropout_now
+from lot import Context, Dims, GeneratorFor
+from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
+from lot_toroidal.attention.emitted import attention_signals, mixing_signal
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
-from lot_toroidal.attention.signals import attention_signals, mixing_signal
 from lot_toroidal.config import EncodingOptions, ToroidalConfig, TorusOptions
 from lot_toroidal.ops.dispatch import attend, check_backend, choose
 from lot_toroidal.ops.torus import Torus
@@ -39,7 +39,7 @@ class TorusHeads(Projections):
         return self.merge(y.flatten(3))
 
 
-class TorusAttention(Attention):
+class TorusAttention(CachedAttention[KeyValueCache]):
     """What attention over platters shares: projections, encoding, fusion, signals and decoding. A subclass says how to attend."""
 
     rotary = True  # it turns queries and keys by itself, whatever the trunk does
@@ -81,29 +81,19 @@ class TorusAttention(Attention):
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
         return self.heads.unite(self.fusion(o)), signals
 
-    def can_decode(self) -> bool:
-        """A module that sees the future cannot."""
-        return self.causal
-
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
-        """An empty cache of turned keys and of values. Raises BadInput when not causal."""
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
+        """Keys, turned, and values of no token."""
         return KeyValueCache.empty(batch, self.dims, device, dtype)
 
-    def prefill(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+    def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         q, k, v = self.heads.platters(x, ctx.start)
         cache.append(k.flatten(3), v.flatten(3), padding=ctx.padding)
-        k, v = (split_platters(part[:, :, : cache.length].to(q.dtype), self.torus.depth) for part in (cache.k, cache.v))
-        padding = None if cache.padding is None else cache.padding[:, : cache.length]
+        k, v, padding = cache.content(q.dtype)
+        k, v = split_platters(k, self.torus.depth), split_platters(v, self.torus.depth)
         # Prompts come in every length, and a compiled kernel serves a single one: tiles serve all.
         o = attend(q, k, v, self.torus, padding=padding, backend="sdpa")
         return self.heads.unite(self.fusion(o)), cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)
 
     def describe_torus(self) -> str:
         """Ring, platters and encoding in words."""

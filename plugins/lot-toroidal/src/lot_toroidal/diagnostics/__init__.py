@@ -1,1 +1,1 @@
-"""Measurements and pictures of toroidal attention."""
+"""Measurements and pictures of toroidal attention, one module per component."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import PALETTE, new_figure
 from lot_toroidal.attention.fft import FFTAttention
 from lot_toroidal.diagnostics.layers import captured_inputs, layers_of
 
@@ -52,8 +53,6 @@ class CirculantError(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Error of each layer over training, and by position at the last record."""
-        from lot.figure import PALETTE, new_figure
-
         if not records or not len(records[-1].values["layer"]):
             return None
         figure, (training, positions) = new_figure(1, 2, size=(10.0, 3.6), sharey=True)
@@ -69,7 +68,7 @@ class CirculantError(Diagnostic):
                            color="#4D4D4D", annotation_clip=False)  # fmt: skip
         training.set(title="FFT against dense attention", xlabel="step", ylabel="relative error", yscale="log")
         positions.set(title=f"By position, step {steps[-1]}", xlabel="position (tokens)")
-        training.legend(fontsize=8)
+        training.legend()
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

@@ -1,4 +1,4 @@
-"""Which depth an adaptive layer chooses."""
+"""Depth weights: which depth each adaptive layer chooses, and whether it has decided."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import SEQUENTIAL_MAP, new_figure
 from lot_toroidal.attention.adaptive import AdaptiveAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
@@ -41,9 +42,7 @@ class DepthWeights(Diagnostic):
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Weights over training, a panel a layer, depths stacked."""
-        from lot.figure import SEQUENTIAL_MAP, new_figure
-
+        """Weights over training, a panel per layer, depths stacked."""
         if not records:
             return None
         import matplotlib
@@ -71,7 +70,7 @@ class DepthWeights(Diagnostic):
         for panel in panels[-columns:]:
             panel.set_xlabel("step")
         for panel in panels[::columns]:
-            panel.set_ylabel("weight")
+            panel.set_ylabel("probability")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", reverse=True)
         return figure
 

@@ -1,4 +1,4 @@
-"""How many platters still count after the fusion."""
+"""Fusion rank: how many platters still count after they have been mixed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import DIVERGING_MAP, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,10 @@ def effective_rank(matrix: Tensor) -> Tensor:
 
 
 class FusionRank(Diagnostic):
-    """Effective rank of the matrix that mixes platters (Roy and Vetterli, 2007): 1, all platters say the same; D, none is lost."""
+    """Effective rank of the matrix that mixes platters (Roy and Vetterli, 2007).
+
+    It is 1 where all platters become the same, and the depth D where none is lost.
+    """
 
     needs = frozenset({"platter_mixing"})
     headline = "rank"
@@ -49,8 +53,6 @@ class FusionRank(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Effective rank over training, and the matrices at the last record."""
-        from lot.figure import DIVERGING_MAP, PALETTE, new_figure
-
         if not records:
             return None
         last = records[-1].values
@@ -75,18 +77,23 @@ class FusionRank(Diagnostic):
         axes.axhline(depth, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
         axes.annotate("all platters", (1, depth), xycoords=("axes fraction", "data"), xytext=(-3, -11),
                       textcoords="offset points", ha="right", fontsize=8, color="#4D4D4D")  # fmt: skip
-        axes.set(title="Effective rank of the fusion", xlabel="step", ylabel="platters", ylim=(0, depth * 1.08))
-        axes.legend(fontsize=8, loc="lower right", ncols=2)
+        axes.set(
+            title="Effective rank of the fusion",
+            xlabel="step",
+            ylabel="effective rank (platters)",
+            ylim=(0, depth * 1.08),
+        )
+        axes.legend(loc="lower right", ncols=2)
         limit = max(float(last[f"matrix_{layer}"].abs().max()) for layer in shown) or 1.0
         for panel, layer in zip(panels, shown, strict=True):
             matrix = last[f"matrix_{layer}"]
             image = panel.imshow(matrix, cmap=DIVERGING_MAP, vmin=-limit, vmax=limit)
             panel.grid(False)
             panel.set(
-                title=f"layer {layer}", xlabel="reads platter", xticks=range(len(matrix)), yticks=range(len(matrix))
+                title=f"layer {layer}", xlabel="platter read", xticks=range(len(matrix)), yticks=range(len(matrix))
             )
-        panels[0].set_ylabel("platter")
-        figure.colorbar(image, ax=panels, label=r"$\Omega$", shrink=0.75)
+        panels[0].set_ylabel("platter that reads")
+        figure.colorbar(image, ax=panels, label=r"weight $\Omega$", shrink=0.75)
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:
@@ -102,6 +109,6 @@ class FusionRank(Diagnostic):
             if share > 0.8
             else "part of the head is lost"
             if share > 0.3
-            else "platters say the same"
+            else "platters have become nearly the same"
         )
         return f"fusion has effective rank {rank:.2f} of {depth:g}: {what}"

@@ -1,4 +1,4 @@
-"""How well the rotary encoding keeps positions and platters apart."""
+"""Orthogonality: how well the rotary encoding tells positions from platters."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import DIVERGING_MAP, PALETTE, new_figure
 from lot_toroidal.attention.encoding import TorusEncoding
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Orthogonality(Diagnostic):
         pass
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """orthogonality: () the worst score; omega, phi: (p / 2,) radians a position and a platter, and depth: (), of that layer.
+        """orthogonality: () the worst score. Of that layer: omega, phi (p / 2,) radians per position and per platter; depth ().
 
         A model without a toroidal encoding has score 0 and empty bases.
         """
@@ -49,9 +50,7 @@ class Orthogonality(Diagnostic):
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
-        """Both bases by channel pair, and how alike two places look, by lag and platters apart."""
-        from lot.figure import DIVERGING_MAP, PALETTE, new_figure
-
+        """Both bases by channel pair, and how similar two places look, by lag and platters apart."""
         if not records or not len(records[-1].values["omega"]):
             return None
         from matplotlib.ticker import MaxNLocator
@@ -65,7 +64,7 @@ class Orthogonality(Diagnostic):
         bases.axhline(0, color="#4D4D4D", lw=0.8)
         bases.set(title="Frequency bases", xlabel="channel pair", ylabel="share of the basis")
         bases.xaxis.set_major_locator(MaxNLocator(integer=True))
-        bases.legend(fontsize=8)
+        bases.legend()
         reach = 64
         lag = torch.arange(-reach, reach + 1, dtype=torch.float64)
         apart = torch.arange(-(depth - 1), depth, dtype=torch.float64)
@@ -76,7 +75,7 @@ class Orthogonality(Diagnostic):
         )  # fmt: skip
         kernel.grid(False)
         kernel.set(
-            title=f"Likeness of two places (score {float(values['orthogonality']):.1e})", xlabel="lag (positions)"
+            title=f"Similarity of two places (score {float(values['orthogonality']):.1e})", xlabel="lag (positions)"
         )
         kernel.set_ylabel("platters apart")
         kernel.set_yticks(range(-depth + 1, depth))

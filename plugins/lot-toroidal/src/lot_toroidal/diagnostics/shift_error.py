@@ -1,4 +1,4 @@
-"""Lemma 1, measured: shift the input round the ring, and the output should shift with it."""
+"""Lemma 1, measured: shift the input around the ring, and the output should shift with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
+from lot.figure import PALETTE, new_figure
 from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.config import ShiftErrorConfig
 from lot_toroidal.diagnostics.layers import layers_of
@@ -65,8 +66,6 @@ class ShiftError(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Error by shift of each layer at the last record, beside the tolerance and what the source reports."""
-        from lot.figure import PALETTE, new_figure
-
         if not records or not len(records[-1].values["layer"]):
             return None
         values = records[-1].values
@@ -82,7 +81,7 @@ class ShiftError(Diagnostic):
                           annotation_clip=False)  # fmt: skip
         axes.set(title=f"Shift invariance, step {records[-1].step}", xlabel="cyclic shift (positions)", yscale="log")
         axes.set(ylabel="error over largest output", xticks=place, xticklabels=shifts, ylim=(1e-9, 1))
-        axes.legend(fontsize=8, ncols=2)
+        axes.legend(ncols=2)
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

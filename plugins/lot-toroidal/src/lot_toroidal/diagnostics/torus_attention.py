@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import new_figure
 from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.diagnostics.layers import layers_of
 
@@ -48,8 +49,6 @@ class TorusPicture(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """The last layer at the last record: the mean over heads on the stack of rings, and heads apart, unrolled."""
-        from lot.figure import new_figure
-
         if not records:
             return None
         import matplotlib
@@ -79,7 +78,7 @@ class TorusPicture(Diagnostic):
             panel.tick_params(labelbottom=False)
         axes[1].set_title(f"Unrolled, step {record.step}")
         axes[-1].set_xlabel("position on the ring")
-        figure.colorbar(image, ax=axes[1::2], label="attention (palest: even or less)", shrink=0.8)
+        figure.colorbar(image, ax=axes[1::2], label="attention weight (palest: even or less)", shrink=0.8)
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:

@@ -1,4 +1,4 @@
-"""The one door to toroidal attention: which form runs, and why."""
+"""Toroidal attention in the form that suits the device and the mask: which form runs, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of a ring send each other: a passing-on to the next one, and the shuffle that evens out their work."""
+"""What the processes of a ring send each other: tensors passed on to the next one, and chunks, to even out their work."""
 
 from __future__ import annotations
 

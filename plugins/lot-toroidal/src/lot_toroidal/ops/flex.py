@@ -1,4 +1,4 @@
-"""Toroidal attention on FlexAttention: bias and mask inside the kernel, blocks that nobody sees skipped."""
+"""Toroidal attention on FlexAttention: bias and mask inside the kernel, blocks that no query sees skipped."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Members:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which positions each process works on: chunks of `chunk` positions, `parts` of them a process.
+    """Which positions each process works on: chunks of `chunk` positions, `parts` of them per process.
 
     parts: 1, process r has chunk r; 2, it has chunks r and 2 W - 1 - r (under a causal mask an early chunk is cheap and a
     late one dear, so that every process works equally long).
@@ -46,12 +46,12 @@ class Layout:
 
 
 def plan(local: int, members: Members, torus: Torus, balance: bool) -> Layout:
-    """The layout for `local` positions a process. Raises BadInput when they cannot be halved for balance."""
+    """The layout for `local` positions per process. Raises BadInput when they cannot be halved for balance."""
     parts = 2 if balance and torus.causal and members.world > 1 else 1
     if local % parts:
         raise BadInput(
             where="balance",
-            expected="an even number of positions a process",
+            expected="an even number of positions per process",
             got=local,
             fix="or set it to false",
         )

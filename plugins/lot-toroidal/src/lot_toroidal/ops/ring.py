@@ -1,7 +1,7 @@
 """Blockwise toroidal attention over a ring of processes: keys and values travel, log-sum-exps merge what they give.
 
 After Liu et al., "Ring Attention with Blockwise Transformers for Near-Infinite Context" (2023), with the bias of the torus.
-torch's context parallelism does not serve here: it replaces scaled_dot_product_attention for everybody while it is active,
+torch's context parallelism does not serve here: it replaces scaled_dot_product_attention for the whole process while it is active,
 takes no bias, and does not run over gloo.
 """
 
@@ -95,9 +95,9 @@ class _Ring(torch.autograd.Function):
         layout: Layout,
         block: int,
     ) -> Tensor:
-        """Everybody's keys and values pass by; the tiles of a row merge by their log-sum-exps."""
+        """The keys and values of all processes pass by; the tiles of a row merge by their log-sum-exps."""
         dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)
-        # Padding travels as bytes, its positions in dimension 2 as everybody's.
+        # Padding travels as bytes, its positions in dimension 2, as those of all that is sent.
         hidden = [] if padding is None else [padding.to(torch.uint8)[:, None]]
         held = redistribute((q.to(wide), k.to(wide), v.to(wide), *hidden), layout, balanced=True)
         q, visiting = held[0], held[1:]
@@ -128,7 +128,7 @@ class _Ring(torch.autograd.Function):
         torus, layout, block = ctx.torus, ctx.layout, ctx.block  # type: ignore[attr-defined]
         dtype, world, rank = grad.dtype, layout.members.world, layout.members.rank
         (grad,) = redistribute((grad.to(q.dtype),), layout, balanced=True)
-        delta = (grad * o).sum(-1, keepdim=True)  # what the softmax takes back, one number a row
+        delta = (grad * o).sum(-1, keepdim=True)  # what the softmax takes back, one number per row
         dq, dk, dv = torch.zeros_like(q), torch.zeros_like(q), torch.zeros_like(q)
         visiting = tuple(travelers)
         for step in range(world):

@@ -12,7 +12,7 @@ from lot import BadInput
 
 
 def circular_distance(lag: Tensor, period: int) -> Tensor:
-    """min(|lag|, N - |lag|): steps between two positions the short way round. lag: integers, |lag| < period."""
+    """min(|lag|, N - |lag|): steps between two positions the short way around. lag: integers, |lag| < period."""
     steps = lag.abs()
     return torch.minimum(steps, period - steps)
 

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lot import Attention, BadInput, Context, Dims, GeneratorFor
-from lot.nn import attention_mask, dropout_now, require_heads
+from lot import Context, Dims, GeneratorFor
+from lot.nn import Ablatable, CachedAttention, KeyValueCache, attention_mask, dropout_now, require_heads
 from lot_wave.config import InterferenceConfig, PureWaveConfig
 from lot_wave.ops.linear import LinearState, linear_attention
-from lot_wave.ops.waves import TokenWaves, Waves, evolved_phase
+from lot_wave.ops.waves import Waves, evolved_phase
 
 
-class WaveAttention(Attention):
+class TokenWaves(Ablatable, nn.Module):
+    """x (B, T, D) -> the waves of its tokens: A = softplus(x W_a), w = x W_f, p = x W_p, in float32 or wider.
+
+    There is no bias: one on the phase, or on the frequency where only differences of frequency count, could not act.
+    While `ablate` lasts, every wave starts at a random phase.
+    """
+
+    def __init__(self, dims: Dims, waves: int) -> None:
+        super().__init__()
+        self.heads, self.waves = dims.heads, waves
+        self.linear = nn.Linear(dims.width, 3 * dims.heads * waves, bias=False)
+
+    def forward(self, x: Tensor) -> Waves:
+        """Waves, each part (B, H, T, W)."""
+        B, T, _ = x.shape
+        wide = torch.promote_types(x.dtype, torch.float32)
+        # A frequency rounded to bfloat16 is off by radians after a few hundred tokens.
+        with torch.autocast(x.device.type, enabled=False):
+            flat = F.linear(x.to(wide), self.linear.weight.to(wide))
+            parts = flat.view(B, T, 3, self.heads, self.waves).permute(2, 0, 3, 1, 4)  # (3, B, H, T, W)
+            amplitude, frequency, phase = parts.unbind(0)
+        if self.scrambler is not None:
+            turn = torch.rand(phase.shape, generator=self.scrambler, dtype=torch.float32, device=self.scrambler.device)
+            phase = phase + 2 * math.pi * turn.to(phase)
+        return Waves(F.softplus(amplitude), frequency, phase)
+
+
+class WaveAttention(CachedAttention[KeyValueCache | LinearState]):
     """Attention between waves. A subclass says what a pair weighs: in full, fast, and where possible as features."""
 
     linear: bool
@@ -68,39 +95,37 @@ class WaveAttention(Attention):
                 signals["phase"] = evolved_phase(query, ctx.start)
         return self._merge(y), signals
 
-    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> WaveCache | LinearState:
-        """What decoding carries: the waves and values of the tokens so far, or where `linear` a state of fixed size.
+    def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache | LinearState:
+        """What decoding keeps: where `linear`, a state of one size, whatever the number of tokens.
 
-        Raises BadInput when not causal.
+        Elsewhere the waves of tokens, (B, H, max_len, 3 W) in float32 or wider, take the place of keys.
         """
-        if not self.causal:
-            raise BadInput("a non-causal attention cannot decode token by token")
         if self.linear:
             return LinearState()
-        return WaveCache.empty(batch, self.dims, self.token_waves.waves, device, dtype)
+        shape = (batch, self.dims.heads, self.dims.max_len)
+        waves = torch.zeros(
+            *shape, 3 * self.token_waves.waves, device=device, dtype=torch.promote_types(dtype, torch.float32)
+        )
+        return KeyValueCache(waves, torch.zeros(*shape, self.dims.head_width, device=device, dtype=dtype))
 
-    def prefill(
-        self, x: Tensor, ctx: Context, cache: WaveCache | LinearState
-    ) -> tuple[Tensor, WaveCache | LinearState]:
+    def extend(
+        self, x: Tensor, ctx: Context, cache: KeyValueCache | LinearState
+    ) -> tuple[Tensor, KeyValueCache | LinearState]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         query, key, v = self._split(x)
         with torch.autocast(x.device.type, enabled=False):
             if isinstance(cache, LinearState):
                 y = cache.extend(*self.features(query, key, ctx.start), v, ctx.padding)
             else:
-                cache.append(key, v, ctx.padding)
+                cache.append(torch.cat(key, dim=-1), v, padding=ctx.padding)
                 start = ctx.start + x.shape[1] - cache.length
-                keys, values, padding = cache.content()
-                y = self.mix(query, keys, values.to(v.dtype), start, padding)
+                waves, values, padding = cache.content()
+                y = self.mix(query, Waves(*waves.chunk(3, dim=-1)), values.to(v.dtype), start, padding)
         return self._merge(y), cache
-
-    def decode(self, x: Tensor, ctx: Context, cache: WaveCache | LinearState) -> tuple[Tensor, WaveCache | LinearState]:
-        """y (B, 1, D) of the next token x (B, 1, D), which joins the cache."""
-        return self.prefill(x, ctx, cache)
 
     def ablate(self, generator: torch.Generator) -> AbstractContextManager[None]:
         """A context in which every wave starts at a random phase."""
-        return self.token_waves.random_phases(generator)
+        return self.token_waves.ablate(generator)
 
     def dropout(self) -> float:
         """Probability of dropping a weight now."""
@@ -114,45 +139,3 @@ class WaveAttention(Attention):
 
     def _merge(self, y: Tensor) -> Tensor:
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-
-@dataclass
-class WaveCache:
-    """Waves (3, B, H, capacity, W), in float32 or wider, and values (B, H, capacity, d) of the tokens so far.
-
-    `length` are filled; padding (B, capacity) bool or None.
-    """
-
-    waves: Tensor
-    v: Tensor
-    padding: Tensor | None = None
-    length: int = 0
-
-    @classmethod
-    def empty(cls, batch: int, dims: Dims, waves: int, device: torch.device | str, dtype: torch.dtype) -> WaveCache:
-        """A cache with room for `dims.max_len` tokens."""
-        shape = (batch, dims.heads, dims.max_len)
-        wide = torch.promote_types(dtype, torch.float32)
-        return cls(
-            torch.zeros(3, *shape, waves, device=device, dtype=wide),
-            torch.zeros(*shape, dims.head_width, device=device, dtype=dtype),
-        )
-
-    def append(self, key: Waves, v: Tensor, padding: Tensor | None) -> None:
-        """Add n tokens: waves (B, H, n, W), v (B, H, n, d), padding (B, n). Raises BadInput when full."""
-        start, end = self.length, self.length + v.shape[-2]
-        if end > self.v.shape[-2]:
-            raise BadInput(f"the decoding cache holds {self.v.shape[-2]} tokens; {end} were given")
-        for own, part in zip(self.waves, key, strict=True):
-            own[:, :, start:end] = part.to(own.dtype)
-        self.v[:, :, start:end] = v.to(self.v.dtype)
-        if padding is not None and self.padding is None:
-            self.padding = torch.zeros(self.v.shape[0], self.v.shape[-2], dtype=torch.bool, device=v.device)
-        if self.padding is not None and padding is not None:
-            self.padding[:, start:end] = padding
-        self.length = end
-
-    def content(self) -> tuple[Waves, Tensor, Tensor | None]:
-        """Waves, values and padding of the tokens so far."""
-        padding = None if self.padding is None else self.padding[:, : self.length]
-        return Waves(*self.waves[..., : self.length, :]), self.v[:, :, : self.length], padding

@@ -32,7 +32,7 @@ def pairwise_attention(
     """The weighted values (B, H, Tq, d) of pairwise interference, in the dtype of v (B, H, Tk, d).
 
     Queries are the last Tq of the Tk positions. normalize: `energy` (I / E), `row` (I over its row sum) or `softmax`
-    (of I / sqrt(W)). padding: (B, Tk) bool; a padded key is seen by nobody but itself. dropout: probability on weights.
+    (of I / sqrt(W)). padding: (B, Tk) bool; a padded key is seen by itself only. dropout: probability on weights.
     """
     B, H = v.shape[:2]
     # The waves run first, so that all tokens of one wave lie side by side.

@@ -1,7 +1,9 @@
-"""`python -m lot_lattice.kernels.check_cuda`: compile the kernels for CUDA, and fail when registers spill.
+"""Compile the kernels for CUDA and fail when registers spill, which would make them slow without any other sign.
 
-Needs nvcc, and no device. `--arch 80,90,100` chooses architectures; without it, those of `toolchain.CUDA_ARCHITECTURES` that nvcc
-knows. Exit code 0: no kernel spills; 1: one does, or does not compile; 2: there is no nvcc.
+    python plugins/lot-lattice/tools/check_cuda.py --arch 80,90
+
+It needs nvcc, and no GPU. Without `--arch` it takes those of `toolchain.CUDA_ARCHITECTURES` that nvcc knows.
+Exit code 0: no kernel spills; 1: one does, or does not compile; 2: there is no nvcc.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """What ptxas says about a kernel on one architecture. Stack and spills in bytes a thread."""
+    """What ptxas says about a kernel on one architecture. Stack and spills in bytes per thread."""
 
     kernel: str
     arch: str

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from lot import Diagnostic, NoOptions, Probe, Record
-from lot.circular import chance_order, order_parameter
-from lot_wave.diagnostics.drawing import heading, legend, title
+from lot import Decoder, Diagnostic, NoOptions, Probe, Record
+from lot.circular import chance_order, order_parameter, wrap
+from lot.figure import PHASE_MAP, heading, new_figure
 from lot_wave.diagnostics.labels import pack, token_names, unpack
-from lot_wave.wave_coherence import infidelity
+from lot_wave.ops.coherence import infidelity
 from lot_wave.wave_packet import WavePacket
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot import Decoder
 
 SHOWN_PHASES = 64
 """Tokens, by rank, whose phases are drawn."""
@@ -37,10 +36,10 @@ class WavePackets(Diagnostic):
         """waves: () W, 0 for an embedding without waves; then nothing else.
 
         infidelity () of amplitudes against 1/n; order () mean over tokens of R over a token's phases; frequency (V,)
-        radians a position, by rank; share (3, N) 5 %, 50 % and 95 % quantiles of A_n / sum A; phase (<= 64, W) of the
+        radians per position, by rank; share (3, N) 5 %, 50 % and 95 % quantiles of A_n / sum A; phase (<= 64, W) of the
         heaviest tokens; packet (3, T) and name (3, bytes) of the heaviest, the middle and the lightest token.
         """
-        model = cast("Decoder", probe.model)
+        model = cast(Decoder, probe.model)
         embedding = model.embedding
         if not isinstance(embedding, WavePacket):
             return {"waves": torch.zeros(())}
@@ -68,8 +67,6 @@ class WavePackets(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Four panels: frequencies, phases, harmonics, wave packets; None without waves."""
-        from lot.figure import new_figure
-
         if not records or not float(records[-1].values["waves"]):
             return None
         step, values = records[-1]
@@ -104,23 +101,21 @@ def _frequencies(axes: Axes, frequency: Tensor) -> None:
     axes.loglog(rank, law, color="#D55E00", lw=1, zorder=0, label=r"$\omega \propto 1/\sqrt{mass}$")
     if float(frequency[-1]) > 0.5 * math.pi:
         axes.axhline(math.pi, color="#4D4D4D", lw=1, ls=(0, (4, 3)), label="aliasing above")
-    title(axes, "Frequencies")
-    axes.set(xlabel="rank + 1", ylabel="radians a position")
-    legend(axes)
+    axes.set_title("Frequencies")
+    axes.set(xlabel="rank + 1 (1: the heaviest token)", ylabel="frequency (radians per position)")
+    axes.legend()
 
 
 def _phases(axes: Axes, phase: Tensor, figure: Figure) -> None:
-    from lot.circular import wrap
-    from lot.figure import PHASE_MAP
-
     image = axes.imshow(
         wrap(phase), cmap=PHASE_MAP, vmin=-math.pi, vmax=math.pi, aspect="auto", interpolation="nearest"
     )
     axes.grid(False)
-    title(axes, "Phases")
+    axes.set_title("Phases")
     axes.set(xlabel="wave", ylabel="token, by rank")
     bar = figure.colorbar(image, ax=axes, ticks=[-math.pi, 0, math.pi], pad=0.02)
     bar.ax.set_yticklabels(["$-\\pi$", "0", "$\\pi$"])
+    bar.set_label("phase (radians)")
 
 
 def _harmonics(axes: Axes, share: Tensor) -> None:
@@ -132,9 +127,9 @@ def _harmonics(axes: Axes, share: Tensor) -> None:
     axes.bar(n, middle, width=0.55, color="#56B4E9", label="median")
     axes.errorbar(n, middle, yerr=error, fmt="none", color="#0B3C5D", capsize=4, lw=1.2, label="5 % to 95 %")
     axes.plot(n, series / series.sum(), "o", ms=6, mfc="none", mec="#D55E00", mew=1.5, label="natural series 1/n")
-    title(axes, "Harmonics")
+    axes.set_title("Harmonics")
     axes.set(xlabel="harmonic n", ylabel="share of the amplitude", xticks=n.tolist())
-    legend(axes)
+    axes.legend()
 
 
 def _packets(axes: Axes, packet: Tensor, names: list[str]) -> None:
@@ -142,7 +137,7 @@ def _packets(axes: Axes, packet: Tensor, names: list[str]) -> None:
         axes.plot(curve, lw=1.4, label=f"{kind}: “{name}”")
     axes.margins(x=0)
     low, high = float(packet.min()), float(packet.max())
-    title(axes, "Wave packets")
+    axes.set_title("Wave packets")
     axes.set(xlabel="position (tokens)", ylabel=r"$\Sigma\, A_n \cos n\theta$")
     axes.set_ylim(low - 0.05 * (high - low), high + 0.35 * (high - low))
-    legend(axes, ncols=3, loc="upper center")
+    axes.legend(ncols=3, loc="upper center")

@@ -1,4 +1,4 @@
-"""Do small differences grow or shrink on their way through the layers?"""
+"""Trajectory stability: whether small differences grow or shrink on their way through the layers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from lot import Context, Diagnostic, Probe, Record
+from lot import Context, Decoder, Diagnostic, Probe, Record
+from lot.figure import new_figure
 from lot_wave.config import TrajectoryConfig
-from lot_wave.diagnostics.drawing import legend, title
 from lot_wave.ops.lyapunov import Map, local_exponents
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lot import Decoder
 
 SIGMAS = 2.0
 """Standard errors by which an exponent must differ from 0 to count as growth or decay."""
 
 
 class TrajectoryStability(Diagnostic):
-    """The largest Lyapunov exponent of the residual stream through depth, in nats a block.
+    """The largest Lyapunov exponent of the residual stream through depth, in nats per block.
 
     A perturbation of 1/1000 of the stream after the embedding is followed through the blocks and renormalized after
     each. Depth is finite, so this is a finite-time exponent; its error is that of the mean over sequences and
@@ -37,7 +36,7 @@ class TrajectoryStability(Diagnostic):
         self.config = config
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """lyapunov, error: () mean and standard error, in nats a block.
+        """lyapunov, error: () mean and standard error, in nats per block.
 
         stream: () growth of the stream's own norm, likewise. rates (L, n) of each block, for n sequences and
         directions; growth (L,) of the norm in each block, in nats.
@@ -50,7 +49,7 @@ class TrajectoryStability(Diagnostic):
         def through(block: torch.nn.Module) -> Map:
             return lambda state: block(state, ctx)[0]
 
-        blocks: list[Map] = [through(block) for block in cast("Decoder", probe.model).blocks]
+        blocks: list[Map] = [through(block) for block in cast(Decoder, probe.model).blocks]
         found = []
         for _ in range(self.config.directions):
             rates, norms = local_exponents(blocks, x, epsilon=self.config.epsilon, generator=probe.generator)
@@ -69,8 +68,6 @@ class TrajectoryStability(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Growth through depth at the last record, and the exponent over training."""
-        from lot.figure import new_figure
-
         if not records:
             return None
         step, values = records[-1]
@@ -85,10 +82,10 @@ class TrajectoryStability(Diagnostic):
         norm = torch.cat((torch.zeros(1), values["growth"].cumsum(0)))
         depth.plot(layers, norm, color="#D55E00", marker="s", ms=4, ls="--", label="the stream itself")
         depth.axhline(0, color="#4D4D4D", lw=0.8)
-        title(depth, f"Through depth, step {step}")
-        depth.set(xlabel="blocks passed", ylabel="ln of size over first size")
+        depth.set_title(f"Through depth, step {step}")
+        depth.set(xlabel="blocks passed", ylabel="ln(size / first size) (nats)")
         depth.set_xticks(list(layers)[:: -(-len(path) // 13)])
-        legend(depth, loc="best")
+        depth.legend(loc="best")
         steps = [record.step for record in records]
         means = torch.stack([record.values["lyapunov"] for record in records])
         errors = SIGMAS * torch.stack([record.values["error"] for record in records])
@@ -101,8 +98,8 @@ class TrajectoryStability(Diagnostic):
         for side, name, va in ((1, "differences grow", "bottom"), (-1, "differences shrink", "top")):
             training.annotate(name, (0.99, 0), xycoords=("axes fraction", "data"), xytext=(0, 3 * side),
                               textcoords="offset points", ha="right", va=va, fontsize=8, color="#4D4D4D")  # fmt: skip
-        title(training, "Over training")
-        training.set(xlabel="step", ylabel=r"$\lambda$ (nats a block)")
+        training.set_title("Over training")
+        training.set(xlabel="step", ylabel=r"Lyapunov exponent $\lambda$ (nats per block)")
         return figure
 
     def verdict(self, records: list[Record]) -> str | None:
@@ -111,9 +108,7 @@ class TrajectoryStability(Diagnostic):
             return None
         values = records[-1].values
         exponent, error, L = float(values["lyapunov"]), float(values["error"]), len(values["rates"])
-        told = (
-            f"Lyapunov exponent {exponent:+.3f} ± {error:.3f} nats a block (threshold 0 by {SIGMAS:g} standard errors)"
-        )
+        told = f"Lyapunov exponent {exponent:+.3f} ± {error:.3f} nats per block (threshold 0 by {SIGMAS:g} standard errors)"
         factor = math.exp(exponent * L)
         if abs(exponent) <= SIGMAS * error:
             return f"{told}: neutral, small differences keep their size"

@@ -1,4 +1,4 @@
-"""The spectrum of an embedding along positions: does a token really sound at f, 2f, 3f?"""
+"""The spectrum of an embedding along positions: whether a token has peaks at f, 2f and 3f."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot import Context, Diagnostic, Probe, Record
+from lot import Context, Decoder, Diagnostic, Probe, Record
+from lot.figure import heading, new_figure, spaced
 from lot_wave.config import EmbeddingSpectrumConfig
-from lot_wave.diagnostics.drawing import heading, title
 from lot_wave.diagnostics.labels import pack, token_names, unpack
 from lot_wave.wave_packet import WavePacket
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot import Decoder
 
 FLOOR = 1e-3
 """A peak is at least this share of the strongest one (-30 dB), far above a Blackman window's side lobes (-58 dB)."""
@@ -86,17 +85,17 @@ class EmbeddingSpectrum(Diagnostic):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """harmonic: () share of tokens with peaks at f, 2f and 3f.
 
-        token (K,) ids, name (K, bytes), frequency (F,) radians a position, power (K, F) with largest value 1,
-        fundamental (K,) as measured and stated (K,) as the embedding has it, in radians a position, 0 for none.
+        token (K,) ids, name (K, bytes), frequency (F,) radians per position, power (K, F) with largest value 1,
+        fundamental (K,) as measured and stated (K,) as the embedding has it, in radians per position, 0 for none.
         """
-        model = cast("Decoder", probe.model)
+        model = cast(Decoder, probe.model)
         embedding, dims = model.embedding, model.dims
         length = 16 * dims.max_len if self.config.length is None else self.config.length
         length = max(64, length)
         stated = embedding.frequency.double().cpu() if isinstance(embedding, WavePacket) else None
-        tokens = _spaced(_resolvable(stated, dims.vocab_size, length), self.config.tokens)
+        tokens = spaced(_resolvable(stated, dims.vocab_size, length), self.config.tokens)
         ctx = Context(step=probe.ctx.step)
-        bin_width = 2 * math.pi / (PADDING * length)  # radians a position
+        bin_width = 2 * math.pi / (PADDING * length)  # radians per position
         powers, fundamentals, harmonic = [], [], []
         for token in tokens:
             ids = torch.full((1, length), token, device=probe.batch.inputs.device)
@@ -117,12 +116,10 @@ class EmbeddingSpectrum(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Spectra of four tokens of the last record, with their peaks and the multiples of their fundamental marked."""
-        from lot.figure import new_figure
-
         if not records:
             return None
         step, values = records[-1]
-        shown = _spaced(list(range(len(values["token"]))), 4)
+        shown = spaced(list(range(len(values["token"]))), 4)
         figure, axes = new_figure(2, 2, size=(10.0, 6.0), sharey=True)
         names = unpack(values["name"])
         for panel, row in zip(axes, shown, strict=False):
@@ -132,7 +129,7 @@ class EmbeddingSpectrum(Diagnostic):
         for panel in axes[::2]:
             panel.set_ylabel("power (dB)")
         for panel in axes[max(0, len(shown) - 2) : len(shown)]:
-            panel.set_xlabel("frequency (radians a position)")
+            panel.set_xlabel("frequency (radians per position)")
         heading(figure, f"Spectrum of the embedding along positions, step {step}")
         return figure
 
@@ -167,11 +164,11 @@ class EmbeddingSpectrum(Diagnostic):
         told = f"“{name}”: {verdict}"
         if peaks.fundamental:
             told += f", f = {peaks.fundamental * bin_width:.4f}" + (f" (embedding: {stated:.4f})" if stated else "")
-        title(axes, told, fontsize=10, fontweight="normal")
+        axes.set_title(told, fontsize=10, fontweight="normal")
         axes.set_ylim(-60, 6)
 
     def verdict(self, records: list[Record]) -> str | None:
-        """Whether the embedding sounds in harmonics, from the last record."""
+        """Whether the embedding is made of harmonics, from the last record."""
         if not records:
             return None
         values = records[-1].values
@@ -185,16 +182,12 @@ class EmbeddingSpectrum(Diagnostic):
 
 
 def _resolvable(stated: Tensor | None, vocab_size: int, length: int) -> list[int]:
-    """Tokens, from low to high frequency, that turn often enough to be told from a constant; all where nobody knows."""
+    """Tokens, from low to high frequency, that turn often enough to be told from a constant.
+
+    All tokens where the embedding states no frequencies (None).
+    """
     if stated is None:
         return list(range(vocab_size))
     order = torch.argsort(stated)
     fast = order[stated[order] * length >= CYCLES * 2 * math.pi]
     return (fast if len(fast) else order).tolist()
-
-
-def _spaced(items: list[int], count: int) -> list[int]:
-    """At most `count` of `items`, evenly spaced, first and last among them."""
-    if len(items) <= count:
-        return items
-    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The model at work: tokens drawn one after the other, where it looks for each, and what else it might have said."""
+"""Inference at work: new tokens one by one, what each attends to, and the other likely tokens."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Decoder, Diagnostic, Probe, Record, generate as continue_prompt
+from lot.figure import SEQUENTIAL_MAP, heading, new_figure, save_animation
 from lot_wave.config import WaveInferenceConfig
-from lot_wave.diagnostics.drawing import heading, title
 from lot_wave.diagnostics.labels import pack, token_names, unpack
 
 if TYPE_CHECKING:
@@ -83,12 +83,10 @@ class WaveInference(Diagnostic):
         return scene.figure
 
     def animate(self, records: list[Record], path: Path | str) -> None:
-        """Write the last record to `path`, a frame a token: a GIF, or an MP4 where ffmpeg is installed.
+        """Write the last record to `path`, a frame per token: a GIF, or an MP4 where ffmpeg is installed.
 
         Raises BadInput without a record, for another ending than .gif or .mp4, and for .mp4 without ffmpeg.
         """
-        from lot.figure import save_animation
-
         if not records or not len(records[-1].values["entropy"]):
             raise BadInput("no inference was recorded", fix="set diagnostics.wave_inference.every")
         scene = _Scene(records[-1])
@@ -146,8 +144,6 @@ class _Scene:
     def __init__(self, record: Record) -> None:
         from matplotlib import colormaps
 
-        from lot.figure import SEQUENTIAL_MAP, new_figure
-
         values = record.values
         self.names, self.prompt = unpack(values["names"]), int(values["prompt"])
         self.weights = values["weights"]
@@ -168,24 +164,24 @@ class _Scene:
             self.text.text(i % LINE, i // LINE, name, ha="center", va="center", fontsize=11, family="monospace")
             for i, name in enumerate(self.names)
         ]
-        title(self.text, "Text; shaded: where the last layer looks")
+        self.text.set_title("Text; shaded: what the last layer attends to")
         colors = colormaps[SEQUENTIAL_MAP].copy()
         colors.set_bad("#F0F0F0")  # positions that do not exist yet
         self.image = self.waves.imshow(
             torch.zeros(H, T), cmap=colors, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
         )
         self.waves.grid(False)
-        title(self.waves, "Weights of each head")
+        self.waves.set_title("Weights of each head")
         self.waves.set(xlabel="position (tokens)", ylabel="head", yticks=range(H))
         bar = self.figure.colorbar(self.image, ax=self.waves, pad=0.02)
         bar.set_label("weight over the largest of the head", fontsize=8)
         self.bar_patches = self.bars.barh(range(k), [0.0] * k, color="#56B4E9")
         self.bars.set(xlim=(0, 1), ylim=(k - 0.5, -0.5), xlabel="probability")
-        title(self.bars, "Next token")
+        self.bars.set_title("Next token")
         self.bars.grid(False)
         self.course.plot(range(1, self.count + 1), self.entropy, color="#BFBFBF", lw=1.2)
         (self.done,) = self.course.plot([], [], color="#0072B2", marker="o", ms=3.5)
-        title(self.course, "Uncertainty")
+        self.course.set_title("Uncertainty")
         self.course.set(xlabel="new token", ylabel="entropy (nats)", xlim=(0.5, self.count + 0.5))
         self.course.set_ylim(0, max(0.1, 1.1 * float(self.entropy.max()) if self.count else 0.1))
 

@@ -1,4 +1,4 @@
-"""What toroidal attention shows of itself on request."""
+"""The signals that toroidal attention gives on request: attention, platter_attention, platter_mixing."""
 
 from __future__ import annotations
 

@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot import Diagnostic, Probe, Record
+from lot import Decoder, Diagnostic, Probe, Record
+from lot.figure import DIVERGING_MAP, heading, new_figure
 from lot_wave.config import InterferenceMapConfig, fits_layer
-from lot_wave.diagnostics.drawing import heading, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lot import Decoder
 
 CHANCE = 0.95
 """Quantile of the strengths of shuffled profiles that counts as the level of chance."""
@@ -86,7 +85,7 @@ class InterferenceMap(Diagnostic):
         profile and correlation (H, n) over distances 1 .. n; map (H, P, P), relative weights in the first sequence.
         """
         found: dict[int, Tensor] = probe.output.signals["attention"]
-        layer = fits_layer(self.config.layer, len(cast("Decoder", probe.model).blocks))
+        layer = fits_layer(self.config.layer, len(cast(Decoder, probe.model).blocks))
         if layer not in found:
             layer = max(found)
         P = min(found[layer].shape[-1], self.config.max_positions)
@@ -120,8 +119,6 @@ class InterferenceMap(Diagnostic):
         """For up to four heads of the last record: weights in one sequence, and over distance with their fringes."""
         from matplotlib.colors import TwoSlopeNorm
 
-        from lot.figure import DIVERGING_MAP, new_figure
-
         if not records:
             return None
         step, values = records[-1]
@@ -135,11 +132,11 @@ class InterferenceMap(Diagnostic):
                 seen, cmap=DIVERGING_MAP, norm=TwoSlopeNorm(1.0, 0.0, 2.0), aspect="auto", interpolation="nearest"
             )
             above.grid(False)
-            title(above, f"Head {head}")
-            above.set_xlabel("key position")
+            above.set_title(f"Head {head}")
+            above.set_xlabel("key position (tokens)")
             self._profile(below, values, head)
-        axes[0].set_ylabel("query position")
-        axes[heads].set_ylabel("mean relative weight")
+        axes[0].set_ylabel("query position (tokens)")
+        axes[heads].set_ylabel("mean weight over row mean")
         # One scale, so that heads compare.
         shown = values["profile"][:heads]
         low, high = float(shown.min()), float(shown.max())
@@ -164,7 +161,7 @@ class InterferenceMap(Diagnostic):
             told = f"period {period} ({strength:.2f} > {chance:.2f})"
         else:
             told = f"no fringes ({strength:.2f} ≤ {chance:.2f})"
-        title(axes, told, fontsize=9, fontweight="normal")
+        axes.set_title(told, fontsize=9, fontweight="normal")
         axes.margins(x=0.01)
         axes.set_xlabel("distance (tokens)")
 

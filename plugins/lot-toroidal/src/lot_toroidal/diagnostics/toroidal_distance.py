@@ -1,4 +1,4 @@
-"""Toroidal distance: its map, its profile over lags, and how far round the ring attention looks."""
+"""Toroidal distance: between all places, by lag, and the mean distance over which heads attend."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
+from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
 from lot_toroidal.ops.torus import Torus, circular_distance, toroidal_distance
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ToroidalDistance(Diagnostic):
-    """Attention by circular distance, beside what looking everywhere equally would give.
+    """Attention by circular distance, beside what even attention would give.
 
     The ring is that of the deepest stack in the model; a model without one is measured on a ring as long as its sequences.
     """
@@ -57,8 +58,6 @@ class ToroidalDistance(Diagnostic):
 
     def draw(self, records: list[Record]) -> Figure | None:
         """The map from every position to every other, the profile by lag and platter, and attention by distance."""
-        from lot.figure import new_figure
-
         if not records:
             return None
         last = records[-1]
@@ -70,8 +69,6 @@ class ToroidalDistance(Diagnostic):
         return figure
 
     def _draw_mass(self, axes: Axes, record: Record) -> None:
-        from lot.figure import PALETTE
-
         values = record.values
         even = values["mass_even"]
         near = even > 0
@@ -79,9 +76,9 @@ class ToroidalDistance(Diagnostic):
         axes.fill_between(steps, even[near], color="#DDDDDD", lw=0, label="even attention", step="mid")
         for row, layer in enumerate(values["layer"].tolist()):
             axes.plot(steps, values["mass"][row][near], color=PALETTE[row % len(PALETTE)], label=f"layer {layer}")
-        axes.set(title=f"Where attention looks, step {record.step}", xlabel="distance round the ring (positions)")
+        axes.set(title=f"Where attention looks, step {record.step}", xlabel="distance around the ring (positions)")
         axes.set(ylabel="share of attention", yscale="log", xlim=(0, int(steps.max())))
-        axes.legend(fontsize=8)
+        axes.legend()
 
     def verdict(self, records: list[Record]) -> str | None:
         """Mean distance attended to, against even attention."""
@@ -107,8 +104,6 @@ def _by_distance(weights: Tensor, distance: Tensor, period: int) -> Tensor:
 
 def _draw_map(axes: Axes, period: int, depth: int) -> None:
     """delta from every place to every other, platter by platter: blocks of positions against positions."""
-    from lot.figure import SEQUENTIAL_MAP
-
     position = torch.arange(0, period, max(1, period // 96))
     i, k = position.repeat(depth), torch.arange(depth).repeat_interleave(len(position))
     delta = toroidal_distance(i[:, None], k[:, None], i, k, period, depth)
@@ -126,17 +121,15 @@ def _draw_map(axes: Axes, period: int, depth: int) -> None:
         axes.set(xticks=middles, yticks=middles, xticklabels=range(depth), yticklabels=range(depth))
     axes.set(title=f"Distance on a ring of {period}", xlabel=f"{what} of the key", ylabel=f"{what} of the query")
     assert axes.figure is not None
-    axes.figure.colorbar(image, ax=axes, label=r"$\delta$", shrink=0.9)
+    axes.figure.colorbar(image, ax=axes, label=r"distance $\delta$", shrink=0.9)
 
 
 def _draw_profile(axes: Axes, period: int, depth: int) -> None:
-    from lot.figure import PALETTE
-
     lag = torch.arange(period)
     zero = torch.zeros_like(lag)
     for apart in range(min(depth, len(PALETTE))):
         delta = toroidal_distance(lag, zero, zero, zero + apart, period, depth)
         axes.plot(lag, delta, color=PALETTE[apart], label=f"{apart} apart")
-    axes.set(title="Profile over lags", xlabel="lag (positions)", ylabel=r"$\delta$", xlim=(0, period))
+    axes.set(title="Profile over lags", xlabel="lag (positions)", ylabel=r"distance $\delta$", xlim=(0, period))
     axes.set_ylim(0, 1.4 * (0.5 + (min(depth, len(PALETTE)) - 1) / depth))  # room for the legend
     axes.legend(title="platters", fontsize=8, title_fontsize=8, ncols=2, loc="upper center")
