@@ -18,7 +18,7 @@ CAUGHT = [
     (losses.ForgottenNeed, "needs", "reading the signal 'phase'"),
     (losses.OneShape, "terms", "raised"),
     (losses.Vector, "terms", "a scalar tensor"),
-    (losses.Unnamed, "terms", "named terms"),
+    (losses.Unnamed, "terms", "named tensors"),
     (losses.InPlace, "terms", "logits after the loss"),
     (losses.ComesAndGoes, "terms", "come and go"),
     (losses.Constant, "differentiable", "none for sync"),

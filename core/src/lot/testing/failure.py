@@ -37,6 +37,23 @@ def require(holds: bool, what: str, *, expected: str = "", got: Any = None, caus
         raise KitFailure(what, expected=expected, got=got, cause=cause)
 
 
+def require_named_tensors(values: Any, what: str) -> None:
+    """Raise KitFailure unless `values` is a dict that is not empty, of tensors by name."""
+    require(
+        isinstance(values, dict) and len(values) > 0,
+        what,
+        expected="a dict of named tensors",
+        got=type(values).__name__,
+    )
+    for name, value in values.items():
+        require(
+            isinstance(name, str) and isinstance(value, Tensor),
+            what,
+            expected="tensors by name",
+            got=f"{name!r}: {type(value).__name__}",
+        )
+
+
 def largest(tensor: Tensor) -> float:
     """The largest absolute value, 0 for an empty tensor; NaN where there is one."""
     return float(tensor.detach().abs().max()) if tensor.numel() else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor
 from lot.contracts import Diagnostic, Output, Record
 from lot.random import isolated
 from lot.testing.case import Case, CheckFunction
-from lot.testing.failure import KitFailure, NotApplicable, require, require_finite
+from lot.testing.failure import KitFailure, NotApplicable, require, require_finite, require_named_tensors
 from lot.testing.generators import untouched_generators
 from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import variants
@@ -30,19 +30,7 @@ def _measure(diagnostic: Diagnostic, scene: Scene) -> dict[str, Tensor]:
     scene.probe.generator.manual_seed(5)
     with isolated(0, "kit", "diagnostic"), torch.no_grad():
         values = diagnostic.measure(scene.probe)
-    require(
-        isinstance(values, dict) and len(values) > 0,
-        "measure",
-        expected="a dict of named tensors",
-        got=type(values).__name__,
-    )
-    for name, value in values.items():
-        require(
-            isinstance(name, str) and isinstance(value, Tensor),
-            "measure",
-            expected="tensors by name",
-            got=f"{name!r}: {type(value).__name__}",
-        )
+    require_named_tensors(values, "values that measure returns")
     return {name: value.detach().cpu() for name, value in values.items()}
 
 

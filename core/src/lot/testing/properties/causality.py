@@ -50,14 +50,16 @@ def _modes(case: Case) -> Iterator[tuple[str, Attention]]:
         yield mode_name(training), module
 
 
-def _require_same(before: Tensor, after: Tensor, tolerance: float, scale: float, what: str) -> None:
-    """Bit-equal, or within the module's declared tolerance of the largest output."""
+def _require_same(
+    before: Tensor, after: Tensor, what: str, *, tolerance: float = 0.0, scale: float = 1.0, cause: str = LEAK
+) -> None:
+    """Raise KitFailure unless the outputs are bit-equal, or within the declared tolerance of `scale`."""
     if tolerance:
-        require_close(after, before, tolerance, what, scale=scale, cause=LEAK)
+        require_close(after, before, tolerance, what, scale=scale, cause=cause)
         return
     difference = largest(after.double() - before.double())
     require(
-        difference == 0, what, expected="bit-equal output", got=f"a largest difference of {difference:.3g}", cause=LEAK
+        difference == 0, what, expected="bit-equal output", got=f"a largest difference of {difference:.3g}", cause=cause
     )
 
 
@@ -77,7 +79,8 @@ def forward(case: Case) -> None:
                         z = output(module, changed, ctx)
                     how = f"scale {scale:g}, T = {T}, {mode}"
                     what = f"output before position {t} after tokens from {t} on were replaced ({how})"
-                    _require_same(y[:, :t], z[:, :t], module.tolerance, max(largest(y), largest(z)), what)
+                    scale_of_y = max(largest(y), largest(z))
+                    _require_same(y[:, :t], z[:, :t], what, tolerance=module.tolerance, scale=scale_of_y)
 
 
 def gradient(case: Case) -> None:
@@ -134,23 +137,11 @@ def batch(case: Case) -> None:
         cause = "a statistic over the batch, a batch dimension flattened into another, or state kept between calls"
         what = f"output of a sequence after the other members of the batch were replaced ({mode})"
         # Equal bits where both runs have the same shape; rows of a matrix product do not depend on each other.
-        if module.tolerance:
-            require_close(z[0], y[0], module.tolerance, what, scale=largest(z), cause=cause)
-        else:
-            difference = largest(z[0].double() - y[0].double())
-            require(
-                difference == 0,
-                what,
-                expected="bit-equal output",
-                got=f"a largest difference of {difference:.3g}",
-                cause=cause,
-            )
-        difference = largest(again.double() - y.double())
-        require(
-            difference == 0,
+        _require_same(y[0], z[0], what, tolerance=module.tolerance, scale=largest(z), cause=cause)
+        _require_same(
+            y,
+            again,
             f"output of the same input again, after another one ({mode})",
-            expected="bit-equal output",
-            got=f"a largest difference of {difference:.3g}",
             cause="state kept between calls; state belongs to a sequence",
         )
         x.requires_grad_()

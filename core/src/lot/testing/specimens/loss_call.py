@@ -12,7 +12,7 @@ from torch import Tensor
 from lot.contracts import Batch, Context, Loss, Output
 from lot.testing.case import Case
 from lot.testing.draws import normal
-from lot.testing.failure import require, require_finite
+from lot.testing.failure import require, require_finite, require_named_tensors
 from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import SPREADS, leaves, sample_batch, sample_signals, variants
 
@@ -61,20 +61,7 @@ def loss_calls(case: Case, loss: Loss, *, padding: bool = False, optional: bool 
 
 def loss_terms(loss: Loss, call: LossCall) -> dict[str, Tensor]:
     """The terms of one call by name, as for a batch in one part. Raises KitFailure unless they are finite scalars."""
-    sums = loss(call.output, call.batch, call.ctx)
-    require(
-        isinstance(sums, dict) and len(sums) > 0,
-        "what a loss returns",
-        expected="a dict of named terms",
-        got=type(sums).__name__,
-    )
-    for name, value in sums.items():
-        require(
-            isinstance(name, str) and isinstance(value, Tensor),
-            "terms",
-            expected="tensors by name",
-            got=f"{name!r}: {type(value).__name__}",
-        )
+    require_named_tensors(loss(call.output, call.batch, call.ctx), "terms that a loss returns")
     terms = loss.terms(call.output, call.batch, call.ctx)
     for name, value in terms.items():
         require(
