@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lot_cli.bench.harness import VERDICTS
-from lot_cli.terminal.writing import writing
+from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
     from lot_cli.bench.harness import Case, Measured
@@ -48,7 +48,7 @@ def bench(
     from lot_cli.terminal.console import console
 
     if out is not None:
-        with writing(out):
+        with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)

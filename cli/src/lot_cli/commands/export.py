@@ -31,16 +31,16 @@ def export(run: Path, file: Path, force: bool) -> None:
     """
     from lot.errors import BadInput
     from lot.runs.load import load_run
-    from lot_cli.terminal.console import say
+    from lot_cli.terminal.console import warn
 
     writers = {".pt2": _write_program, ".safetensors": _write_weights}
     if file.suffix not in writers:
         raise BadInput(where="FILE", expected="a name that ends in .pt2 or .safetensors", got=str(file))
     if file.exists() and not force:
         raise BadInput(f"{file} exists", fix="add --force to replace it, or choose another name")
-    loaded = load_run(run, device="cpu", warn=say)
+    loaded = load_run(run, device="cpu", warn=warn)
     if loaded.leak:
-        say("this model was trained to see what it is asked to predict")
+        warn("this model was trained to see what it is asked to predict")
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{file.stem}.", suffix=file.suffix, dir=file.parent)
     except OSError as error:

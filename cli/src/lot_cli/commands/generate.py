@@ -59,9 +59,9 @@ def generate(
     from lot.model.generate import generate as continue_prompt
     from lot.random import torch_generator
     from lot.runs.load import load_run
-    from lot_cli.terminal.console import say
+    from lot_cli.terminal.console import warn
 
-    loaded = load_run(run, device=device, warn=say)
+    loaded = load_run(run, device=device, warn=warn)
     task, model = loaded.task, loaded.model
     answer: list[int] | None = None
     if prompt is None:

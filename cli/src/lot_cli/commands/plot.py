@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lot_cli.terminal.writing import writing
+from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def plot(
             raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
     leak = bool(recorded.facts().get("leak"))
     folder = out or path / "plots"
-    with writing(folder):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name in names or drawable:
         if name == "curves":
@@ -57,7 +57,7 @@ def plot(
             click.echo(f"  {verdict}")
         if animate and hasattr(diagnostic, "animate"):
             film = folder / f"{name}.{movie}"
-            with writing(film):
+            with writing_to(film):
                 diagnostic.animate(records, film)
             click.echo(f"{name}: {film}")
 
@@ -69,7 +69,7 @@ def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
     if leak:
         text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
         figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
-    with writing(path):
+    with writing_to(path):
         figure.savefig(path)
     click.echo(f"{name}: {path}")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from lot_cli.terminal.console import finite
 from lot_cli.terminal.names import ComponentName
+from lot_cli.terminal.numbers import finite_or_null
 
 
 @click.command()
@@ -64,9 +64,9 @@ def run(
         click.echo(config.to_yaml(), nl=False)
         return
 
-    from lot_cli.terminal.run_display import Display
+    from lot_cli.terminal.run_display import RunDisplay
 
-    display = Display(quiet_stdout=as_json)
+    display = RunDisplay(quiet_stdout=as_json)
     with display:
         from lot.training.train import train
 
@@ -77,7 +77,7 @@ def run(
             "step": result.step,
             "best_step": result.best_step,
             "leak": result.leak,
-            "metrics": finite(result.metrics),
+            "metrics": finite_or_null(result.metrics),
         }
         click.echo(json.dumps(document))
 

@@ -12,7 +12,7 @@ import click
 from lot_cli.terminal.names import ComponentName
 
 if TYPE_CHECKING:
-    from lot_cli.study.design.file import Study
+    from lot_cli.study import Result, Study
 
 ROOT = Path("studies")
 
@@ -140,53 +140,50 @@ def _conduct(
 ) -> None:
     """Make the study and report it. written: what to leave as study.yaml in its folder, once it is known to be sound."""
     from lot.config.yaml import dump_yaml
-    from lot_cli.study.conduct import conduct
-    from lot_cli.study.folder import held
-    from lot_cli.study.report.terminal import Progressing
+    from lot_cli.study import conduct
+    from lot_cli.study.report.progress import StudyProgress
 
     command += ["--jobs", str(jobs)] if jobs != 1 else []
     command += ["--device", device] if device != "auto" else []
-    with held(folder), Progressing() as progress:
+    with StudyProgress() as progress:
 
         def tell(event: str, facts: dict[str, Any]) -> None:
             if event == "plan" and written is not None:
                 (folder / "study.yaml").write_text(dump_yaml(written), encoding="utf-8")
             progress.tell(event, facts)
 
-        document = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
-    _report(document, folder, as_json)
+        result = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
+    _report(result, folder, as_json)
 
 
-def _report(document: dict[str, Any], folder: Path, as_json: bool) -> None:
+def _report(result: Result, folder: Path, as_json: bool) -> None:
     """Write report.md and report.html, and show the result."""
     from lot.storage.files import write_atomic
     from lot_cli.study.report.html import to_html
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
 
-    write_atomic(folder / "report.md", to_markdown(document))
-    write_atomic(folder / "report.html", to_html(document))
-    show(document, stderr=as_json)
+    write_atomic(folder / "report.md", to_markdown(result))
+    write_atomic(folder / "report.html", to_html(result))
+    show(result, stderr=as_json)
     click.echo(f"{folder / 'report.html'}, report.md, study.json", err=True)
     if as_json:
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(result.to_dict()))
 
 
-def _finished(study: Study, folder: Path) -> dict[str, Any]:
+def _finished(study: Study, folder: Path) -> Result:
     """The result of a finished study. Raises BadInput where there is none, or one of another form of the file."""
     from lot.errors import BadInput
-    from lot.storage.files import read_json
+    from lot_cli.study import load_result
     from lot_cli.study.design.plan import digest
-    from lot_cli.study.report.wording import FORMAT
+    from lot_cli.study.result import FILE
 
-    document: dict[str, Any] | None = read_json(folder / "study.json")
-    if document is not None and document["format"] != FORMAT:
-        raise BadInput(f"{folder}: its result is of another version of LOT", fix="run it without --report-only")
-    if document is None:
+    result = load_result(folder / FILE)
+    if result is None:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
-    if document["digest"] != digest(study.to_dict()):
+    if result.digest != digest(study.to_dict()):
         raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
-    return document
+    return result
 
 
 def _register(study: Study, folder: Path) -> None:

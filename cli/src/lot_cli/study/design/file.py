@@ -181,15 +181,6 @@ def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of all that nested tables hold; an empty one below the first counts as a value."""
-    if isinstance(tree, Mapping) and (tree or not path):
-        for key, value in tree.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree
-
-
 def _check_plain(tree: Any, path: str) -> None:
     """Raises BadInput for what the result could not hold as JSON: dates, infinities, NaN."""
     if isinstance(tree, (Mapping, list)):

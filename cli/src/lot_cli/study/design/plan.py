@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import attrs
 
+from lot.config.compare import leaves
 from lot.config.load import load_config
 from lot.config.schema import Chosen, Config
 from lot.errors import BadInput
-from lot_cli.study.design.file import Study, leaves, merge
+from lot_cli.study.design.file import Study, merge
 
 Purpose = Literal["tune", "report"]
 _SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
