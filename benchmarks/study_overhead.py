@@ -21,7 +21,7 @@ import torch
 
 from lot.config.yaml import dump_yaml
 from lot_cli.bench import Case
-from lot_cli.study.conduct import conduct
+from lot_cli.study import conduct
 from lot_cli.study.design.file import study_from
 from lot_cli.study.report.html import to_html
 
@@ -102,5 +102,5 @@ def fresh(folder: Path, make: Callable[[Path], object]) -> Callable[[], object]:
 def whole_study(folder: Path) -> None:
     """The study, checked, made, judged, and reported."""
     study = study_from(STUDY, "overhead")
-    document = conduct(study, folder, jobs=1, device="cpu", command="lot study", tell=lambda event, facts: None)
-    (folder / "report.html").write_text(to_html(document), encoding="utf-8")
+    result = conduct(study, folder, device="cpu", command="lot study overhead.yaml")
+    (folder / "report.html").write_text(to_html(result), encoding="utf-8")

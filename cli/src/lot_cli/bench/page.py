@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lot_cli.bench.harness import VERDICTS
+from lot_cli.terminal.numbers import ratio
 
 PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
 INTRODUCTION = """\
@@ -51,13 +52,8 @@ def _table(document: dict[str, Any]) -> Iterator[str]:
     for case in document["cases"]:
         memory = case["what"] == "memory"
         name = case["name"] if not memory or "memory" in case["name"] else f"{case['name']}, memory"
-        interval = "" if case["pairs"] == 1 else f"{_number(case['low'])} to {_number(case['high'])}"
-        ratio = _number(case["ratio"]) if case["decided"] else "undecided"
+        interval = "" if case["pairs"] == 1 else f"{ratio(case['low'])} to {ratio(case['high'])}"
+        shown = ratio(case["ratio"]) if case["decided"] else "undecided"
         claim = case["claim"].replace("faster", "less") if memory else case["claim"]
         verdict = VERDICTS[case["verdict"]] if case["verdict"] else ""
-        yield "| " + " | ".join((name, case["baseline_name"], ratio, interval, claim, verdict)) + " |"
-
-
-def _number(ratio: float) -> str:
-    """Three significant digits."""
-    return f"{ratio:,.0f}" if ratio >= 1000 else f"{ratio:.3g}"
+        yield "| " + " | ".join((name, case["baseline_name"], shown, interval, claim, verdict)) + " |"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lot_cli.bench.harness import VERDICTS
+from lot_cli.terminal import numbers
 from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _cases(file: Path) -> list[Case]:
 
 def line(m: Measured) -> str:
     """One case in one line."""
-    unit = _bytes if m.what == "memory" else _time
+    unit = numbers.binary_bytes if m.what == "memory" else numbers.seconds
     both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
     if not m.decided:
         return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
@@ -110,17 +111,3 @@ def line(m: Measured) -> str:
     spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
     verdict = "" if m.verdict is None else f"; claim {m.claim}: {VERDICTS[m.verdict]}"
     return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")
-
-
-def _time(seconds: float) -> str:
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
-
-
-def _bytes(count: float) -> str:
-    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if count >= 2**exponent:
-            return f"{count / 2**exponent:.3g} {unit}"
-    return f"{count:.0f} B"

@@ -176,7 +176,7 @@ def _finished(study: Study, folder: Path) -> Result:
     from lot.errors import BadInput
     from lot_cli.study import load_result
     from lot_cli.study.design.plan import digest
-    from lot_cli.study.result import FILE
+    from lot_cli.study.result_file import FILE
 
     result = load_result(folder / FILE)
     if result is None:

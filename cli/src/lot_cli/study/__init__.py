@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lot_cli.study.design.file import Study as Study, load_study as load_study
     from lot_cli.study.procedure import conduct as conduct
-    from lot_cli.study.result import Result as Result, load_result as load_result
+    from lot_cli.study.result import Result as Result
+    from lot_cli.study.result_file import load_result as load_result
 
 _MODULE_OF = {
     "Study": "design.file",
     "load_study": "design.file",
     "conduct": "procedure",
     "Result": "result",
-    "load_result": "result",
+    "load_result": "result_file",
 }
 
 __all__ = ["Result", "Study", "conduct", "load_result", "load_study"]

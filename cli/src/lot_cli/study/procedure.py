@@ -15,7 +15,8 @@ from lot_cli.study.design.plan import find_reference, plan_arms
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.folder import locked
-from lot_cli.study.result import FILE, OtherFormat, Result, Tuning, load_result, save_result
+from lot_cli.study.result import OtherFormat, Result, Tuning
+from lot_cli.study.result_file import FILE, load_result, save_result
 
 
 def _say_nothing(event: str, facts: dict[str, Any]) -> None:

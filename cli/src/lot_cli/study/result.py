@@ -6,24 +6,20 @@ Imports neither torch nor numpy: a finished study is reported without them.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
 from lot.errors import BadInput
 from lot.options.validate import structure, unstructure
-from lot.storage.files import read_json, write_json
 from lot_cli.study.design.fairness import Fairness
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.registration import Registration
 
 FORMAT = 1
 """Of study.json: a number that grows when a key goes or changes its meaning."""
-FILE = "study.json"
-"""The result in the folder of a study."""
-
 Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged"]
 
 
@@ -236,36 +232,10 @@ class Result:
         complete = _with_fair(data)
         try:
             result: Result = structure(cls, complete, "")
-        except BadInput:
-            for path, kind, part in _entries(complete):
-                structure(kind, part, path)  # its error names the entry, which that of the whole leaves out
+        except Exception:
+            _find_damage(cls, complete, "")  # names the entry of a table or list, which `structure` leaves out
             raise
         return result
-
-
-def save_result(result: Result, path: Path) -> None:
-    """Replace the file `path` by the result, atomically."""
-    write_json(path, result.to_dict())
-
-
-def load_result(path: Path) -> Result | None:
-    """The result in the file `path`, or None where there is none.
-
-    Raises OtherFormat for a result of another version, BadInput with the file and the key for a damaged one.
-    """
-    again = "remove it and run the study again; its runs are kept"
-    try:
-        data = read_json(path)
-    except ValueError as error:
-        raise BadInput(f"{path}: damaged, {error}", fix=again) from None
-    if data is None:
-        return None
-    try:
-        return Result.from_dict(data)
-    except OtherFormat:
-        raise OtherFormat(f"{path}: its result is of another version of LOT", fix=again) from None
-    except BadInput as error:
-        raise BadInput(f"{path}: damaged, {str(error).splitlines()[0]}", fix=again) from None
 
 
 def _with_fair(data: Any) -> Any:
@@ -274,13 +244,28 @@ def _with_fair(data: Any) -> Any:
         fair = data["fairness"]["fair"]
         return {**data, "comparisons": [{"fair": fair, **comparison} for comparison in data["comparisons"]]}
     except (TypeError, KeyError):
-        return data  # damaged: `structure` says what is missing
+        return data  # damaged: `_find_damage` says where
 
 
-def _entries(data: Mapping[str, Any]) -> Iterator[tuple[str, type, Any]]:
-    """Path, class and content of each entry of the tables and lists of a result."""
-    if isinstance(arms := data.get("arms"), Mapping):
-        yield from ((f"arms.{name}", ArmResult, arm) for name, arm in arms.items())
-    for key, kind in (("runs", RunRow), ("comparisons", Comparison), ("claims", ClaimResult), ("earlier", EarlierLook)):
-        if isinstance(rows := data.get(key), list):
-            yield from ((f"{key}.{place}", kind, row) for place, row in enumerate(rows))
+def _find_damage(kind: type, data: Any, path: str) -> None:
+    """Raises BadInput with the path of the first part of `data` that does not fit the class `kind`, if there is one."""
+    if not isinstance(data, Mapping):
+        raise BadInput(where=path, expected="a table", got=repr(data))
+    for name, hint in typing.get_type_hints(kind).items():
+        for part_kind, key, part in _parts(hint, data[name]) if name in data else ():
+            _find_damage(part_kind, part, ".".join(filter(None, (path, name, key))))
+    structure(kind, data, path)
+
+
+def _parts(hint: Any, value: Any) -> Iterator[tuple[type, str, Any]]:
+    """Class, key and content of what `value`, of the type `hint`, holds of our own classes."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and attrs.has(kind)]
+    for kind in kinds:
+        if kind is hint:
+            yield kind, "", value
+        elif isinstance(value, list):
+            yield from ((kind, str(place), part) for place, part in enumerate(value))
+        elif typing.get_origin(hint) is dict:
+            yield from ((kind, key, part) for key, part in value.items()) if isinstance(value, Mapping) else ()
+        elif value is not None:
+            yield kind, "", value

@@ -10,7 +10,8 @@ from study_support import Made, make, small
 
 from lot_cli.study import assemble
 from lot_cli.study.analysis import warnings as module
-from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ
+from lot_cli.study.analysis.judge import reachable
+from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, power_warning
 
 pytest.importorskip("lot_tasks")
 
@@ -68,3 +69,14 @@ def test_numerics_differ_where_one_kernel_ran_in_two_forms_not_where_arms_have_o
     fingerprints: list[dict[str, Any]], differ: bool
 ) -> None:
     assert numerics_differ(fingerprints) is differ
+
+
+def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
+    assert power_warning(reachable(8, 6, 0.05)) is None
+    assert power_warning(reachable(8, 9, 0.05)) == (
+        "8 seeds cannot show a difference: the smallest p is 0.00781, and 0.0703 over 9 comparisons, above 0.05; "
+        "9 seeds could"
+    )
+    assert str(power_warning(reachable(2, 1, 0.05))).endswith("1 comparison, above 0.05; 6 seeds could")
+    assert str(power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
+    assert str(power_warning(reachable(20, 9, 0.001))).endswith("no number of seeds could: ask fewer questions")

@@ -66,3 +66,16 @@ def test_registering_runs_nothing_and_wants_hypotheses(lot: Callable, tmp_path: 
     done = lot("study", str(write(tmp_path / "a.yaml", {**SMALL, "hypotheses": ["x"]})), "--register")
     assert done.code == 0
     assert sorted(path.name for path in (tmp_path / "studies" / "a").iterdir()) == ["registration.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "damaged, "), ('{"hash": "x"}', "damaged, it has no 'date'"), ("[]", "damaged, it is no registration")],
+)
+def test_a_damaged_registration_is_told(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "registration.json"
+    file.write_text(text)
+    for use in (register, compare_with_registration):
+        with pytest.raises(BadInput) as raised:
+            use(small(hypotheses=["x"]), tmp_path)
+        assert str(raised.value).startswith(f"{file}: {said}")
