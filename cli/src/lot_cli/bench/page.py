@@ -1,4 +1,4 @@
-"""What a folder of benchmark results says, as one page."""
+"""The results of all benchmarks of a folder as one page of Markdown."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from lot_cli.terminal.numbers import ratio
 PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
 INTRODUCTION = """\
 Written by `lot bench --out`. A ratio is the median over pairs of runs side by side, with the 95 % interval of that
-median: how many times faster the case is where that is claimed, else how many times what it is held against it takes.
-Of a case called memory, bytes are compared, not seconds."""
+median. Where the claim says "faster", the ratio is how many times faster the case is than what stands under "against";
+elsewhere it is the time of the case as a multiple of the time of the other. For a case called memory, the ratio compares
+bytes in place of seconds."""
 
 
 def page(folder: Path) -> str:
-    """Markdown with a table for every file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
+    """Markdown with a table for each file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
     return "\n".join(_lines(folder)) + "\n"
 
 

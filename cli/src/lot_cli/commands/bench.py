@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--only", metavar="TEXT", help="Cases whose name contains TEXT.")
-@click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
+@click.option("--only", metavar="TEXT", help="Run only the cases whose name contains TEXT.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Seconds to spend per case."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: what torch chooses.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for results (JSON, and a page of all of them); nothing is written without it.",
+    help="Folder for the results: a JSON file per benchmark, and a page of all. Without it nothing is written.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def bench(
     files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Run the benchmarks in FILES: Python files that define cases().
+    """Run the benchmarks in FILES, which are Python files that define cases().
 
     Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is narrower than the
     difference that it is about.

@@ -15,10 +15,10 @@ import click
     type=click.Choice(["test", "validation", "train"]),
     default="test",
     show_default=True,
-    help="Part of the data.",
+    help="Part of the data to evaluate on.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--json", "as_json", is_flag=True, help="Metrics as JSON on stdout.")
+@click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON on stdout.")
 def evaluate(run: Path, split: str, device: str, as_json: bool) -> None:
     """Evaluate the best checkpoint of RUN, a run directory or a folder of versions."""
     from lot.runs.evaluate import evaluate as measure

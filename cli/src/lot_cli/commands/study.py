@@ -1,4 +1,4 @@
-"""`lot study` and `lot compare`."""
+"""`lot study` makes a study from its file; `lot compare` writes that file from a few options and makes it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,32 @@ if TYPE_CHECKING:
 ROOT = Path("studies")
 
 _jobs = click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs side by side, each in its process."
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of runs side by side, each in a process of its own.",
 )
-_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+_device = click.option(
+    "--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ..."
+)
 _executor = click.option(
-    "--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Who makes the runs."
+    "--executor",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where the runs are made: on this machine, or on a Slurm cluster.",
 )
 _slurm = click.option(
     "--slurm",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Of the cluster, as in partition=gpu; repeat for more.",
+    help="Setting of the cluster, as in partition=gpu; repeat for more.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="study.json on stdout; everything else on stderr.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print study.json on stdout, and everything else on stderr."
+)
 
 
 @click.command()
@@ -39,8 +51,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="study.json on stdo
 @_device
 @_executor
 @_slurm
-@click.option("--report-only", is_flag=True, help="Write the report of a finished study again; nothing is run.")
-@click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds; nothing is run.")
+@click.option("--report-only", is_flag=True, help="Write the report of a finished study again, without a run.")
+@click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds, without a run.")
 @_json
 def study(
     file: Path,
@@ -52,9 +64,9 @@ def study(
     registering: bool,
     as_json: bool,
 ) -> None:
-    """Make the study in FILE: check that it is fair, run what has not run, judge, report.
+    """Make the study in FILE: check that it is fair, make the runs that are missing, judge, and report.
 
-    Everything goes to studies/NAME; an interrupted study goes on from where it stopped.
+    Everything goes to studies/NAME. An interrupted study goes on from where it stopped.
     """
     from lot_cli.study.design.file import load_study
 
@@ -67,7 +79,7 @@ def study(
     elif report_only:
         _report(_finished(loaded, folder), folder, as_json)
     else:
-        cluster = _settings(executor, settings)
+        cluster = _cluster_settings(executor, settings)
         command = ["lot", "study", str(file)]
         if cluster is not None:
             command += ["--executor", executor, *(word for setting in settings for word in ("--slurm", setting))]
@@ -75,12 +87,20 @@ def study(
 
 
 @click.command()
-@click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms, vanilla among them.")
+@click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms; vanilla must be among them.")
 @click.option("--task", required=True, type=ComponentName("task"), help="Task or dataset.")
-@click.option("--seeds", type=int, default=8, show_default=True, help="Seeds of each; 5 is the least for a verdict.")
-@click.option("--metrics", metavar="NAME,NAME...", help="Default: the task's primary metric, and loss.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="For every arm, as in train.steps=400.")
-@click.option("--name", help="Name of the study; default: of the task and the mechanisms.")
+@click.option(
+    "--seeds", type=int, default=8, show_default=True, help="Number of seeds per mechanism; a verdict needs at least 5."
+)
+@click.option(
+    "--metrics",
+    metavar="NAME,NAME...",
+    help="Metrics to judge, the main one first; default: the task's primary metric, and loss.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Set an option of every arm, as in train.steps=400."
+)
+@click.option("--name", help="Name of the study; default: the task and the mechanisms.")
 @_jobs
 @_device
 @_json
@@ -194,13 +214,13 @@ def _register(study: Study, folder: Path) -> None:
     click.echo(f"registered {register(study, folder)} in {folder / FILE}")
 
 
-def _settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
+def _cluster_settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
     """Settings of the cluster, or None where the runs are made here."""
     from lot.config.yaml import parse_yaml
 
     if executor == "local":
         if settings:
-            raise click.UsageError("--slurm wants --executor slurm")
+            raise click.UsageError("--slurm needs --executor slurm")
         return None
     found = {}
     for setting in settings:

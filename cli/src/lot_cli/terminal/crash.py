@@ -1,4 +1,4 @@
-"""Where the traceback of a bug goes."""
+"""Writes the traceback of a bug to a file, so that the terminal shows one line of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Plain text in columns, colored on a terminal.
+"""Plain text in columns, colored on a terminal, for commands that must answer at once.
 
-Small on purpose: importing rich takes longer than the whole of the commands that use this.
+It is small on purpose: importing rich takes longer than all else that these commands do.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ def test_what_a_reader_should_hold_against_a_result_is_told(made: Made, monkeypa
     monkeypatch.setattr(assemble, "read_scores", lambda run, metrics: {**read(run, metrics), "loss": None})
     warnings = make(small(), made.folder).warnings
     make_again = [line for line in warnings if line not in made.result.warnings]
-    assert "code, or a file it reads, was edited while the study ran: some runs may have used either form" in make_again
+    assert (
+        "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"
+        in make_again
+    )
     assert "vanilla, loss: not finite in 3 of 3 seeds" in make_again
 
 

@@ -81,7 +81,7 @@ def test_a_job_that_the_cluster_ends_is_a_failed_run(tmp_path: Path, monkeypatch
     [
         (["--executor", "slurm"], "--device: expected cpu or cuda, whichever the cluster's nodes have, got auto"),
         (["--executor", "slurm", "--device", "cpu"], "no Slurm here"),
-        (["--slurm", "partition=gpu"], "--slurm wants --executor slurm"),
+        (["--slurm", "partition=gpu"], "--slurm needs --executor slurm"),
         (["--executor", "slurm", "--slurm", "gpu"], "expected KEY=VALUE, as in partition=gpu, got 'gpu'"),
     ],
 )

@@ -41,7 +41,7 @@ def warnings_of_runs(
         yield "runs were made on different numerics (device, torch or math library)"
     source_digest.cache_clear()
     if any(run_key(run.config, numerics) != run.key for run in runs):
-        yield "code, or a file it reads, was edited while the study ran: some runs may have used either form"
+        yield "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"
     if side_by_side > 1:
         yield f"times were measured with up to {side_by_side} runs side by side"
 

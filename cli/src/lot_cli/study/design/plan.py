@@ -1,4 +1,7 @@
-"""From a study to its runs: every arm resolved, the vanilla one found, each run addressed by its content. Imports no torch."""
+"""From a study to its runs: arms are resolved, the vanilla one is found, each run is addressed by its content.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Run:
 
 
 def plan_arms(study: Study) -> list[Arm]:
-    """The arms in the file's order, each one's configuration checked. Raises BadInput for what no fair study can have."""
+    """The arms in the order of the file, with their configurations checked. Raises BadInput for what is never fair."""
     arms = [Arm(name=name, tree=merge(study.base, table or {})) for name, table in study.arms.items()]
     for arm in arms:
         if "seed" in arm.tree:
@@ -105,7 +108,7 @@ def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, 
 
 
 def numerics(study: Study, device: str) -> dict[str, Any]:
-    """What numbers depend on beside configuration and code. device: its type, such as cpu or cuda."""
+    """What the numbers of a run depend on beside configuration and code. device: its type, such as cpu or cuda."""
     return {
         "device": device,
         "threads": study.threads,
@@ -115,14 +118,16 @@ def numerics(study: Study, device: str) -> dict[str, Any]:
 
 
 def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
-    """The content address of a run: configuration, the content of files that it names, numerics, versions of torch and numpy,
-    and version and source of the core and of every package whose components it uses. So a mechanism or a text that is
-    edited is run again."""
+    """The content address of a run, so that a run is made again when a mechanism or a text was edited.
+
+    It covers the configuration, the content of files that it names, numerics, versions of torch and numpy, and version
+    and source of the core and of every package whose components it uses.
+    """
     tree = config.to_dict()
     packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in _components(config))}
     content = {
         "config": tree,
-        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _file(text)) is not None},
+        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _named_file(text)) is not None},
         "versions": {package: metadata.version(package) for package in sorted(packages)},
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
@@ -150,7 +155,7 @@ def _modules(config: Config) -> set[str]:
     return {"lot", *(factory.partition(".")[0].partition(":")[0] for factory in factories)}
 
 
-def _file(value: Any) -> tuple[str, int, int] | None:
+def _named_file(value: Any) -> tuple[str, int, int] | None:
     """Path, time of change and size of the file that an option names, or None where it names none."""
     path = os.path.expanduser(value) if isinstance(value, str) else ""
     if not os.path.isfile(path):
