@@ -1,7 +1,8 @@
 """What a study costs beyond its runs, and how soon a finished one is reported again.
 
-This is the worst case: the study is small and its runs are far shorter than real ones, so that what is done once per arm
-or per study (composing, counting operations and memory, statistics, reports) is spread over little training.
+This is the worst case: the study is small and its runs are far shorter than real ones,
+so that what is done once per arm or per study (composing, counting operations and memory,
+statistics, reports) is spread over little training.
 """
 
 from __future__ import annotations

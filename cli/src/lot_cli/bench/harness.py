@@ -1,7 +1,9 @@
-"""Measures a candidate against a baseline, in pairs, in one process, and judges a claim by the ratio of each pair.
+"""Measures a candidate against a baseline, in pairs, in one process,
+and judges a claim by the ratio of each pair.
 
-A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it. Absolute times drift with
-the machine's load; ratios of calls made side by side do not, so a ratio is all that is claimed.
+A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it.
+Absolute times drift with the machine's load; ratios of calls made side by side do not,
+so a ratio is all that is claimed.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ MIN_SAMPLE = 0.02
 class Case:
     """One comparison of two callables, and what is claimed of it.
 
-    A case claims a speedup, a cost, or neither. In place of a baseline it may have a part: that is for something which the
-    candidate does among other things.
+    A case claims a speedup, a cost, or neither. In place of a baseline it may have a part:
+    that is for something which the candidate does among other things.
     """
 
     name: str
@@ -46,11 +48,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The outcome of a case: medians, the ratio with a 95 % interval of its median, and the verdict on the claim.
+    """The outcome of a case: medians, the ratio with a 95 % interval of its median,
+    and the verdict on the claim.
 
     ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
-    verdict: `holds` or `fails` where the whole interval lies on one side of the claim, `open` where it reaches across.
-    decided: whether the interval is narrower than the difference that the claim (or the ratio) is about.
+    verdict: `holds` or `fails` where the whole interval lies on one side of the claim,
+    `open` where it reaches across.
+    decided: whether the interval is narrower than the difference that the claim (or the ratio)
+    is about.
     """
 
     name: str
@@ -70,7 +75,10 @@ class Measured:
 
 
 def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
-    """Run `case` in pairs for about `seconds`, but at least `min_pairs` times. The order within a pair is random."""
+    """Run `case` in pairs for about `seconds`, but at least `min_pairs` times.
+
+    The order within a pair is random.
+    """
     if case.what == "memory":
         assert case.baseline is not None, "memory is compared with a baseline"
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
@@ -91,7 +99,8 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
 
 
 def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
-    """A function that measures one pair: seconds of the candidate, and of its baseline or of the part of it."""
+    """A function that measures one pair: seconds of the candidate,
+    and of its baseline or of the part of it."""
     part, rng = case.part, random.Random(0)
     if part is not None:
         return lambda: (_seconds(case.candidate, 1, case.device), part())
@@ -165,7 +174,8 @@ def _verdict(low: float, high: float, bound: float, faster: bool) -> Literal["ho
 
 
 def median_interval(ordered: list[float]) -> tuple[float, float]:
-    """A 95 % confidence interval of the median of `ordered` values, from the binomial distribution of ranks."""
+    """A 95 % confidence interval of the median of `ordered` values,
+    from the binomial distribution of ranks."""
     n = len(ordered)
     below = 0.0
     rank = 0
@@ -178,7 +188,8 @@ def median_interval(ordered: list[float]) -> tuple[float, float]:
 
 
 def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int:
-    """The most bytes that the tensors of one call of `run` hold at a time, beyond those that were there before it."""
+    """The most bytes that the tensors of one call of `run` hold at a time,
+    beyond those that were there before it."""
     import torch
 
     run()

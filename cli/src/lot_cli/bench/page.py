@@ -19,7 +19,10 @@ bytes in place of seconds."""
 
 
 def page(folder: Path) -> str:
-    """Markdown with a table for each file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
+    """Markdown with a table for each file that `lot bench --out` left in `folder`.
+
+    Raises BadInput for a damaged one.
+    """
     return "\n".join(_lines(folder)) + "\n"
 
 

@@ -37,8 +37,8 @@ def bench(
 ) -> None:
     """Run the benchmarks in FILES, which are Python files that define cases().
 
-    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is narrower than the
-    difference that it is about.
+    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is
+    narrower than the difference that it is about.
     """
     import torch
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lot.runs.load import RecordedRun
 
 TOLERANCE = 1e-4
-"""Largest difference between the logits of the exported program and of the model, relative to the largest logit."""
+"""Largest difference between the logits of the exported program and of the model,
+relative to the largest logit."""
 
 
 @click.command()
@@ -27,8 +28,9 @@ TOLERANCE = 1e-4
 def export(run: Path, file: Path, force: bool) -> None:
     """Write the best model of RUN to FILE.
 
-    FILE.pt2 is a program: torch.export.load(FILE).module()(ids) gives the logits, where ids are (B, T) int64; it runs
-    without LOT. FILE.safetensors holds the weights by name, and the configuration as its metadata.
+    FILE.pt2 is a program: torch.export.load(FILE).module()(ids) gives the logits,
+    where ids are (B, T) int64; it runs without LOT. FILE.safetensors holds the weights by name,
+    and the configuration as its metadata.
     """
     from lot.errors import BadInput
     from lot.runs.load import load_run
@@ -51,7 +53,10 @@ def export(run: Path, file: Path, force: bool) -> None:
 
 
 def _write_whole(file: Path, write: Callable[[Path], list[str]]) -> list[str]:
-    """What `write` returns. It writes beside `file`, which is replaced only when all of it is there. Raises OSError."""
+    """What `write` returns.
+
+    It writes beside `file`, which is replaced only when all of it is there. Raises OSError.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{file.stem}.", suffix=file.suffix, dir=file.parent)
     os.close(handle)
     try:
@@ -79,7 +84,8 @@ def _write_weights(loaded: RecordedRun, path: Path) -> Iterator[str]:
 def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
     """The model as an exported program, compared with the model itself; yields the lines to print.
 
-    Raises RunFailed where the model cannot be exported, or where the program does not give its logits.
+    Raises RunFailed where the model cannot be exported, or where the program does not give its
+    logits.
     """
     import torch
 
@@ -103,7 +109,8 @@ def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
 
 
 def _logits_module(loaded: RecordedRun) -> nn.Module:
-    """The model as a module from ids (B, T) int64 to logits (B, T, V), at the step at which it was saved."""
+    """The model as a module from ids (B, T) int64 to logits (B, T, V),
+    at the step at which it was saved."""
     import torch
     from torch import nn
 
@@ -125,7 +132,10 @@ def _logits_module(loaded: RecordedRun) -> nn.Module:
 
 
 def _exported(module: nn.Module, ids: Tensor) -> ExportedProgram:
-    """The module as a program; sizes of `ids` (B, T) stay free where the model allows it. Raises RunFailed."""
+    """The module as a program; sizes of `ids` (B, T) stay free where the model allows it.
+
+    Raises RunFailed.
+    """
     import torch
 
     from lot.errors import RunFailed
@@ -140,7 +150,8 @@ def _exported(module: nn.Module, ids: Tensor) -> ExportedProgram:
 
 
 def _check_logits(program: ExportedProgram, module: nn.Module, ids: Tensor, free: list[bool]) -> None:
-    """Raises RunFailed where the program and the module differ, on all of `ids` (B, T) or on a part of it.
+    """Raises RunFailed where the program and the module differ, on all of `ids` (B, T)
+    or on a part of it.
 
     free: whether each dimension of the input may vary.
     """

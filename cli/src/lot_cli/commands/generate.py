@@ -101,7 +101,8 @@ def generate(
 def _show(
     loaded: RecordedRun, task: Task, ids: list[int], answer: list[int] | None, steps: Iterator[Drawn], samples: int
 ) -> None:
-    """Print one continuation token by token, or several one below the other, and how much of an answer is right."""
+    """Print one continuation token by token, or several one below the other,
+    and how much of an answer is right."""
     from lot_cli.terminal.console import console
 
     stderr = console()
@@ -129,8 +130,9 @@ def _show(
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:
     """A test example's prompt, and its answer where the task asks for one.
 
-    The prompt goes to the first position that is scored, and the answer on from there as long as each of its tokens is the
-    next input. Where the first position is scored (language modeling) the prompt is half of the sequence, without answer.
+    The prompt goes to the first position that is scored, and the answer on from there as long as
+    each of its tokens is the next input. Where the first position is scored (language modeling)
+    the prompt is half of the sequence, without answer.
     """
     from lot.contracts import IGNORED
     from lot.errors import BadInput
@@ -161,7 +163,8 @@ def _styled(task: Task, prompt: list[int], new: list[int]) -> str:
 
 
 def _writer(task: Task, prompt: list[int]) -> Callable[[list[int]], None]:
-    """A function that writes, at each call, the text that has become certain since; the prompt is written at once."""
+    """A function that writes, at each call, the text that has become certain since;
+    the prompt is written at once."""
     click.echo(click.style(task.decode(prompt), fg="cyan"), nl=False)
     written = 0
 

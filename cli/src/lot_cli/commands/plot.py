@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 def plot(
     run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, movie: str, smooth: int | None
 ) -> None:
-    """Draw the learning curves of RUN and every diagnostic that it recorded, or only the pictures that are named."""
+    """Draw the learning curves of RUN and every diagnostic that it recorded,
+    or only the pictures that are named."""
     from lot.errors import BadInput
     from lot.runs.directory import RunDir, find_run
     from lot.storage.snapshots import load_records
@@ -86,9 +87,11 @@ def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
 
 
 def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
-    """The terms of the objective over training, and the validation metrics; None where no training row was logged.
+    """The terms of the objective over training, and the validation metrics;
+    None where no training row was logged.
 
-    A faint line shows the logged values, a strong one their running mean over `window` rows (None: a fiftieth of all).
+    A faint line shows the logged values, a strong one their running mean over `window` rows
+    (None: a fiftieth of all).
     """
     from lot.figure import PALETTE, new_figure, smooth
 

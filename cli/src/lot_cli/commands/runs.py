@@ -22,7 +22,8 @@ STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "kil
 @click.argument("folder", type=click.Path(path_type=Path), default="runs")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON on stdout.")
 def runs(folder: Path, as_json: bool) -> None:
-    """List the runs below FOLDER (default: runs) with state, step and metrics, and how to go on with unfinished ones."""
+    """List the runs below FOLDER (default: runs) with state, step and metrics,
+    and how to go on with unfinished ones."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder", fix="lot run makes one; or name the folder that holds your runs")
     found = [run_facts(path) for path in find_runs(folder)]
@@ -46,7 +47,8 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def run_facts(path: Path) -> dict[str, Any]:
-    """A run as plain data: state, steps, final metrics or else the last ones on validation, whether it leaks.
+    """A run as plain data: state, steps, final metrics or else the last ones on validation,
+    whether it leaks.
 
     A damaged file makes the state `damaged`, and the message names the file.
     """

@@ -1,4 +1,5 @@
-"""`lot study` makes a study from its file; `lot compare` writes that file from a few options and makes it."""
+"""`lot study` makes a study from its file; `lot compare` writes that file from a few options and
+makes it."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def study(
     registering: bool,
     as_json: bool,
 ) -> None:
-    """Make the study in FILE: check that it is fair, make the runs that are missing, judge, and report.
+    """Make the study in FILE: check that it is fair, make the runs that are missing, judge,
+    and report.
 
     Everything goes to studies/NAME. An interrupted study goes on from where it stopped.
     """
@@ -158,7 +160,10 @@ def _conduct(
     written: dict[str, Any] | None = None,
     slurm: dict[str, Any] | None = None,
 ) -> None:
-    """Make the study and report it. written: what to leave as study.yaml in its folder, once it is known to be sound."""
+    """Make the study and report it.
+
+    written: what to leave as study.yaml in its folder, once the study is known to be sound.
+    """
     from lot.config.yaml import dump_yaml
     from lot_cli.study import conduct
     from lot_cli.study.report.progress import StudyProgress
@@ -192,7 +197,10 @@ def _report(result: Result, folder: Path, as_json: bool) -> None:
 
 
 def _finished(study: Study, folder: Path) -> Result:
-    """The result of a finished study. Raises BadInput where there is none, or one of another form of the file."""
+    """The result of a finished study.
+
+    Raises BadInput where there is none, or one of another form of the file.
+    """
     from lot.errors import BadInput
     from lot_cli.study import load_result
     from lot_cli.study.design.plan import digest
@@ -236,8 +244,8 @@ def _list(text: str) -> list[str]:
 
 
 def _free_name(name: str, content: dict[str, Any]) -> str:
-    """`name`, or `name-2` and so on where a comparison of other arms has it already. More seeds or other metrics belong in
-    the same folder, whose runs they use."""
+    """`name`, or `name-2` and so on where a comparison of other arms has it already.
+    More seeds or other metrics belong in the same folder, whose runs they use."""
     from lot.config.yaml import read_yaml
 
     def same_runs(other: Any) -> bool:

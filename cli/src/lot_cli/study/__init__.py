@@ -6,8 +6,16 @@
     for comparison in result.comparisons:
         print(comparison.arm, comparison.metric, comparison.verdict)
 
-Bottom up: `design` (what is to be run), `execution` (running it), `result` (the types that a finished study is made of),
-`analysis` (what the runs show), `report` (the result for people), `assemble` and `procedure` (all of it in order).
+Bottom up:
+
+    design      what is to be run: the study file, its arms, their fairness, its registration
+    execution   running it: on this machine or on a Slurm cluster
+    result      the types that a finished study is made of, and its file
+    analysis    what the runs show: verdicts, statistics, cost, tuning, warnings
+    report      the result for people: terminal, Markdown, HTML
+    assemble    puts a result together
+    procedure   all of it in order
+
 A name is imported when it is first used, since `lot study --help` must not wait for torch.
 """
 

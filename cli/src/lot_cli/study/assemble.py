@@ -69,7 +69,10 @@ class Made:
 
 
 def assemble(checked: Checked, made: Made, folder: Path, command: str, previous: Result | None) -> Result:
-    """The result. folder: that of the study. command: what makes it again. previous: the result that it replaces."""
+    """The result of a study whose runs are made.
+
+    folder: that of the study. command: what makes the result again. previous: what it replaces.
+    """
     study, findings = checked.study, checked.findings
     scores: Scores = {arm.name: _columns(made.directories(arm.name), checked.metrics) for arm in checked.arms}
     result = Result(

@@ -13,7 +13,8 @@ from lot.errors import BadInput
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes and locks the folder while the context lasts; folders that it made and that stay empty go again.
+    """Makes and locks the folder while the context lasts; folders that it made and that stay empty
+    go again.
 
     Raises BadInput where another process holds the folder, or where it cannot be written.
     """

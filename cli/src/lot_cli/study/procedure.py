@@ -33,14 +33,17 @@ def conduct(
     tell: Tell = _say_nothing,
     slurm: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Make the runs of the study that are still to be made, and return its result, which `folder`/study.json then holds.
+    """Make the runs of the study that are still to be made, and return its result,
+    which `folder`/study.json then holds.
 
-    folder: that of the study; it is made where it is missing. jobs: runs at a time. device: `auto`, `cpu`, `cuda` ...
+    folder: that of the study; it is made where it is missing.
+    jobs: runs at a time. device: `auto`, `cpu`, `cuda` ...
     command: what the report says under "To repeat it". tell: called with each event and its facts.
     slurm: settings of the cluster that makes the runs; None: this machine.
-    Raises BadInput, before anything is spent, for a study that cannot be fair or judged, or a folder that is in use.
-    Raises RunFailed where a run failed otherwise than by diverging, and Interrupted after a signal; the same call then
-    goes on from there.
+    Raises BadInput, before anything is spent, for a study that cannot be fair or judged,
+    or a folder that is in use.
+    Raises RunFailed where a run failed otherwise than by diverging,
+    and Interrupted after a signal; the same call then goes on from there.
     """
     with locked(folder):
         previous = _previous(folder)
@@ -61,7 +64,8 @@ def conduct(
 
 
 def _previous(folder: Path) -> Result | None:
-    """The result that is about to be replaced; one of another version of LOT says nothing about these runs."""
+    """The result that is about to be replaced; one of another version of LOT says nothing about
+    these runs."""
     try:
         return load_result(folder / FILE)
     except OtherFormat:
@@ -79,7 +83,8 @@ def _check(study: Study) -> Checked:
 
 
 def _tune(checked: Checked, maker: RunMaker) -> dict[str, Tuning]:
-    """For every arm the values that are best in the main metric; empty where the study tunes nothing."""
+    """For every arm the values that are best in the main metric; empty where the study tunes
+    nothing."""
     study = checked.study
     if not study.tune:
         return {arm.name: Tuning(values={}, trials=[]) for arm in checked.arms}

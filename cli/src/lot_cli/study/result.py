@@ -1,7 +1,9 @@
-"""The result of a study as one typed object, which `study.json` holds as plain data and every report reads.
+"""The result of a study as one typed object, which `study.json` holds as plain data and every
+report reads.
 
-"the metric's unit" below means what the task counts in: nats for a loss, a share from 0 to 1 for an accuracy.
-Imports neither torch nor numpy: a finished study is reported without them.
+"the metric's unit" below means what the task counts in: nats for a loss,
+a share from 0 to 1 for an accuracy. Imports neither torch nor numpy:
+a finished study is reported without them.
 """
 
 from __future__ import annotations
@@ -118,10 +120,11 @@ class Reach:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """An arm against the reference in one metric; a difference is arm - reference, over the pairs that have both values.
+    """An arm against the reference in one metric; a difference is arm - reference,
+    over the pairs that have both values.
 
-    The statistics are None where fewer than two pairs are left. Such a comparison still counts in the corrections,
-    which are over what was planned.
+    The statistics are None where fewer than two pairs are left. Such a comparison still counts in
+    the corrections, which are over what was planned.
     """
 
     arm: str  # name of the arm
@@ -226,7 +229,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, data: Any) -> Result:
-        """The result that `to_dict` gave as `data`. Raises BadInput with the path of a key that is missing or unknown."""
+        """The result that `to_dict` gave as `data`.
+
+        Raises BadInput with the path of a key that is missing or unknown.
+        """
         if isinstance(data, Mapping) and data.get("format") != FORMAT:
             raise OtherFormat(where="format", expected=str(FORMAT), got=repr(data.get("format")))
         complete = _with_fair(data)
@@ -239,7 +245,10 @@ class Result:
 
 
 def _with_fair(data: Any) -> Any:
-    """The data with `fair` in every comparison. Results from before it was kept have only the fairness of the whole."""
+    """The data with `fair` in every comparison.
+
+    Results from before it was kept have only the fairness of the whole.
+    """
     try:
         fair = data["fairness"]["fair"]
         return {**data, "comparisons": [{"fair": fair, **comparison} for comparison in data["comparisons"]]}
@@ -248,7 +257,8 @@ def _with_fair(data: Any) -> Any:
 
 
 def _find_damage(kind: type, data: Any, path: str) -> None:
-    """Raises BadInput with the path of the first part of `data` that does not fit the class `kind`, if there is one."""
+    """Raises BadInput with the path of the first part of `data` that does not fit the class
+    `kind`, if there is one."""
     if not isinstance(data, Mapping):
         raise BadInput(where=path, expected="a table", got=repr(data))
     for name, hint in typing.get_type_hints(kind).items():

@@ -1,4 +1,5 @@
-"""study.json: how a result is kept in the folder of its study, and what is said of a file that is damaged."""
+"""study.json: how a result is kept in the folder of its study, and what is said of a file that is
+damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def save_result(result: Result, path: Path) -> None:
 def load_result(path: Path) -> Result | None:
     """The result in the file `path`, or None where there is none.
 
-    Raises OtherFormat for a result of another version, BadInput with the file and the key for a damaged one.
+    Raises OtherFormat for a result of another version, BadInput with the file and the key for a
+    damaged one.
     """
     again = "remove it and run the study again; its runs are kept"
     try:

@@ -1,4 +1,7 @@
-"""Numbers as text, so that the terminal, Markdown and HTML write the same number in the same way. Imports no torch."""
+"""Numbers as text, so that the terminal, Markdown and HTML write the same number in the same way.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ DASH = "–"
 
 
 def number(value: float | None, absent: str = DASH) -> str:
-    """`value` with four significant digits and thousands grouped; `absent` where it is None or not finite."""
+    """`value` with four significant digits and thousands grouped; `absent` where it is None or not
+    finite."""
     if value is None or not math.isfinite(value):
         return absent
     if value == int(value) and abs(value) < 1e15:

@@ -7,7 +7,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressLine:
-    """A bar, `7/20`, a few facts and the time left. It shows nothing where the console is no terminal."""
+    """A bar, `7/20`, a few facts and the time left.
+
+    It shows nothing where the console is no terminal.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -19,7 +22,8 @@ class ProgressLine:
         return self._progress is not None
 
     def begin(self, total: int, completed: int) -> None:
-        """Show the line, with `completed` of `total` steps done; a line that is shown already is replaced."""
+        """Show the line, with `completed` of `total` steps done; a line that is shown already is
+        replaced."""
         self.end()
         if not self.console.is_terminal:
             return

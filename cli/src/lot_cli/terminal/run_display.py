@@ -1,4 +1,5 @@
-"""What `lot run` shows while it works: a header, a line that moves, warnings, and the table of metrics at the end."""
+"""What `lot run` shows while it works: a header, a line that moves, warnings,
+and the table of metrics at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ PARALLEL = {"ddp": "the model copied to each (DDP)", "fsdp": "the model sharded 
 
 
 class RunDisplay:
-    """Shows the events of training. Use it as a context, so that the line that moves ends cleanly."""
+    """Shows the events of training.
+
+    Use it as a context, so that the line that moves ends cleanly.
+    """
 
     def __init__(self, *, quiet_stdout: bool) -> None:
         self.console = console()
@@ -116,7 +120,8 @@ class RunDisplay:
 
 
 def _header_table(header: dict[str, Any]) -> Table:
-    """What is about to be trained, a line for each of task, attention, model, objective, optimizer, training and device."""
+    """What is about to be trained, a line for each of task, attention, model, objective,
+    optimizer, training and device."""
     config, model = header["config"], header["config"]["model"]
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")

@@ -14,7 +14,8 @@ from lot_cli.study.result import Cost
 
 
 def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_step: int) -> Cost:
-    """The cost of the arm with these runs. What is counted is kept beside the first run and not counted again.
+    """The cost of the arm with these runs. What is counted is kept beside the first run and not
+    counted again.
 
     config: of the first run. device: the type of the device, such as cpu or cuda.
     """
@@ -39,12 +40,14 @@ def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_st
 
 
 def count_operations(config: Config, device: str) -> dict[str, Any]:
-    """Floating-point operations per training token, and on the CPU the peak bytes of a training step's tensors.
+    """Floating-point operations per training token, and on the CPU the peak bytes of a training
+    step's tensors.
 
-    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices, convolutions, attention),
-    over forward and backward of one sequence on the CPU; operators that only a plugin knows count nothing. Memory holds
-    what a step allocates beyond weights and optimizer state; on a GPU the runs record their peak themselves, and
-    `peak_bytes` is None here.
+    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices,
+    convolutions, attention), over forward and backward of one sequence on the CPU;
+    operators that only a plugin knows count nothing. Memory holds what a step allocates beyond
+    weights and optimizer state; on a GPU the runs record their peak themselves,
+    and `peak_bytes` is None here.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

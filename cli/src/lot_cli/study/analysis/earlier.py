@@ -1,4 +1,5 @@
-"""Earlier looks at the same runs: a second look makes errors more frequent than p says, so the report tells of it."""
+"""Earlier looks at the same runs: a second look makes errors more frequent than p says,
+so the report tells of it."""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ from lot_cli.study.result import EarlierLook, Result
 
 
 def earlier_looks(previous: Result | None, result: Result) -> list[EarlierLook]:
-    """Results that gave verdicts on some of the runs of `result`, but with other seeds, arms, metrics or margins.
+    """Results that gave verdicts on some of the runs of `result`, but with other seeds, arms,
+    metrics or margins.
 
-    A reader who looks, adds seeds and looks again finds a difference too often, and no p value knows of it.
-    previous: the result that `result` replaces. A look that could give no verdict tempts no reader, and is left out.
+    A reader who looks, adds seeds and looks again finds a difference too often,
+    and no p value knows of it.
+    previous: the result that `result` replaces. A look that could give no verdict tempts no
+    reader, and is left out.
     """
     if previous is None or not _keys(previous) & _keys(result):
         return []

@@ -1,4 +1,5 @@
-"""What may be said about the arms of a study: every arm against the reference, in every metric, with a verdict."""
+"""What may be said about the arms of a study: every arm against the reference, in every metric,
+with a verdict."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
 def judge(
     scores: Scores, reference: str, metrics: Mapping[str, bool], margins: Mapping[str, float], alpha: float
 ) -> list[Comparison]:
-    """Every arm but the reference, in every metric (name -> whether higher is better), the arms in the order of `scores`."""
+    """Every arm but the reference, in every metric (name -> whether higher is better),
+    the arms in the order of `scores`."""
     raw = [
         _compare(arm, metric, higher, scores[arm][metric], scores[reference][metric], margins.get(metric))
         for arm in scores
@@ -72,7 +74,8 @@ def _compare(
 
 
 def _correct(comparisons: list[Comparison], source: str, target: str) -> list[Comparison]:
-    """With `target` filled by Holm's correction of `source` over all of `comparisons`, those without a p counted as 1."""
+    """With `target` filled by Holm's correction of `source` over all of `comparisons`,
+    those without a p counted as 1."""
     adjusted = holm([1.0 if getattr(c, source) is None else getattr(c, source) for c in comparisons])
 
     def filled(comparison: Comparison, p: float) -> Comparison:
@@ -83,8 +86,9 @@ def _correct(comparisons: list[Comparison], source: str, target: str) -> list[Co
 
 
 def _decide(c: Comparison, alpha: float, comparisons: int) -> Comparison:
-    """The verdict. A diverged run is a result that no mean holds, so it leaves none; nor do pairs so few that no
-    difference, however large, could have been shown over that many comparisons."""
+    """The verdict. A diverged run is a result that no mean holds, so it leaves none;
+    nor do pairs so few that no difference, however large, could have been shown over that many
+    comparisons."""
     close = c.p_equivalent is not None and c.p_equivalent <= alpha
     verdict: Verdict
     if any(c.diverged):
@@ -103,7 +107,8 @@ def _decide(c: Comparison, alpha: float, comparisons: int) -> Comparison:
 
 
 def reachable(seeds: int, comparisons: int, alpha: float) -> Reach:
-    """What a number of seeds allows at best, over a number of comparisons at the error rate `alpha`."""
+    """What a number of seeds allows at best, over a number of comparisons at the error rate
+    `alpha`."""
     lowest = smallest_p(seeds)
     corrected = min(1.0, lowest * comparisons)
     sufficient = (n for n in range(MIN_PAIRS, EXACT_PAIRS + 1) if smallest_p(n) * comparisons <= alpha)

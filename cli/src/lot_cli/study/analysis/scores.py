@@ -1,4 +1,5 @@
-"""What the runs of an arm measured: test values per seed, their mean, and validation over training."""
+"""What the runs of an arm measured: test values per seed, their mean,
+and validation over training."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def read_scores(run_dir: Path, metrics: Mapping[str, bool]) -> dict[str, float |
 
 
 def curve(run_dirs: Sequence[Path], metric: str) -> Curve:
-    """Validation over training: at each step that two or more runs evaluated, the mean over them and its 95 % t interval."""
+    """Validation over training: at each step that two or more runs evaluated,
+    the mean over them and its 95 % t interval."""
     values: dict[int, list[float]] = {}
     for run_dir in run_dirs:
         for row in RunDir(run_dir).rows():
@@ -35,7 +37,8 @@ def curve(run_dirs: Sequence[Path], metric: str) -> Curve:
 def describe(values: Sequence[float | None]) -> Summary:
     """The mean of an arm over the seeds that gave a value, with its interval.
 
-    values: one per seed, in the metric's unit; None where the run diverged or the value is not finite.
+    values: one per seed, in the metric's unit; None where the run diverged or the value is not
+    finite.
     """
     finite = [value for value in values if value is not None]
     lost = len(values) - len(finite)

@@ -24,9 +24,10 @@ def choose(
 ) -> Tuning:
     """The values with the best mean of `metric` on validation, and every trial.
 
-    runs: the folder that holds the directories of the runs. higher: whether higher is better. Trials with equal means are
-    told apart by the loss, as training tells checkpoints apart; then the first is taken. A trial with a run that diverged
-    comes after all others. Raises BadInput where a run was evaluated on anything but the validation split.
+    runs: the folder that holds the directories of the runs. higher: whether higher is better.
+    Trials with equal means are told apart by the loss, as training tells checkpoints apart;
+    then the first is taken. A trial with a run that diverged comes after all others.
+    Raises BadInput where a run was evaluated on anything but the validation split.
     """
     trials = [_trial(attempt, outcomes, runs, metric) for attempt in attempts]
     sign = 1.0 if higher else -1.0

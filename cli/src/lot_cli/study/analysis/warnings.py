@@ -34,7 +34,8 @@ def warnings_of_runs(
 ) -> Iterator[str]:
     """The doubts about how the runs were made.
 
-    folder: holds their directories. numerics: those that their keys were made with. side_by_side: the most at a time.
+    folder: holds their directories. numerics: those that their keys were made with.
+    side_by_side: the most that were made at a time.
     """
     records = [read_json(folder / run.key / "run.json") or {} for run in runs]
     if numerics_differ([record.get("fingerprint", {}) for record in records]):
@@ -47,7 +48,8 @@ def warnings_of_runs(
 
 
 def power_warning(reach: Reach) -> str | None:
-    """What this number of seeds cannot show, and how many could, in one line; None where it can show a difference."""
+    """What this number of seeds cannot show, and how many could, in one line;
+    None where it can show a difference."""
     if reach.enough:
         return None
     seeds, over = count(reach.seeds, "seed"), count(reach.comparisons, "comparison")
@@ -59,7 +61,8 @@ def power_warning(reach: Reach) -> str | None:
 
 
 def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
-    """A line for each tuned number that is the least or largest of three or more: the best one may lie beyond."""
+    """A line for each tuned number that is the least or largest of three or more:
+    the best one may lie beyond."""
     lines = []
     for path, value in chosen.items():
         tried = study.tune[path]
@@ -73,7 +76,8 @@ def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
 def numerics_differ(fingerprints: Sequence[Mapping[str, Any]]) -> bool:
     """Whether runs were made on different numerics. fingerprints: as their run.json has them.
 
-    A run has the kernels of its own mechanism only: a kernel that all its users ran in the same form makes no difference.
+    A run has the kernels of its own mechanism only: a kernel that all its users ran in the same
+    form makes no difference.
     """
     facts, forms = set(), set()
     for fingerprint in fingerprints:

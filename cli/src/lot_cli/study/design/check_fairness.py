@@ -18,7 +18,8 @@ from lot_cli.study.design.file import TOLERANCE, Study, merge
 from lot_cli.study.design.plan import Arm
 
 COMPARED = ("task", "model", "optim", "train", "allow_leak")
-"""Sections of a configuration that arms share; attention, embedding, losses and diagnostics are what arms are about."""
+"""Sections of a configuration that arms share; attention, embedding,
+losses and diagnostics are what arms are about."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +112,8 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
 def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Arm, Seen]:
     """The arm with the MLP width that brings its parameters nearest to the reference's.
 
-    An arm that is within the tolerance stays as it is: then its MLP begins with the very weights of the reference.
+    An arm that is within the tolerance stays as it is: then its MLP begins with the very weights
+    of the reference.
     """
     if _near(seen.parameters, base.parameters, study.tolerance):
         return arm, seen
@@ -134,7 +136,10 @@ def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Ar
 
 
 def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Seen:
-    """Compose the arm once and write down what fairness needs. Raises BadInput under `arms.NAME`."""
+    """Compose the arm once and write down what fairness needs.
+
+    Raises BadInput under `arms.NAME`.
+    """
     config = arm.config(seed, changes)
     try:
         composition = compose(config)
@@ -155,7 +160,8 @@ def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Se
 
 
 def _check_trials(study: Study, arm: Arm, seen: Seen, seed: int) -> None:
-    """Raises BadInput where a value to tune resizes the arm, or lets it see what it is to predict: tuning may choose it."""
+    """Raises BadInput where a value to tune resizes the arm, or lets it see what it is to predict:
+    tuning may choose it."""
     if not any(path.startswith(("attn.", "embed.")) for path in study.tune):
         return  # no other path can
     for values in study.trials():
@@ -172,7 +178,10 @@ def _check_trials(study: Study, arm: Arm, seen: Seen, seed: int) -> None:
 
 
 def choose_metrics(study: Study, found: Findings) -> dict[str, bool]:
-    """The metrics to judge, the main one first -> whether higher is better. Raises BadInput for one that the task lacks."""
+    """The metrics to judge, the main one first -> whether higher is better.
+
+    Raises BadInput for one that the task lacks.
+    """
     known = ", ".join(found.metrics)
     named = [(name, f"metrics.{i}") for i, name in enumerate(study.metrics)]
     named += [(name, f"equivalence.{name}") for name in study.equivalence]
@@ -268,6 +277,7 @@ def _digest(*tensors: torch.Tensor) -> str:
 
 
 def _data_digest(composition: Composition) -> str:
-    """Digest of the first examples of training and validation; test data are not touched before the end."""
+    """Digest of the first examples of training and validation; test data are not touched before
+    the end."""
     batches = [composition.task.batch(split, 0, 8) for split in ("train", "validation")]
     return _digest(*(tensor for batch in batches for tensor in batch[:2]))

@@ -1,4 +1,7 @@
-"""What is found about the fairness of a study, as plain data that a result keeps. Imports no torch."""
+"""What is found about the fairness of a study, as plain data that a result keeps.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Asked:
 
 @attrs.frozen(kw_only=True)
 class Matched:
-    """The parameters of an arm against those of the reference, before and after its MLP was resized."""
+    """The parameters of an arm against those of the reference, before and after its MLP was
+    resized."""
 
     arm: str  # name of the arm
     reference_parameters: int  # parameters of the reference

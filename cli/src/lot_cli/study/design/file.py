@@ -43,8 +43,8 @@ TUNABLE = (
     "train.decay",
     "train.min_lr_ratio",
 )
-"""Paths, or beginnings of paths, that may be tuned: none of them changes the data or the number of steps (and what resizes
-a model is refused when the arms are composed)."""
+"""Paths, or beginnings of paths, that may be tuned: none of them changes the data or the number of
+steps (and what resizes a model is refused when the arms are composed)."""
 
 TOLERANCE = 0.01
 """The relative difference of parameters that counts as equal unless a file says otherwise."""
@@ -123,7 +123,10 @@ def load_study(path: Path) -> Study:
 
 
 def study_from(data: Any, default_name: str) -> Study:
-    """A study from plain data. Raises BadInput for unknown keys, wrong types, and what no study can have."""
+    """A study from plain data.
+
+    Raises BadInput for unknown keys, wrong types, and what no study can have.
+    """
     if not isinstance(data, Mapping):
         raise BadInput(where="study", expected="a table with base, arms, seeds ...", got=type(data).__name__)
     _check_plain(data, "")
@@ -141,7 +144,10 @@ def study_from(data: Any, default_name: str) -> Study:
 
 
 def _expand(arms: Mapping[str, dict[str, Any] | None]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and table of every arm. An arm with a grid comes once per combination: `lattice,coupling=0.3`."""
+    """Name and table of every arm.
+
+    An arm with a grid comes once per combination: `lattice,coupling=0.3`.
+    """
     for name, table in arms.items():
         if expected := _plain_name(name):
             raise BadInput(where="arms", expected=f"names of {expected}", got=repr(name))
@@ -169,7 +175,10 @@ def set_path(tree: dict[Any, Any], path: str, value: Any, where: str) -> None:
 
 
 def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` as the arm changes it. Tables are merged, but a table that names another component replaces that of `base`."""
+    """`base` as the arm changes it.
+
+    Tables are merged, but a table that names another component replaces that of `base`.
+    """
     merged = copy.deepcopy(dict(base))
     for key, value in arm.items():
         current = merged.get(key)
@@ -182,7 +191,8 @@ def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_plain(tree: Any, path: str) -> None:
-    """Raises BadInput for a value that the result could not hold as JSON: a date, an infinity, NaN."""
+    """Raises BadInput for a value that the result could not hold as JSON: a date, an infinity,
+    NaN."""
     if isinstance(tree, (Mapping, list)):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             _check_plain(value, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,7 @@
-"""The registration of a study: what it set out to test, frozen before the result is known. Imports no torch."""
+"""The registration of a study: what it set out to test, frozen before the result is known.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ class Registration:
 def register(study: Study, folder: Path) -> str:
     """Freeze the study and the code of its arms under a hash, which is returned.
 
-    Raises BadInput where the study states nothing that it could be held to, or where another form of it is registered.
+    Raises BadInput where the study states nothing that it could be held to,
+    or where another form of it is registered.
     """
     if not study.hypotheses or not study.metrics:
         missing = "hypotheses" if not study.hypotheses else "metrics"
@@ -86,7 +90,10 @@ def compare_with_registration(study: Study, folder: Path) -> Registration | None
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """The registration as the file has it, or None where there is none. Raises BadInput for a damaged one."""
+    """The registration as the file has it, or None where there is none.
+
+    Raises BadInput for a damaged one.
+    """
     keep = "bring it back from a copy; without it the study is not registered"
     try:
         content = read_json(file)

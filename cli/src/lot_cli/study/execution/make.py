@@ -21,7 +21,8 @@ from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
 class RunMaker:
     """Addresses runs and makes them under `folder`/runs.
 
-    jobs: runs at a time. device: auto, cpu, cuda ... slurm: settings of the cluster; None: this machine.
+    jobs: runs at a time. device: auto, cpu, cuda ...
+    slurm: settings of the cluster; None: this machine.
     Raises BadInput for a device or settings that cannot be used.
     """
 
@@ -47,7 +48,10 @@ class RunMaker:
         return self.runs / run.key
 
     def make(self, runs: Sequence[Run]) -> dict[str, Outcome]:
-        """The outcomes by key; runs that were made before are not made again. Raises what `run_all` raises."""
+        """The outcomes by key; runs that were made before are not made again.
+
+        Raises what `run_all` raises.
+        """
         self.runs.mkdir(parents=True, exist_ok=True)
         orders = [self._order(run) for run in runs]
         if any(finished_outcome(order.run_dir, order.key) is None for order in orders):

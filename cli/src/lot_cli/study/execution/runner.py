@@ -1,4 +1,5 @@
-"""Executes runs: one after the other in this process, in several processes side by side, or on a cluster."""
+"""Executes runs: one after the other in this process, in several processes side by side,
+or on a cluster."""
 
 from __future__ import annotations
 
@@ -43,9 +44,11 @@ class Executor:
 def run_all(orders: Iterable[Order], executor: Executor, tell: Tell) -> dict[str, Outcome]:
     """The outcome of every order, by key; a run that was made before is not made again.
 
-    Numbers depend neither on the executor nor on the order: every run has its own directory, seed, and number of threads.
-    Raises Interrupted after the runs under way have saved themselves. Raises RunFailed, when all others are done, where a
-    run failed for a reason other than divergence: it goes on from its checkpoint when the study is run again.
+    Numbers depend neither on the executor nor on the order: every run has its own directory, seed,
+    and number of threads.
+    Raises Interrupted after the runs under way have saved themselves. Raises RunFailed,
+    when all others are done, where a run failed for a reason other than divergence:
+    it goes on from its checkpoint when the study is run again.
     """
     wanted = list({order.key: order for order in orders}.values())
     found = {order.key: done for order in wanted if (done := finished_outcome(order.run_dir, order.key)) is not None}
@@ -167,7 +170,8 @@ class _Worker:
 
 @contextlib.contextmanager
 def _noting_signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are noted in while the context lasts; a second SIGINT interrupts at once.
+    """A list that SIGINT and SIGTERM are noted in while the context lasts;
+    a second SIGINT interrupts at once.
 
     Training in this process notes the signals itself, for as long as it lasts.
     """

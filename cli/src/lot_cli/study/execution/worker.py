@@ -1,4 +1,7 @@
-"""One run in this process, and the process that executes runs one after the other. Imports torch only when a run begins."""
+"""One run in this process, and the process that executes runs one after the other.
+
+Imports torch only when a run begins.
+"""
 
 from __future__ import annotations
 
@@ -98,8 +101,8 @@ def serve(connection: Connection, threads: int, gpu: int | None) -> None:
 
 
 def _watch_parent() -> None:
-    """Stop this process when its parent is gone, so that a killed study leaves no run that holds its directory; a run
-    under way saves itself first."""
+    """Stop this process when its parent is gone, so that a killed study leaves no run that holds
+    its directory; a run under way saves itself first."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

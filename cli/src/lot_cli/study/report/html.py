@@ -1,4 +1,5 @@
-"""A result as one HTML page that needs nothing else: no network, no script; light and dark, a phone's width, paper."""
+"""A result as one HTML page that needs nothing else: no network, no script; light and dark,
+a phone's width, paper."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
 
 
 def _span(comparisons: Iterable[Comparison]) -> float:
-    """Half of the width that holds every interval and margin, with zero in the middle; in the metric's unit."""
+    """Half of the width that holds every interval and margin, with zero in the middle;
+    in the metric's unit."""
     edges = (edge for c in comparisons for edge in (c.low, c.high, c.margin) if edge is not None)
     return max(map(abs, edges), default=0.0) or 1.0
 

@@ -1,4 +1,7 @@
-"""What a study shows while it works: what is about to happen, and how far it has come. All of it goes to stderr."""
+"""What a study shows while it works: what is about to happen, and how far it has come.
+
+All of it goes to stderr.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from lot_cli.terminal.progress_line import ProgressLine
 
 
 class StudyProgress:
-    """Shows the events of a study. Use it as a context, so that the line that moves ends cleanly."""
+    """Shows the events of a study.
+
+    Use it as a context, so that the line that moves ends cleanly.
+    """
 
     def __init__(self) -> None:
         self.console = console()

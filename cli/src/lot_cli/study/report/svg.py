@@ -1,4 +1,7 @@
-"""Small figures as inline SVG: learning curves, paired points, intervals. Colors are classes, which the page defines."""
+"""Small figures as inline SVG: learning curves, paired points, intervals.
+
+Colors are classes, which the page defines.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def curves(arms: Sequence[tuple[str, int, Curve]], label: str, limits: tuple[flo
 
 
 def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Sequence[int], label: str) -> str:
-    """The value of every seed, arm by arm (name, series, values). A line joins the values of one seed; a lost one is a cross."""
+    """The value of every seed, arm by arm (name, series, values).
+
+    A line joins the values of one seed; a lost one is a cross.
+    """
     finite = [value for _, _, values in arms for value in values if value is not None]
     if not finite:
         return ""
@@ -86,9 +92,11 @@ def _name_below(name: str, x: float, slanted: bool) -> str:
 
 
 def difference(c: Comparison, span: float, series: int) -> str:
-    """The difference of a comparison with its interval, on a line from -span to span; the margin is a band.
+    """The difference of a comparison with its interval, on a line from -span to span;
+    the margin is a band.
 
-    span: in the metric's unit, with zero in the middle. Raises ValueError for a comparison without an interval.
+    span: in the metric's unit, with zero in the middle. Raises ValueError for a comparison without
+    an interval.
     """
     if c.mean is None or c.low is None or c.high is None:
         raise ValueError(f"{c.arm} in {c.metric}: expected a comparison with an interval")

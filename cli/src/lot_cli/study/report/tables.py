@@ -30,7 +30,8 @@ def test_cells(c: Comparison) -> tuple[str, str, str, str]:
 
 
 def arm_rows(result: Result, mean_cell: Callable[[Summary], str]) -> Rows:
-    """Each arm with its mean in every metric, as `mean_cell` writes it, and under `COST_TITLES` what it costs."""
+    """Each arm with its mean in every metric, as `mean_cell` writes it,
+    and under `COST_TITLES` what it costs."""
     parameters = result.parameters
     for name, arm in result.arms.items():
         cost = arm.cost

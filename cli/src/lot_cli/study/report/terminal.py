@@ -1,4 +1,5 @@
-"""A result in the terminal: tables that fit 80 columns, then everything that a reader must know beside them."""
+"""A result in the terminal: tables that fit 80 columns, then everything that a reader must know
+beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How a result is said: verdicts, sentences and lines, the same in the terminal, in Markdown and in HTML."""
+"""How a result is said: verdicts, sentences and lines, the same in the terminal,
+in Markdown and in HTML."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def short_verdict(c: Comparison) -> str:
 
 
 def tone(c: Comparison) -> str:
-    """The word that the color of a verdict goes by: `unfair` for one that is not fair, else the verdict."""
+    """The word that the color of a verdict goes by: `unfair` for one that is not fair,
+    else the verdict."""
     return c.verdict if c.fair else "unfair"
 
 
