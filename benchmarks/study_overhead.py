@@ -1,7 +1,8 @@
 """What a study costs beyond its runs, and how soon a finished one is reported again.
 
-The study is small and its runs are far shorter than real ones, the worst case: what is done once for an arm or a study
-(composing, counting operations and memory, statistics, reports) is spread over little training.
+This is the worst case: the study is small and its runs are far shorter than real ones,
+so that what is done once per arm or per study (composing, counting operations and memory,
+statistics, reports) is spread over little training.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 
 from lot.config.yaml import dump_yaml
 from lot_cli.bench import Case
-from lot_cli.study.conduct import conduct
+from lot_cli.study import conduct
 from lot_cli.study.design.file import study_from
 from lot_cli.study.report.html import to_html
 
@@ -39,7 +40,7 @@ STUDY: dict[str, Any] = {
 
 
 def cases() -> Iterator[Case]:
-    """The overhead of making a study, and a report against two seconds."""
+    """The cost of a study beyond its runs, and the time of a report against two seconds."""
     folder = Path(tempfile.mkdtemp())
     engine = importlib.import_module("lot.training.train")
     training = engine.train = Stopwatch(engine.train)  # type: ignore[attr-defined]
@@ -68,7 +69,7 @@ def cases() -> Iterator[Case]:
 
 
 class Stopwatch:
-    """A function, and the seconds spent in it since it was last asked."""
+    """A function, and the seconds spent in it since `read` was last called."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.seconds = function, 0.0
@@ -81,7 +82,7 @@ class Stopwatch:
             self.seconds += time.perf_counter() - began
 
     def read(self) -> float:
-        """The seconds; from zero again."""
+        """The seconds so far; the count begins again at zero."""
         seconds, self.seconds = self.seconds, 0.0
         return seconds
 
@@ -100,7 +101,7 @@ def fresh(folder: Path, make: Callable[[Path], object]) -> Callable[[], object]:
 
 
 def whole_study(folder: Path) -> None:
-    """The study, checked, made, judged, and reported."""
+    """Check, make, judge and report the study."""
     study = study_from(STUDY, "overhead")
-    document = conduct(study, folder, jobs=1, device="cpu", command="lot study", tell=lambda event, facts: None)
-    (folder / "report.html").write_text(to_html(document), encoding="utf-8")
+    result = conduct(study, folder, device="cpu", command="lot study overhead.yaml")
+    (folder / "report.html").write_text(to_html(result), encoding="utf-8")

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from lot.errors import BadInput
-from lot_cli.bench.harness import Case, Measured, _judge, measure, median_interval, peak_bytes
+from lot_cli.bench import Case
+from lot_cli.bench.harness import Measured, _judge, measure, median_interval, peak_bytes
 from lot_cli.bench.page import PAGE, page
 from lot_cli.commands.bench import line
 

@@ -1,12 +1,13 @@
-"""What the tests of studies share: a study of ten runs of a fraction of a second each."""
+"""What the tests of studies share: a study of ten runs, each of which takes a fraction of a second."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from lot_cli.study.design.file import Study, study_from
+from lot_cli.study import Result, Study, conduct
+from lot_cli.study.design.file import study_from
 
 RUN: dict[str, Any] = {
     "task": {"name": "copy_reverse", "vocab_size": 8, "seq_len": 8, "validation_examples": 16, "test_examples": 16},
@@ -49,4 +50,28 @@ def write(path: Path, content: dict[str, Any]) -> Path:
 
 
 def silent(event: str, facts: dict[str, Any]) -> None:
-    """Nobody wants to know."""
+    """Drops the event."""
+
+
+class Made(NamedTuple):
+    """A finished study: its folder, result, the events in order, and the splits read until tuning was over, and after."""
+
+    folder: Path
+    result: Result
+    events: list[str]
+    while_tuning: set[str]
+    after: set[str]
+
+
+def make(study: Study, folder: Path, jobs: int = 1, tell: Any = silent) -> Result:
+    """The result of a study."""
+    folder.mkdir(exist_ok=True)
+    return conduct(study, folder, jobs=jobs, device="cpu", command="lot study small.yaml", tell=tell)
+
+
+def numbers(result: Result) -> dict[str, Any]:
+    """All of a result that must not depend on how it came about; arms by name."""
+    arms = {name: (arm.config, arm.scores, arm.summary, arm.curves, arm.tuned) for name, arm in result.arms.items()}
+    comparisons = {(c.arm, c.metric): c for c in result.comparisons}
+    runs = {(row.arm, row.seed): row for row in result.runs}
+    return {"arms": arms, "comparisons": comparisons, "runs": runs, "claims": result.claims}

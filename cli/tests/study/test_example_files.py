@@ -29,4 +29,4 @@ def test_it_has_arms_that_resolve_and_a_reference(file: Path) -> None:
 def test_its_seeds_can_show_a_difference(file: Path) -> None:
     study = load_study(file)
     comparisons = (len(study.arms) - 1) * len(study.metrics)
-    assert reachable(len(study.seed_list), comparisons, study.alpha)["enough"]
+    assert reachable(len(study.seed_list), comparisons, study.alpha).enough

@@ -1,4 +1,4 @@
-"""Paired timings, and the page of their results."""
+"""Benchmarks: paired timings, and the page of their results."""
 
 from lot_cli.bench.harness import Case
 

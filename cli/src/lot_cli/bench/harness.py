@@ -1,7 +1,9 @@
-"""The harness of all benchmarks: candidate against baseline, in pairs, in one process, judged by the ratio of each pair.
+"""Measures a candidate against a baseline, in pairs, in one process,
+and judges a claim by the ratio of each pair.
 
-A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it. Absolute times drift with
-the machine's load; ratios of runs made side by side do not, so a ratio is all that is claimed.
+A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it.
+Absolute times drift with the machine's load; ratios of calls made side by side do not,
+so a ratio is all that is claimed.
 """
 
 from __future__ import annotations
@@ -22,26 +24,22 @@ MIN_SAMPLE = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One comparison.
+    """One comparison of two callables, and what is claimed of it.
 
-    what: `time` compares seconds, `memory` the peak bytes that one call allocates beyond what it found.
-    speedup: the claim that the baseline takes at least this many times what the candidate takes; or
-    cost: the claim that the candidate takes at most this many times what the baseline takes. One of the two, or neither.
-    device: on which the callables work ("cuda" waits for the GPU). note: what a reader must know.
-    part: in place of a baseline, where that is something that the candidate does among other things: the seconds that its
-    last call spent on it.
+    A case claims a speedup, a cost, or neither. In place of a baseline it may have a part:
+    that is for something which the candidate does among other things.
     """
 
     name: str
     candidate: Callable[[], Any]
     baseline: Callable[[], Any] | None = None
     baseline_name: str
-    what: Literal["time", "memory"] = "time"
-    speedup: float | None = None
-    cost: float | None = None
-    device: str = "cpu"
-    note: str = ""
-    part: Callable[[], float] | None = None
+    what: Literal["time", "memory"] = "time"  # seconds, or the peak bytes that one call allocates
+    speedup: float | None = None  # claim: the baseline takes at least this many times what the candidate takes
+    cost: float | None = None  # claim: the candidate takes at most this many times what the baseline takes
+    device: str = "cpu"  # where the callables work; "cuda" waits for the GPU
+    note: str = ""  # what a reader must know
+    part: Callable[[], float] | None = None  # the seconds that the candidate's last call spent on the part
 
     def __post_init__(self) -> None:
         if (self.baseline is None) == (self.part is None):
@@ -50,11 +48,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The outcome of a case: medians, the ratio with a 95 % interval of its median, and the verdict on the claim.
+    """The outcome of a case: medians, the ratio with a 95 % interval of its median,
+    and the verdict on the claim.
 
     ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
-    verdict: `holds` or `fails` where the whole interval lies on one side of the claim, `open` where it reaches across.
-    decided: whether the interval is narrower than the difference that the claim (or the ratio) is about.
+    verdict: `holds` or `fails` where the whole interval lies on one side of the claim,
+    `open` where it reaches across.
+    decided: whether the interval is narrower than the difference that the claim (or the ratio)
+    is about.
     """
 
     name: str
@@ -74,7 +75,10 @@ class Measured:
 
 
 def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
-    """Run `case` in pairs for about `seconds` (at least `min_pairs`), the order within a pair at random."""
+    """Run `case` in pairs for about `seconds`, but at least `min_pairs` times.
+
+    The order within a pair is random.
+    """
     if case.what == "memory":
         assert case.baseline is not None, "memory is compared with a baseline"
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
@@ -95,7 +99,8 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
 
 
 def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
-    """What measures a pair: seconds of the candidate, and of its baseline or of the part of it."""
+    """A function that measures one pair: seconds of the candidate,
+    and of its baseline or of the part of it."""
     part, rng = case.part, random.Random(0)
     if part is not None:
         return lambda: (_seconds(case.candidate, 1, case.device), part())
@@ -113,7 +118,7 @@ def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
 
 
 def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
-    """Seconds a call, over `repeats` calls."""
+    """Mean seconds per call, over `repeats` calls."""
     _wait(device)
     began = time.perf_counter()
     for _ in range(repeats):
@@ -123,7 +128,7 @@ def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
 
 
 def _repeats(run: Callable[[], Any], device: str) -> int:
-    """Calls a sample, found after warming up."""
+    """Calls per sample, found after warming up."""
     _seconds(run, 1, device)
     once = min(_seconds(run, 1, device), _seconds(run, 1, device))
     return max(1, math.ceil(MIN_SAMPLE / max(once, 1e-9)))
@@ -169,7 +174,8 @@ def _verdict(low: float, high: float, bound: float, faster: bool) -> Literal["ho
 
 
 def median_interval(ordered: list[float]) -> tuple[float, float]:
-    """A 95 % confidence interval of the median of `ordered` values, from the binomial distribution of ranks."""
+    """A 95 % confidence interval of the median of `ordered` values,
+    from the binomial distribution of ranks."""
     n = len(ordered)
     below = 0.0
     rank = 0
@@ -182,7 +188,8 @@ def median_interval(ordered: list[float]) -> tuple[float, float]:
 
 
 def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int:
-    """The most bytes of tensors that one call of `run` holds at a time beyond those that were there before it."""
+    """The most bytes that the tensors of one call of `run` hold at a time,
+    beyond those that were there before it."""
     import torch
 
     run()
@@ -193,7 +200,7 @@ def peak_bytes(run: Callable[[], Any], device: str = "cpu") -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its start and stop messages are nobody's business
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its start and stop messages would reach the user
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:

@@ -1,4 +1,4 @@
-"""What a folder of benchmark results says, as one page."""
+"""The results of all benchmarks of a folder as one page of Markdown."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from lot_cli.bench.harness import VERDICTS
+from lot_cli.terminal.numbers import ratio
 
 PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
 INTRODUCTION = """\
 Written by `lot bench --out`. A ratio is the median over pairs of runs side by side, with the 95 % interval of that
-median: how many times faster the case is where that is claimed, else how many times what it is held against it takes.
-Of a case called memory, bytes are compared, not seconds."""
+median. Where the claim says "faster", the ratio is how many times faster the case is than what stands under "against";
+elsewhere it is the time of the case as a multiple of the time of the other. For a case called memory, the ratio compares
+bytes in place of seconds."""
 
 
 def page(folder: Path) -> str:
-    """Markdown with a table for every file that `lot bench --out` left in `folder`. Raises BadInput for a damaged one."""
+    """Markdown with a table for each file that `lot bench --out` left in `folder`.
+
+    Raises BadInput for a damaged one.
+    """
     return "\n".join(_lines(folder)) + "\n"
 
 
@@ -51,13 +56,8 @@ def _table(document: dict[str, Any]) -> Iterator[str]:
     for case in document["cases"]:
         memory = case["what"] == "memory"
         name = case["name"] if not memory or "memory" in case["name"] else f"{case['name']}, memory"
-        interval = "" if case["pairs"] == 1 else f"{_number(case['low'])} to {_number(case['high'])}"
-        ratio = _number(case["ratio"]) if case["decided"] else "undecided"
+        interval = "" if case["pairs"] == 1 else f"{ratio(case['low'])} to {ratio(case['high'])}"
+        shown = ratio(case["ratio"]) if case["decided"] else "undecided"
         claim = case["claim"].replace("faster", "less") if memory else case["claim"]
         verdict = VERDICTS[case["verdict"]] if case["verdict"] else ""
-        yield "| " + " | ".join((name, case["baseline_name"], ratio, interval, claim, verdict)) + " |"
-
-
-def _number(ratio: float) -> str:
-    """Three significant digits."""
-    return f"{ratio:,.0f}" if ratio >= 1000 else f"{ratio:.3g}"
+        yield "| " + " | ".join((name, case["baseline_name"], shown, interval, claim, verdict)) + " |"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lot_cli.bench.harness import VERDICTS
-from lot_cli.terminal.writing import writing
+from lot_cli.terminal import numbers
+from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
     from lot_cli.bench.harness import Case, Measured
@@ -20,22 +21,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--only", metavar="TEXT", help="Cases whose name contains TEXT.")
-@click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Time for a case.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: torch's choice.")
+@click.option("--only", metavar="TEXT", help="Run only the cases whose name contains TEXT.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Seconds to spend per case."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: what torch chooses.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for results (JSON, and a page of all of them); nothing is written without it.",
+    help="Folder for the results: a JSON file per benchmark, and a page of all. Without it nothing is written.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def bench(
     files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Run the benchmarks in FILES: Python files that define cases().
+    """Run the benchmarks in FILES, which are Python files that define cases().
 
-    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is narrower than the
-    difference that it is about.
+    Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is
+    narrower than the difference that it is about.
     """
     import torch
 
@@ -48,7 +51,7 @@ def bench(
     from lot_cli.terminal.console import console
 
     if out is not None:
-        with writing(out):
+        with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -102,7 +105,7 @@ def _cases(file: Path) -> list[Case]:
 
 def line(m: Measured) -> str:
     """One case in one line."""
-    unit = _bytes if m.what == "memory" else _time
+    unit = numbers.binary_bytes if m.what == "memory" else numbers.seconds
     both = f"{unit(m.candidate)} against {unit(m.baseline)} ({m.baseline_name})"
     if not m.decided:
         return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
@@ -110,17 +113,3 @@ def line(m: Measured) -> str:
     spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
     verdict = "" if m.verdict is None else f"; claim {m.claim}: {VERDICTS[m.verdict]}"
     return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")
-
-
-def _time(seconds: float) -> str:
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
-
-
-def _bytes(count: float) -> str:
-    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if count >= 2**exponent:
-            return f"{count / 2**exponent:.3g} {unit}"
-    return f"{count:.0f} B"

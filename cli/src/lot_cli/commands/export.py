@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
     from lot.runs.load import RecordedRun
 
 TOLERANCE = 1e-4
-"""Largest difference between the logits of the exported program and of the model, relative to the largest logit."""
+"""Largest difference between the logits of the exported program and of the model,
+relative to the largest logit."""
 
 
 @click.command()
@@ -26,41 +28,48 @@ TOLERANCE = 1e-4
 def export(run: Path, file: Path, force: bool) -> None:
     """Write the best model of RUN to FILE.
 
-    FILE.pt2 is a program: torch.export.load(FILE).module()(ids) gives the logits, ids being (B, T) int64, with no LOT
-    around it. FILE.safetensors holds the weights by name, and the configuration as its metadata.
+    FILE.pt2 is a program: torch.export.load(FILE).module()(ids) gives the logits,
+    where ids are (B, T) int64; it runs without LOT. FILE.safetensors holds the weights by name,
+    and the configuration as its metadata.
     """
     from lot.errors import BadInput
     from lot.runs.load import load_run
-    from lot_cli.terminal.console import say
+    from lot_cli.terminal.console import warn
+    from lot_cli.terminal.output_file import writing_to
 
     writers = {".pt2": _write_program, ".safetensors": _write_weights}
     if file.suffix not in writers:
         raise BadInput(where="FILE", expected="a name that ends in .pt2 or .safetensors", got=str(file))
     if file.exists() and not force:
         raise BadInput(f"{file} exists", fix="add --force to replace it, or choose another name")
-    loaded = load_run(run, device="cpu", warn=say)
+    loaded = load_run(run, device="cpu", warn=warn)
     if loaded.leak:
-        say("this model was trained to see what it is asked to predict")
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.stem}.", suffix=file.suffix, dir=file.parent)
-    except OSError as error:
-        raise BadInput(f"{file.parent}: cannot be written ({error.strerror})", fix="choose another folder") from None
-    os.close(handle)
-    try:
-        facts = list(writers[file.suffix](loaded, Path(temporary)))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be written ({error.strerror or error})") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        warn("this model was trained to see what it is asked to predict")
+    with writing_to(file, fix="choose another folder"):
+        facts = _write_whole(file, lambda path: list(writers[file.suffix](loaded, path)))
     click.echo(f"{file}: {loaded.path}, step {loaded.step}, {file.stat().st_size / 2**20:.1f} MiB")
     for fact in facts:
         click.echo(f"  {fact}")
 
 
+def _write_whole(file: Path, write: Callable[[Path], list[str]]) -> list[str]:
+    """What `write` returns.
+
+    It writes beside `file`, which is replaced only when all of it is there. Raises OSError.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.stem}.", suffix=file.suffix, dir=file.parent)
+    os.close(handle)
+    try:
+        facts = write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return facts
+
+
 def _write_weights(loaded: RecordedRun, path: Path) -> Iterator[str]:
-    """The parameters and buffers of the model; yields what there is to know."""
+    """The parameters and buffers of the model; yields the lines to print."""
     from safetensors import SafetensorError
     from safetensors.torch import save_model
 
@@ -73,18 +82,42 @@ def _write_weights(loaded: RecordedRun, path: Path) -> Iterator[str]:
 
 
 def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
-    """The model as an exported program, compared with the model itself; yields what there is to know.
+    """The model as an exported program, compared with the model itself; yields the lines to print.
 
-    Raises RunFailed where the model cannot be exported, or where the program does not give its logits.
+    Raises RunFailed where the model cannot be exported, or where the program does not give its
+    logits.
     """
     import torch
-    from torch import Tensor, nn
+
+    module = _logits_module(loaded)
+    ids = loaded.task.batch("validation", 0, 3).inputs
+    if len(ids) < 3:  # a batch of one would be taken for a constant
+        ids = ids[:1].repeat(3, 1)
+    program = _exported(module, ids)
+    try:
+        torch.export.save(program, path)
+    except RuntimeError as error:  # what its writer raises for a full disk
+        raise OSError(str(error).splitlines()[0]) from error
+    again = torch.export.load(path)
+    free = [_is_free(again, dim) for dim in range(2)]
+    _check_logits(again, module, ids, free)
+    batch_size = "any batch" if free[0] else f"a batch of {len(ids)}"
+    lengths = f"up to {loaded.model.dims.max_len}" if free[1] else str(ids.shape[1])
+    yield f"{batch_size}, {lengths} tokens; logits equal to the model's to {TOLERANCE:g} (relative)"
+    if modules := _registering_modules(again, loaded):
+        yield f"it calls operators of ours: import {', '.join(modules)} before loading it"
+
+
+def _logits_module(loaded: RecordedRun) -> nn.Module:
+    """The model as a module from ids (B, T) int64 to logits (B, T, V),
+    at the step at which it was saved."""
+    import torch
+    from torch import nn
 
     from lot.contracts import Context
-    from lot.errors import RunFailed
 
     class Logits(nn.Module):
-        """ids (B, T) -> logits (B, T, V), at the step at which the model was saved."""
+        """Leaves out all that the model returns beside the logits."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -95,38 +128,47 @@ def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
             logits: Tensor = self.model(ids, Context(step=self.step)).logits
             return logits
 
-    module = Logits().eval()
-    ids = loaded.task.batch("validation", 0, 3).inputs
-    if len(ids) < 3:  # a batch of one would be taken for a constant
-        ids = ids[:1].repeat(3, 1)
+    return Logits().eval()
+
+
+def _exported(module: nn.Module, ids: Tensor) -> ExportedProgram:
+    """The module as a program; sizes of `ids` (B, T) stay free where the model allows it.
+
+    Raises RunFailed.
+    """
+    import torch
+
+    from lot.errors import RunFailed
+
     auto = torch.export.Dim.AUTO
     try:
         with torch.no_grad():
-            program = torch.export.export(module, (ids,), dynamic_shapes={"ids": {0: auto, 1: auto}})
+            return torch.export.export(module, (ids,), dynamic_shapes={"ids": {0: auto, 1: auto}})
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise RunFailed(f"the model cannot be exported: {lines[0].strip()}") from error
-    try:
-        torch.export.save(program, path)
-    except RuntimeError as error:  # what its writer raises for a full disk
-        raise OSError(str(error).splitlines()[0]) from error
-    again = torch.export.load(path)
-    free = [_is_free(again, dim) for dim in range(2)]
+
+
+def _check_logits(program: ExportedProgram, module: nn.Module, ids: Tensor, free: list[bool]) -> None:
+    """Raises RunFailed where the program and the module differ, on all of `ids` (B, T)
+    or on a part of it.
+
+    free: whether each dimension of the input may vary.
+    """
+    import torch
+
+    from lot.errors import RunFailed
+
     smaller = [size // 2 + 1 if may_vary else size for size, may_vary in zip(ids.shape, free, strict=True)]
     for batch, length in (ids.shape, smaller):
         piece = ids[:batch, :length]
         with torch.no_grad():
-            theirs, ours = again.module()(piece), module(piece)
+            theirs, ours = program.module()(piece), module(piece)
         difference = float((theirs - ours).abs().max() / ours.abs().max())
         if not difference <= TOLERANCE:
             raise RunFailed(
                 f"the exported program differs from the model by {difference:.2g} (relative) at {batch} x {length}"
             )
-    batch_size = "any batch" if free[0] else f"a batch of {len(ids)}"
-    lengths = f"up to {loaded.model.dims.max_len}" if free[1] else str(ids.shape[1])
-    yield f"{batch_size}, {lengths} tokens; logits equal to the model's to {TOLERANCE:g} (relative)"
-    if modules := _registering_modules(again, loaded):
-        yield f"it calls operators of ours: import {', '.join(modules)} before loading it"
 
 
 def _is_free(program: ExportedProgram, dim: int) -> bool:

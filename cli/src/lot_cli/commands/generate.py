@@ -1,4 +1,4 @@
-"""`lot generate`: let a trained model speak."""
+"""`lot generate`: a trained model continues a prompt, or answers an example of its task."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--prompt", metavar="TEXT", help="What to continue; default: the beginning of a test example.")
-@click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Which test example.")
-@click.option("--tokens", type=click.IntRange(min=1), help="New tokens; default: to the end of the task's sequence.")
+@click.option("--prompt", metavar="TEXT", help="Text to continue; default: the beginning of a test example.")
+@click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the test example.")
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Continuations, drawn at once."
+    "--tokens", type=click.IntRange(min=1), help="Number of new tokens; default: up to the end of the task's sequence."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of continuations, drawn side by side.",
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),
-    help="Divides the logits; 0 takes the likeliest token. Default: 0 where the example has an answer, else 1.",
+    help="Number that divides the logits; 0 takes the likeliest token. Default: 0 where the example has an answer, else 1.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Draw from the k likeliest tokens only.")
 @click.option(
-    "--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Draw from the likeliest that make up p."
+    "--top-p",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Draw from the likeliest tokens that make up the share p.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON on stdout.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 def generate(
     run: Path,
     prompt: str | None,
@@ -59,9 +67,9 @@ def generate(
     from lot.model.generate import generate as continue_prompt
     from lot.random import torch_generator
     from lot.runs.load import load_run
-    from lot_cli.terminal.console import say
+    from lot_cli.terminal.console import warn
 
-    loaded = load_run(run, device=device, warn=say)
+    loaded = load_run(run, device=device, warn=warn)
     task, model = loaded.task, loaded.model
     answer: list[int] | None = None
     if prompt is None:
@@ -93,7 +101,8 @@ def generate(
 def _show(
     loaded: RecordedRun, task: Task, ids: list[int], answer: list[int] | None, steps: Iterator[Drawn], samples: int
 ) -> None:
-    """One continuation as it comes, or several one below the other; and how much of an answer is right."""
+    """Print one continuation token by token, or several one below the other,
+    and how much of an answer is right."""
     from lot_cli.terminal.console import console
 
     stderr = console()
@@ -121,8 +130,9 @@ def _show(
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:
     """A test example's prompt, and its answer where the task asks for one.
 
-    The prompt goes to the first position that is scored, and the answer on from there as long as each of its tokens is the
-    next input. Where the first position is scored (language modeling) the prompt is half of the sequence, without answer.
+    The prompt goes to the first position that is scored, and the answer on from there as long as
+    each of its tokens is the next input. Where the first position is scored (language modeling)
+    the prompt is half of the sequence, without answer.
     """
     from lot.contracts import IGNORED
     from lot.errors import BadInput
@@ -153,7 +163,8 @@ def _styled(task: Task, prompt: list[int], new: list[int]) -> str:
 
 
 def _writer(task: Task, prompt: list[int]) -> Callable[[list[int]], None]:
-    """Writes the prompt now and, at each call, the part of the text that has become certain since."""
+    """A function that writes, at each call, the text that has become certain since;
+    the prompt is written at once."""
     click.echo(click.style(task.decode(prompt), fg="cyan"), nl=False)
     written = 0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lot_cli.terminal.writing import writing
+from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,17 +16,29 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default RUN/plots.")
-@click.option("--format", "suffix", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
-@click.option("--animate", is_flag=True, help="Also the animations of the diagnostics that have one.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default: RUN/plots.")
 @click.option(
-    "--movie", type=click.Choice(["gif", "mp4"]), default="gif", show_default=True, help="Kind of animations."
+    "--format",
+    "suffix",
+    type=click.Choice(["png", "pdf", "svg"]),
+    default="png",
+    show_default=True,
+    help="Format of the pictures.",
 )
-@click.option("--smooth", type=click.IntRange(min=1), help="Rows in the running mean of curves; default: one in 50.")
+@click.option("--animate", is_flag=True, help="Also draw the animations of the diagnostics that have one.")
+@click.option(
+    "--movie", type=click.Choice(["gif", "mp4"]), default="gif", show_default=True, help="Format of the animations."
+)
+@click.option(
+    "--smooth",
+    type=click.IntRange(min=1),
+    help="Rows of the log that a running mean covers; default: a fiftieth of all rows.",
+)
 def plot(
     run: Path, names: tuple[str, ...], out: Path | None, suffix: str, animate: bool, movie: str, smooth: int | None
 ) -> None:
-    """Draw RUN: its learning curves, and every diagnostic that it recorded (or those named)."""
+    """Draw the learning curves of RUN and every diagnostic that it recorded,
+    or only the pictures that are named."""
     from lot.errors import BadInput
     from lot.runs.directory import RunDir, find_run
     from lot.storage.snapshots import load_records
@@ -40,7 +52,7 @@ def plot(
             raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
     leak = bool(recorded.facts().get("leak"))
     folder = out or path / "plots"
-    with writing(folder):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name in names or drawable:
         if name == "curves":
@@ -57,7 +69,7 @@ def plot(
             click.echo(f"  {verdict}")
         if animate and hasattr(diagnostic, "animate"):
             film = folder / f"{name}.{movie}"
-            with writing(film):
+            with writing_to(film):
                 diagnostic.animate(records, film)
             click.echo(f"{name}: {film}")
 
@@ -69,13 +81,18 @@ def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
     if leak:
         text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
         figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
-    with writing(path):
+    with writing_to(path):
         figure.savefig(path)
     click.echo(f"{name}: {path}")
 
 
 def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
-    """The objective's terms over training (faint: as logged; strong: running mean), and the validation metrics."""
+    """The terms of the objective over training, and the validation metrics;
+    None where no training row was logged.
+
+    A faint line shows the logged values, a strong one their running mean over `window` rows
+    (None: a fiftieth of all).
+    """
     from lot.figure import PALETTE, new_figure, smooth
 
     train = [row for row in rows if row.get("split") == "train"]
@@ -104,7 +121,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
     if points:
         axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
-    axes[0].set(title="Loss", xlabel="step", ylabel="nats a scored token")
+    axes[0].set(title="Loss", xlabel="step", ylabel="nats per scored token")
     low, high = axes[0].dataLim.intervaly
     if low > 0 and high > 30 * low:
         axes[0].set_yscale("log")
@@ -120,6 +137,6 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
 
 
 def _bounded(rows: list[dict[str, Any]], key: str) -> bool:
-    """Whether a metric is a share: always in [0, 1]."""
+    """Whether a metric is a share, with every value in [0, 1]."""
     values = [row.get(key) for row in rows]
     return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lot_cli.terminal.names import ComponentName
+from lot_cli.terminal.numbers import finite_or_null
 
 
 @click.command()
@@ -18,14 +19,23 @@ from lot_cli.terminal.names import ComponentName
 @click.option("--task", type=ComponentName("task"), help="Task or dataset.")
 @click.option("--optim", type=ComponentName("optimizer"), help="Optimizer.")
 @click.option("--loss", "losses", type=ComponentName("loss"), multiple=True, help="Add a loss; repeat for more.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file that the options refine.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of a configuration, which the other options refine.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Set one option, as in optim.lr=3e-4.")
-@click.option("--seed", type=int, help="Of data, initial values and noise.")
-@click.option("--name", help="Name of the run; it goes to runs/NAME/version_N.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="The very directory of the run instead.")
+@click.option("--seed", type=int, help="Seed of data, initial values and noise.")
+@click.option("--name", help="Name of the run, which goes to runs/NAME/version_N.")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Directory of the run, in place of runs/NAME/version_N."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its last checkpoint, bit for bit.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--json", "as_json", is_flag=True, help="Metrics as JSON on stdout; everything else on stderr.")
+@click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ...")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the metrics as JSON on stdout, and everything else on stderr."
+)
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 def run(
     losses: tuple[str, ...],
@@ -57,15 +67,15 @@ def run(
         if print_config:
             config = RunDir(find_run(run_dir or Path("runs") / str(name))).config()
     else:
-        config = load_config()  # says which task is missing, and which there are
+        config = load_config()  # raises BadInput, which lists the tasks that there are
     if print_config:
         assert config is not None
         click.echo(config.to_yaml(), nl=False)
         return
 
-    from lot_cli.terminal.run_display import Display
+    from lot_cli.terminal.run_display import RunDisplay
 
-    display = Display(quiet_stdout=as_json)
+    display = RunDisplay(quiet_stdout=as_json)
     with display:
         from lot.training.train import train
 
@@ -78,13 +88,13 @@ def run(
             "step": result.step,
             "best_step": result.best_step,
             "leak": result.leak,
-            "metrics": finite(result.metrics),
+            "metrics": finite_or_null(result.metrics),
         }
         click.echo(json.dumps(document))
 
 
 def _run_name(name: str | None) -> str | None:
-    """The name, when it is one folder's name and cannot lead elsewhere."""
+    """The name, if it is the name of one folder and cannot lead elsewhere."""
     if name is None or (name not in ("", ".", "..") and not set(name) & set('/\\:*?"<>|')):
         return name
     raise click.BadParameter("expected a plain folder name, such as first-try", param_hint="--name")

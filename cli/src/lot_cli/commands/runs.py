@@ -1,4 +1,4 @@
-"""`lot runs`: the recorded runs, and how each of them stands. Imports no torch."""
+"""`lot runs`: the recorded runs, how far each has come, and how to go on. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from lot.errors import BadInput
+from lot_cli.terminal.numbers import number
 from lot_cli.terminal.text import BAD, DIM, GOOD, NAME, PLAIN, WARN, columns
 
 STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "killed": WARN, "interrupted": WARN}
@@ -19,9 +20,10 @@ STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "kil
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default="runs")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON on stdout.")
 def runs(folder: Path, as_json: bool) -> None:
-    """List the runs below FOLDER (default: runs) with state, step and metrics, and how to go on with unfinished ones."""
+    """List the runs below FOLDER (default: runs) with state, step and metrics,
+    and how to go on with unfinished ones."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder", fix="lot run makes one; or name the folder that holds your runs")
     found = [run_facts(path) for path in find_runs(folder)]
@@ -31,7 +33,7 @@ def runs(folder: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no run in {folder}", err=True)
     for facts in found:
-        (line,) = columns([(f"{facts['state']:<11}", _told(facts))], (STATES[facts["state"]], PLAIN, DIM), indent=0)
+        (line,) = columns([(f"{facts['state']:<11}", _lines(facts))], (STATES[facts["state"]], PLAIN, DIM), indent=0)
         click.echo(line)
 
 
@@ -45,9 +47,10 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def run_facts(path: Path) -> dict[str, Any]:
-    """A run as plain data: state, steps, final metrics or else the last ones on validation, whether it leaks.
+    """A run as plain data: state, steps, final metrics or else the last ones on validation,
+    whether it leaks.
 
-    A file that is damaged makes the state `damaged`, and the message says which.
+    A damaged file makes the state `damaged`, and the message names the file.
     """
     from lot.runs.directory import RunDir
 
@@ -75,11 +78,11 @@ def run_facts(path: Path) -> dict[str, Any]:
     }
 
 
-def _told(facts: dict[str, Any]) -> str:
-    """A run in a few lines: where and how far, what was measured, what to do."""
+def _lines(facts: dict[str, Any]) -> str:
+    """A run in a few lines: where it is, how far it has come, what was measured, and what to do."""
     lines = [f"{facts['run']}  step {facts['step']:,}" + (f" of {facts['steps']:,}" if facts["steps"] else "")]
     if facts["metrics"]:
-        values = ", ".join(f"{name} {'-' if v is None else f'{v:.4g}'}" for name, v in facts["metrics"].items())
+        values = ", ".join(f"{name} {number(value)}" for name, value in facts["metrics"].items())
         lines.append(f"{facts['split']}: {values}" + ("  LEAK" if facts["leak"] else ""))
     if facts["message"]:
         lines.append(facts["message"].splitlines()[0])

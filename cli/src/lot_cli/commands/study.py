@@ -1,4 +1,5 @@
-"""`lot study` and `lot compare`."""
+"""`lot study` makes a study from its file; `lot compare` writes that file from a few options and
+makes it."""
 
 from __future__ import annotations
 
@@ -12,25 +13,37 @@ import click
 from lot_cli.terminal.names import ComponentName
 
 if TYPE_CHECKING:
-    from lot_cli.study.design.file import Study
+    from lot_cli.study import Result, Study
 
 ROOT = Path("studies")
 
 _jobs = click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs side by side, each in its process."
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of runs side by side, each in a process of its own.",
 )
-_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+_device = click.option(
+    "--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ..."
+)
 _executor = click.option(
-    "--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Who makes the runs."
+    "--executor",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where the runs are made: on this machine, or on a Slurm cluster.",
 )
 _slurm = click.option(
     "--slurm",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Of the cluster, as in partition=gpu; repeat for more.",
+    help="Setting of the cluster, as in partition=gpu; repeat for more.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="study.json on stdout; everything else on stderr.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print study.json on stdout, and everything else on stderr."
+)
 
 
 @click.command()
@@ -39,8 +52,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="study.json on stdo
 @_device
 @_executor
 @_slurm
-@click.option("--report-only", is_flag=True, help="Write the report of a finished study again; nothing is run.")
-@click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds; nothing is run.")
+@click.option("--report-only", is_flag=True, help="Write the report of a finished study again, without a run.")
+@click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds, without a run.")
 @_json
 def study(
     file: Path,
@@ -52,9 +65,10 @@ def study(
     registering: bool,
     as_json: bool,
 ) -> None:
-    """Make the study in FILE: check that it is fair, run what has not run, judge, report.
+    """Make the study in FILE: check that it is fair, make the runs that are missing, judge,
+    and report.
 
-    Everything goes to studies/NAME; an interrupted study goes on from where it stopped.
+    Everything goes to studies/NAME. An interrupted study goes on from where it stopped.
     """
     from lot_cli.study.design.file import load_study
 
@@ -67,7 +81,7 @@ def study(
     elif report_only:
         _report(_finished(loaded, folder), folder, as_json)
     else:
-        cluster = _settings(executor, settings)
+        cluster = _cluster_settings(executor, settings)
         command = ["lot", "study", str(file)]
         if cluster is not None:
             command += ["--executor", executor, *(word for setting in settings for word in ("--slurm", setting))]
@@ -75,12 +89,20 @@ def study(
 
 
 @click.command()
-@click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms, vanilla among them.")
+@click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms; vanilla must be among them.")
 @click.option("--task", required=True, type=ComponentName("task"), help="Task or dataset.")
-@click.option("--seeds", type=int, default=8, show_default=True, help="Seeds of each; 5 is the least for a verdict.")
-@click.option("--metrics", metavar="NAME,NAME...", help="Default: the task's primary metric, and loss.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="For every arm, as in train.steps=400.")
-@click.option("--name", help="Name of the study; default: of the task and the mechanisms.")
+@click.option(
+    "--seeds", type=int, default=8, show_default=True, help="Number of seeds per mechanism; a verdict needs at least 5."
+)
+@click.option(
+    "--metrics",
+    metavar="NAME,NAME...",
+    help="Metrics to judge, the main one first; default: the task's primary metric, and loss.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Set an option of every arm, as in train.steps=400."
+)
+@click.option("--name", help="Name of the study; default: the task and the mechanisms.")
 @_jobs
 @_device
 @_json
@@ -138,55 +160,58 @@ def _conduct(
     written: dict[str, Any] | None = None,
     slurm: dict[str, Any] | None = None,
 ) -> None:
-    """Make the study and report it. written: what to leave as study.yaml in its folder, once it is known to be sound."""
+    """Make the study and report it.
+
+    written: what to leave as study.yaml in its folder, once the study is known to be sound.
+    """
     from lot.config.yaml import dump_yaml
-    from lot_cli.study.conduct import conduct
-    from lot_cli.study.folder import held
-    from lot_cli.study.report.terminal import Progressing
+    from lot_cli.study import conduct
+    from lot_cli.study.report.progress import StudyProgress
 
     command += ["--jobs", str(jobs)] if jobs != 1 else []
     command += ["--device", device] if device != "auto" else []
-    with held(folder), Progressing() as progress:
+    with StudyProgress() as progress:
 
         def tell(event: str, facts: dict[str, Any]) -> None:
             if event == "plan" and written is not None:
                 (folder / "study.yaml").write_text(dump_yaml(written), encoding="utf-8")
             progress.tell(event, facts)
 
-        document = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
-    _report(document, folder, as_json)
+        result = conduct(study, folder, jobs=jobs, device=device, command=shlex.join(command), tell=tell, slurm=slurm)
+    _report(result, folder, as_json)
 
 
-def _report(document: dict[str, Any], folder: Path, as_json: bool) -> None:
+def _report(result: Result, folder: Path, as_json: bool) -> None:
     """Write report.md and report.html, and show the result."""
     from lot.storage.files import write_atomic
     from lot_cli.study.report.html import to_html
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
 
-    write_atomic(folder / "report.md", to_markdown(document))
-    write_atomic(folder / "report.html", to_html(document))
-    show(document, stderr=as_json)
+    write_atomic(folder / "report.md", to_markdown(result))
+    write_atomic(folder / "report.html", to_html(result))
+    show(result, stderr=as_json)
     click.echo(f"{folder / 'report.html'}, report.md, study.json", err=True)
     if as_json:
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(result.to_dict()))
 
 
-def _finished(study: Study, folder: Path) -> dict[str, Any]:
-    """The result of a finished study. Raises BadInput where there is none, or one of another form of the file."""
+def _finished(study: Study, folder: Path) -> Result:
+    """The result of a finished study.
+
+    Raises BadInput where there is none, or one of another form of the file.
+    """
     from lot.errors import BadInput
-    from lot.storage.files import read_json
+    from lot_cli.study import load_result
     from lot_cli.study.design.plan import digest
-    from lot_cli.study.report.wording import FORMAT
+    from lot_cli.study.result_file import FILE
 
-    document: dict[str, Any] | None = read_json(folder / "study.json")
-    if document is not None and document["format"] != FORMAT:
-        raise BadInput(f"{folder}: its result is of another version of LOT", fix="run it without --report-only")
-    if document is None:
+    result = load_result(folder / FILE)
+    if result is None:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
-    if document["digest"] != digest(study.to_dict()):
+    if result.digest != digest(study.to_dict()):
         raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
-    return document
+    return result
 
 
 def _register(study: Study, folder: Path) -> None:
@@ -197,13 +222,13 @@ def _register(study: Study, folder: Path) -> None:
     click.echo(f"registered {register(study, folder)} in {folder / FILE}")
 
 
-def _settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
+def _cluster_settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
     """Settings of the cluster, or None where the runs are made here."""
     from lot.config.yaml import parse_yaml
 
     if executor == "local":
         if settings:
-            raise click.UsageError("--slurm wants --executor slurm")
+            raise click.UsageError("--slurm needs --executor slurm")
         return None
     found = {}
     for setting in settings:
@@ -219,8 +244,8 @@ def _list(text: str) -> list[str]:
 
 
 def _free_name(name: str, content: dict[str, Any]) -> str:
-    """`name`, or `name-2` and so on where a comparison of other arms has it already. More seeds or other metrics belong in
-    the same folder, whose runs they use."""
+    """`name`, or `name-2` and so on where a comparison of other arms has it already.
+    More seeds or other metrics belong in the same folder, whose runs they use."""
     from lot.config.yaml import read_yaml
 
     def same_runs(other: Any) -> bool:

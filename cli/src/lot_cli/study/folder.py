@@ -1,4 +1,4 @@
-"""The folder of a study, held by one process at a time."""
+"""The folder of a study, which one process at a time may use."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from lot.errors import BadInput
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The study's folder, made and locked; removed again where nothing came of it. Raises BadInput where that cannot be."""
+def locked(folder: Path) -> Iterator[None]:
+    """Makes and locks the folder while the context lasts; folders that it made and that stay empty
+    go again.
+
+    Raises BadInput where another process holds the folder, or where it cannot be written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise BadInput(
-            f"{folder} is in use by another process", fix="wait for it, or name the study otherwise"
+            f"{folder} is in use by another process", fix="wait for it, or give the study another name"
         ) from None
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})", fix="run it from another folder") from None
@@ -31,5 +36,5 @@ def held(folder: Path) -> Iterator[None]:
         if all(entry.name == ".lock" for entry in folder.iterdir()):
             (folder / ".lock").unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                folder.rmdir()
-                folder.parent.rmdir()
+                for path in made:
+                    path.rmdir()

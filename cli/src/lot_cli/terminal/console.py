@@ -1,18 +1,14 @@
-"""Text, figures and tables on the terminal."""
+"""What several commands print with rich: warnings on stderr, and the table of final metrics."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
-def finite(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """Metrics for JSON, which has no NaN and no infinity: null stands for them."""
-    return {key: value if value is not None and math.isfinite(value) else None for key, value in metrics.items()}
+from lot_cli.terminal.numbers import number
 
 
 def console(*, stderr: bool = True) -> Console:
@@ -20,27 +16,28 @@ def console(*, stderr: bool = True) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False)
 
 
-def say(text: str) -> None:
-    """A warning on stderr."""
-    console().print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=True)
+def warning_text(text: str) -> Text:
+    """`text` behind the colored word `warning:`."""
+    return Text.assemble(("warning: ", "yellow"), text)
 
 
-def number(value: Any) -> str:
-    """A figure for people: four significant digits, thousands grouped."""
-    if value is None or not math.isfinite(value):
-        return "not finite"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+def unfair_text(reason: str) -> Text:
+    """`reason` behind the colored word `UNFAIR`."""
+    return Text.assemble(("UNFAIR ", "red bold"), reason)
 
 
-def metrics_table(metrics: dict[str, Any], title: str, *, leak: bool, stderr: bool = False) -> None:
-    """The final metrics as a table."""
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    console().print(warning_text(text), soft_wrap=True)
+
+
+def metrics_table(metrics: Mapping[str, float | None], title: str, *, leak: bool, stderr: bool = False) -> None:
+    """Print the final metrics as a table."""
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():
-        table.add_row(name, number(value))
+        table.add_row(name, number(value, absent="not finite"))
     where = console(stderr=stderr)
     where.print(title, style="bold", soft_wrap=True)
     where.print(table)

@@ -1,4 +1,4 @@
-"""Where the traceback of a bug goes."""
+"""Writes the traceback of a bug to a file, so that the terminal shows one line of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 def write_crash_file(error: BaseException, args: list[str]) -> str:
     """Write the traceback of `error` to a file of its own and return its path.
 
-    It goes to the current directory, else to the temporary one; where neither can be written, to stderr.
+    It goes to the current directory, else to the temporary one; where neither can be written,
+    to stderr.
     """
     import lot
 

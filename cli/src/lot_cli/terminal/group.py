@@ -1,4 +1,5 @@
-"""A click group that knows its commands by name and help line, and imports one only when it is used."""
+"""A click group that knows its commands by name and help line, and imports one only when it is
+used."""
 
 from __future__ import annotations
 
@@ -37,7 +38,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that `args` begin with. A name that nobody has is a usage error with the nearest ones."""
+        """The command that `args` begin with.
+
+        An unknown name is a usage error, which names the nearest command.
+        """
         name = args[0]
         if name not in self.table and not name.startswith("-"):
             import difflib

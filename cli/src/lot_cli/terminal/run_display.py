@@ -1,4 +1,5 @@
-"""What a run shows while it works: a header, a live line, warnings, and the table at the end."""
+"""What `lot run` shows while it works: a header, a line that moves, warnings,
+and the table of metrics at the end."""
 
 from __future__ import annotations
 
@@ -7,93 +8,55 @@ import time
 from types import TracebackType
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from lot_cli.terminal.console import console, metrics_table, number
+from lot_cli.terminal.console import console, metrics_table, warning_text
+from lot_cli.terminal.numbers import number
+from lot_cli.terminal.progress_line import ProgressLine
 
 PLAIN_SECONDS = 5.0
-"""Without a terminal, a progress line at most this often."""
+"""Least seconds between two progress lines where there is no terminal."""
 
 PARALLEL = {"ddp": "the model copied to each (DDP)", "fsdp": "the model sharded over them (FSDP)"}
 
 
-class Display:
-    """Shows the events of `lot.train`; used as a context so that the live line ends cleanly."""
+class RunDisplay:
+    """Shows the events of training.
+
+    Use it as a context, so that the line that moves ends cleanly.
+    """
 
     def __init__(self, *, quiet_stdout: bool) -> None:
         self.console = console()
         self.quiet_stdout = quiet_stdout
-        self.progress: Progress | None = None
-        self.task: TaskID | None = None
+        self.line = ProgressLine(self.console)
         self.header: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
         self.last_plain = 0.0
-        self.began: tuple[float, int] | None = None  # moment and step from which time left is judged
+        self.began: tuple[float, int] | None = None  # time and step from which the time left is estimated
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> RunDisplay:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.progress is not None:
-            self.progress.stop()
+        self.line.end()
 
     def report(self, event: str, facts: dict[str, Any]) -> None:
-        """Show one event."""
+        """Show one event; an event that has nothing to show is passed over."""
         show = getattr(self, f"_{event}", None)
         if show is not None:
             show(facts)
 
     def _start(self, header: dict[str, Any]) -> None:
         self.header = header
-        config = header["config"]
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim")
-        table.add_column()
-        table.add_row("run", f"{header['run']}" + (f"  (resumed at step {header['step']})" if header["step"] else ""))
-        table.add_row("task", _with_options(config["task"]))
-        layers = (
-            " ".join(dict.fromkeys(header["attention"]))
-            if len(set(header["attention"])) == 1
-            else ", ".join(f"{layer}: {name}" for layer, name in enumerate(header["attention"]))
-        )
-        table.add_row("attention", layers + "".join(f"\n{note}" for note in header["notes"]))
-        model = config["model"]
-        table.add_row(
-            "model",
-            f"{header['parameters']:,} parameters: {model['layers']} layers x width {model['width']} x "
-            f"{model['heads']} heads, {model['positions']} positions, embedding {config['embed']['name']}",
-        )
-        terms = [f"{name} x {table_['weight']:g}" for name, table_ in config["losses"].items() if table_ is not None]
-        table.add_row("objective", " + ".join(terms))
-        table.add_row("optimizer", _with_options(config["optim"]))
-        table.add_row(
-            "training", f"{header['steps']:,} steps x {header['tokens_per_step']:,} tokens, seed {config['seed']}"
-        )
-        how = [header["precision"], "compiled" if header["compile"] else "eager"]
-        if header["processes"] > 1:
-            how.append(f"{header['processes']} processes, {PARALLEL[header['parallel']]}")
-        if header["context_parallel"] > 1:
-            how.append(f"each sequence spread over {header['context_parallel']} of them")
-        table.add_row("device", f"{header['device']}, {', '.join(how)}")
-        self.console.print(table)
+        self.console.print(_header_table(header))
         if header["leak"]:
             self.console.print("LEAK: a non-causal attention runs on a causal task (allow_leak)", style="bold red")
         if header["tolerance"]:
             self.console.print(f"causal up to a relative error of {header['tolerance']:g}", style="yellow")
-        if self.console.is_terminal:
-            self.progress = Progress(
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
-            self.progress.start()
-            self.task = self.progress.add_task("train", total=header["steps"], completed=header["step"], facts="")
+        self.line.begin(header["steps"], header["step"])
 
     _resume = _start
 
@@ -111,18 +74,9 @@ class Display:
             self.latest.setdefault("headlines", {})[row["headline"]] = row[row["headline"]]
 
     def _show(self, step: int, *, now: bool = False) -> None:
-        parts = []
-        if "loss" in self.latest:
-            parts.append(f"loss {number(self.latest['loss'])}")
-        if "validation" in self.latest:
-            name, value = self.latest["validation"]
-            parts.append(f"validation {name} {number(value)}")
-        parts.extend(f"{name} {number(value)}" for name, value in self.latest.get("headlines", {}).items())
-        if "speed" in self.latest:
-            parts.append(f"{number(self.latest['speed'])} tokens/s")
-        facts = "  ".join(parts)
-        if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=step, facts=facts)
+        facts = self._facts()
+        if self.line.shown:
+            self.line.update(step, facts)
             return
         moment = time.perf_counter()
         # The first steps build kernels and fill caches: they say nothing about the later ones.
@@ -130,20 +84,28 @@ class Display:
         if now or moment - self.last_plain >= PLAIN_SECONDS:
             self.last_plain = moment
             since, first = self.began
-            left = (
-                f"  {(moment - since) / (step - first) * (self.header['steps'] - step):.0f} s left"
-                if step > first
-                else ""
-            )
-            self.console.print(f"step {step:,}/{self.header['steps']:,}  {facts}{left}", soft_wrap=True)
+            steps = self.header["steps"]
+            left = f"  {(moment - since) / (step - first) * (steps - step):.0f} s left" if step > first else ""
+            self.console.print(f"step {step:,}/{steps:,}  {facts}{left}", soft_wrap=True)
+
+    def _facts(self) -> str:
+        """The latest numbers as one text."""
+        parts = []
+        if "loss" in self.latest:
+            parts.append(f"loss {_measured(self.latest['loss'])}")
+        if "validation" in self.latest:
+            name, value = self.latest["validation"]
+            parts.append(f"validation {name} {_measured(value)}")
+        parts.extend(f"{name} {_measured(value)}" for name, value in self.latest.get("headlines", {}).items())
+        if "speed" in self.latest:
+            parts.append(f"{number(self.latest['speed'])} tokens/s")
+        return "  ".join(parts)
 
     def _warning(self, facts: dict[str, Any]) -> None:
-        self.console.print(Text.assemble(("warning: ", "yellow"), facts["text"]), soft_wrap=True)
+        self.console.print(warning_text(facts["text"]), soft_wrap=True)
 
     def _test(self, facts: dict[str, Any]) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        self.line.end()
         metrics = {key: value for key, value in facts.items() if key not in ("step", "split")}
         title = f"{facts['split']} split, best checkpoint (step {facts['step']})"
         metrics_table(metrics, title, leak=self.header["leak"], stderr=self.quiet_stdout)
@@ -157,6 +119,48 @@ class Display:
         self.console.print(f"  lot plot {shlex.quote(facts['run'])}    draws it", style="dim", soft_wrap=True)
 
 
+def _header_table(header: dict[str, Any]) -> Table:
+    """What is about to be trained, a line for each of task, attention, model, objective,
+    optimizer, training and device."""
+    config, model = header["config"], header["config"]["model"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("run", header["run"] + (f"  (resumed at step {header['step']})" if header["step"] else ""))
+    table.add_row("task", _with_options(config["task"]))
+    table.add_row("attention", _attention_by_layer(header["attention"]) + "".join(f"\n{n}" for n in header["notes"]))
+    table.add_row(
+        "model",
+        f"{header['parameters']:,} parameters: {model['layers']} layers x width {model['width']} x "
+        f"{model['heads']} heads, {model['positions']} positions, embedding {config['embed']['name']}",
+    )
+    terms = [f"{name} x {options['weight']:g}" for name, options in config["losses"].items() if options is not None]
+    table.add_row("objective", " + ".join(terms))
+    table.add_row("optimizer", _with_options(config["optim"]))
+    table.add_row(
+        "training", f"{header['steps']:,} steps x {header['tokens_per_step']:,} tokens, seed {config['seed']}"
+    )
+    how = [header["precision"], "compiled" if header["compile"] else "eager"]
+    if header["processes"] > 1:
+        how.append(f"{header['processes']} processes, {PARALLEL[header['parallel']]}")
+    if header["context_parallel"] > 1:
+        how.append(f"each sequence spread over {header['context_parallel']} of them")
+    table.add_row("device", f"{header['device']}, {', '.join(how)}")
+    return table
+
+
+def _attention_by_layer(names: list[str]) -> str:
+    """`lattice`, or `0: vanilla, 1: lattice` where the layers differ."""
+    if len(set(names)) == 1:
+        return names[0]
+    return ", ".join(f"{layer}: {name}" for layer, name in enumerate(names))
+
+
 def _with_options(table: dict[str, Any]) -> str:
+    """`copy_reverse  (vocab_size 64, seq_len 32)`."""
     options = ", ".join(f"{key} {value}" for key, value in table.items() if key != "name" and value is not None)
     return f"{table['name']}  ({options})" if options else str(table["name"])
+
+
+def _measured(value: float | None) -> str:
+    return number(value, absent="not finite")

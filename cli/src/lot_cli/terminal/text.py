@@ -1,6 +1,6 @@
-"""Plain text in columns, colored on a terminal.
+"""Plain text in columns, colored on a terminal, for commands that must answer at once.
 
-Small on purpose: importing rich takes longer than the whole of the commands that use this.
+It is small on purpose: importing rich takes longer than all else that these commands do.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ def wrapped(text: str, indent: int = 0, style: Style = PLAIN) -> Iterator[str]:
 
 
 def columns(rows: Sequence[Sequence[str]], styles: Sequence[Style], indent: int = 2, gap: int = 2) -> Iterator[str]:
-    """Each of `rows` as one text, its cells in columns `gap` spaces apart; the last cell is wrapped within its column.
+    """Each of `rows` as one text, its cells in columns `gap` spaces apart;
+    the last cell is wrapped within its column.
 
-    A line break in the last cell begins a paragraph; `styles` beyond the columns are those of the later paragraphs.
+    A line break in the last cell begins a paragraph; `styles` beyond the columns are those of the
+    later paragraphs.
     """
     count = len(rows[0]) if rows else 0
     widths = [max(len(row[index]) for row in rows) for index in range(count - 1)]

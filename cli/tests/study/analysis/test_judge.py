@@ -11,10 +11,12 @@ import pytest
 from study_support import small
 
 from lot.errors import BadInput
-from lot_cli.study.analysis.judge import Comparison, curve, describe, judge, reachable, read_scores
+from lot_cli.study.analysis.judge import judge, reachable
+from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.tuning import choose
 from lot_cli.study.design.plan import Run, make_run, plan_arms
 from lot_cli.study.execution.worker import Outcome
+from lot_cli.study.result import Comparison, Summary
 
 HIGH = {"accuracy": True}
 
@@ -108,10 +110,10 @@ def test_correction_runs_over_arms_and_metrics() -> None:
     assert {c.p for c in found} == {2 / 2**8}
     assert found[0].p_holm == pytest.approx(9 * 2 / 2**8)
     assert {c.verdict for c in found} == {"too few pairs"}  # 0.07: eight seeds are too few for nine comparisons
-    assert not reachable(8, 9, 0.05)["enough"]
-    assert reachable(8, 6, 0.05)["enough"]
-    assert not reachable(5, 1, 0.05)["enough"]
-    assert [reachable(pairs, 1, 0.05)["smallest_p"] for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-13]
+    assert not reachable(8, 9, 0.05).enough
+    assert reachable(8, 6, 0.05).enough
+    assert not reachable(5, 1, 0.05).enough
+    assert [reachable(pairs, 1, 0.05).smallest_p for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-13]
 
 
 def test_order_of_arms_changes_no_number() -> None:
@@ -141,11 +143,11 @@ def test_only_a_run_that_was_tested_has_scores(tmp_path: Path) -> None:
 
 
 def test_descriptions_of_few_values() -> None:
-    assert describe([None, None]) == {"mean": None, "low": None, "high": None, "lost": 2}
-    assert describe([None, 2.0]) == {"mean": 2.0, "low": None, "high": None, "lost": 1}
+    assert describe([None, None]) == Summary(mean=None, low=None, high=None, lost=2)
+    assert describe([None, 2.0]) == Summary(mean=2.0, low=None, high=None, lost=1)
     found = describe([1.0, 3.0, None])
-    assert found["mean"] == 2.0
-    assert found["low"] == pytest.approx(2.0 - 12.7062047)  # t of one degree of freedom, deviation sqrt 2, over sqrt 2
+    assert found.mean == 2.0
+    assert found.low == pytest.approx(2.0 - 12.7062047)  # t of one degree of freedom, deviation sqrt 2, over sqrt 2
 
 
 def test_curves_hold_the_steps_that_two_runs_or_more_evaluated(tmp_path: Path) -> None:
@@ -157,8 +159,8 @@ def test_curves_hold_the_steps_that_two_runs_or_more_evaluated(tmp_path: Path) -
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     found = curve([tmp_path / "a", tmp_path / "b", tmp_path / "none"], "m")
-    assert (found["steps"], found["mean"]) == ([2.0], [2.0])
-    assert found["high"][0] == pytest.approx(2.0 + 12.7062047)
+    assert (found.steps, found.mean) == ([2.0], [2.0])
+    assert found.high[0] == pytest.approx(2.0 + 12.7062047)
 
 
 # Tuning
@@ -181,9 +183,9 @@ def tuning(
                 document = {"split": split, "metrics": dict(zip(("m", "loss"), result, strict=True))}
                 (folder / run.key / "metrics.json").write_text(json.dumps(document))
         trials.append((values, tried))
-    values, rows = choose(trials, outcomes, folder, "m", higher)
-    assert [row["chosen"] for row in rows] == [row["values"] == values for row in rows]
-    return round(values["optim.lr"] * 10) - 1
+    found = choose(trials, outcomes, folder, "m", higher)
+    assert [trial.chosen for trial in found.trials] == [trial.values == found.values for trial in found.trials]
+    return round(found.values["optim.lr"] * 10) - 1
 
 
 def test_the_best_mean_is_chosen(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from study_support import RUN, small
 
 from lot.errors import BadInput
 from lot.training.compose import compose
-from lot_cli.study.design.fairness import Fairness, choose_metrics, make_fair
+from lot_cli.study.design.check_fairness import Findings, choose_metrics, make_fair
+from lot_cli.study.design.fairness import Budget, Initial
 from lot_cli.study.design.plan import Arm, find_reference, plan_arms
 
 TIED = {"model": {"tie": True}}
 
 
-def check(other: dict[str, Any], **changes: Any) -> tuple[Arm, Fairness]:
+def check(other: dict[str, Any], **changes: Any) -> tuple[Arm, Findings]:
     """The arm `other` beside vanilla, made fair."""
     study = small(arms={"vanilla": None, "other": other}, claims=None, **changes)
     arms = plan_arms(study)
@@ -26,14 +27,14 @@ def check(other: dict[str, Any], **changes: Any) -> tuple[Arm, Fairness]:
 def test_arms_that_differ_in_mechanism_only_are_fair() -> None:
     arm, found = check({"losses": {"cross_entropy": {"label_smoothing": 0.2}}})
     assert found.reasons == found.asked == found.warnings == []
-    assert found.initial["other"] == {"shared": len(_weights(arm)), "of": len(_weights(arm)), "rest": {}}
-    assert found.budget == {"steps": 6, "tokens_per_step": 32, "tokens": 192, "seeds": 3, "tuning_runs": 2}
+    assert found.initial["other"] == Initial(shared=len(_weights(arm)), of=len(_weights(arm)), rest={})
+    assert found.budget == Budget(steps=6, tokens_per_step=32, tokens=192, seeds=3, tuning_runs=2)
 
 
 def test_the_budget_counts_micro_steps_and_tuning_seeds() -> None:
     base = {**RUN, "train": {**RUN["train"], "accumulate": 2}}
     _, found = check({}, base=base, tune_seeds=3)
-    assert found.budget == {"steps": 6, "tokens_per_step": 64, "tokens": 384, "seeds": 3, "tuning_runs": 6}
+    assert found.budget == Budget(steps=6, tokens_per_step=64, tokens=384, seeds=3, tuning_runs=6)
 
 
 def test_other_initial_values_under_one_name_are_told() -> None:
@@ -41,7 +42,7 @@ def test_other_initial_values_under_one_name_are_told() -> None:
     deeper = {"model": {"layers": 2, "width": 8}}
     base = {**RUN, "model": {**RUN["model"], "width": 8}}
     _, found = check(deeper, base=base, differs={"parameters": "x", "model.layers": "x"})
-    rest = found.initial["other"]["rest"]
+    rest = found.initial["other"].rest
     assert rest["blocks.0.mlp.down.weight"] == "other initial values"
     assert rest["blocks.1.mlp.down.weight"] == "only in this arm"
     assert "blocks.0.mlp.up.weight" not in rest
@@ -62,11 +63,11 @@ def test_parameters_are_matched_by_the_width_of_the_mlp() -> None:
 
 def test_weights_that_are_not_shared_are_listed_with_the_reason() -> None:
     _, found = check(TIED, differs={"model.tie": "saves a table"})
-    rest = found.initial["other"]["rest"]
+    rest = found.initial["other"].rest
     assert rest["head.weight"] == "only in the reference"
     assert rest["blocks.0.mlp.up.bias"].startswith("shape [")
     assert "embedding.weight" not in rest
-    assert found.initial["other"]["shared"] == found.initial["other"]["of"] - 3  # up.weight, up.bias, down.weight
+    assert found.initial["other"].shared == found.initial["other"].of - 3  # up.weight, up.bias, down.weight
 
 
 def test_within_the_tolerance_an_arm_stays_as_it_is() -> None:

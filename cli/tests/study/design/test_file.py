@@ -31,7 +31,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tune": {"optim.lr": []}}, "tune.optim.lr: expected a list of values"),
     (
         {"tune": {"attn.name": ["vanilla", "lattice"]}},
-        "tune.attn.name: expected no mechanism: they are compared, as arms",
+        "tune.attn.name: expected no mechanism, since mechanisms are compared as arms",
     ),
     ({"base": {**RUN, "train": 5}}, "arms.vanilla.train.test: expected train to be a table, got 5"),
     ({"tune": {"optim.lrr": [0.1, 0.2]}}, "arms.vanilla.optim.lrr: unknown option; did you mean 'lr'?"),

@@ -12,7 +12,7 @@ from study_support import SMALL, small, write
 
 from lot_cli.study.design.plan import make_run, numerics, plan_arms
 from lot_cli.study.execution import slurm
-from lot_cli.study.execution.runner import Crew, run_all
+from lot_cli.study.execution.runner import Executor, run_all
 from lot_cli.study.execution.worker import Order
 
 pytest.importorskip("lot_tasks")
@@ -38,10 +38,10 @@ def test_a_job_makes_the_very_run_that_this_process_would_make(tmp_path: Path, m
     monkeypatch.setattr(slurm, "CLUSTER", "local")
     monkeypatch.setattr(slurm, "POLL_SECONDS", 0.1)
     there, here = order(tmp_path / "there"), order(tmp_path / "here")
-    crew = Crew(jobs=1, slurm={"timeout_min": 5, "partition": "any"}, logs=tmp_path / "logs")
-    ((_, outcome),) = run_all([there], crew, lambda event, facts: None).items()
+    executor = Executor(jobs=1, slurm={"timeout_min": 5, "partition": "any"}, logs=tmp_path / "logs")
+    ((_, outcome),) = run_all([there], executor, lambda event, facts: None).items()
     assert outcome.state == "complete"
-    run_all([here], Crew(jobs=1), lambda event, facts: None)
+    run_all([here], Executor(jobs=1), lambda event, facts: None)
     metrics = [json.loads((o.run_dir / "metrics.json").read_text())["metrics"] for o in (there, here)]
     assert metrics[0] == metrics[1]
 
@@ -65,7 +65,7 @@ class _Job:
 
 def test_a_job_that_the_cluster_ends_is_a_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [_Job()]
-    executor = type("Executor", (), {"map_array": lambda self, function, queue: jobs})
+    executor = type("Stub", (), {"map_array": lambda self, function, queue: jobs})
     monkeypatch.setattr(slurm, "connect", lambda folder, parameters: executor())
     wanted = order(tmp_path)
     (outcome,) = slurm.submit([wanted], tmp_path, 1, {}, [])
@@ -81,7 +81,7 @@ def test_a_job_that_the_cluster_ends_is_a_failed_run(tmp_path: Path, monkeypatch
     [
         (["--executor", "slurm"], "--device: expected cpu or cuda, whichever the cluster's nodes have, got auto"),
         (["--executor", "slurm", "--device", "cpu"], "no Slurm here"),
-        (["--slurm", "partition=gpu"], "--slurm wants --executor slurm"),
+        (["--slurm", "partition=gpu"], "--slurm needs --executor slurm"),
         (["--executor", "slurm", "--slurm", "gpu"], "expected KEY=VALUE, as in partition=gpu, got 'gpu'"),
     ],
 )

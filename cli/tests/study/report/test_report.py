@@ -1,137 +1,19 @@
-"""Reports: every number in each form, one page that needs no network, figures that hold what they say."""
+"""Reports: every number in each form, and one page that needs no network."""
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
-from importlib import resources
-from typing import Any
 
-import numpy as np
 import pytest
+from invented_result import METRICS, changed, invented, invented_fairness
 
-from lot_cli.study.analysis.judge import curve, describe, judge, reachable
-from lot_cli.study.report import numbers, svg, wording
-from lot_cli.study.report.html import SERIES, _colors, to_html
+from lot_cli.study import Result
+from lot_cli.study.report.html import to_html
 from lot_cli.study.report.markdown import to_markdown
 from lot_cli.study.report.terminal import show
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
-METRICS = {"accuracy": True, "loss": False}
-
-
-def document(**changes: Any) -> dict[str, Any]:
-    """The result of an invented study of three arms and six seeds, in one of which an arm diverged."""
-    rng = np.random.default_rng(0)
-    base = rng.normal(0.5, 0.05, size=6)
-    scores: dict[str, dict[str, list[float | None]]] = {
-        "vanilla": {"accuracy": list(base), "loss": list(1 - base)},
-        "lattice": {"accuracy": list(base + 0.1 + rng.normal(0, 0.01, 6)), "loss": list(1 - base - 0.1)},
-        "wild": {"accuracy": [*base[:5], None], "loss": [*(1 - base)[:5], None]},
-    }
-    steps = {"steps": [10.0, 20.0], "mean": [0.2, 0.5], "low": [0.1, 0.4], "high": [0.3, 0.6]}
-    cost = {
-        "seconds_per_step": 0.0123,
-        "seconds_per_run": 98.7,
-        "tokens_per_second": 4567.0,
-        "flops_per_token": 8.9e6,
-        "peak_bytes": 2_345_678,
-    }
-    matched = [
-        {
-            "arm": arm,
-            "reference_parameters": 1000,
-            "parameters_before": 1000,
-            "parameters": 1000 + index,
-            "hidden_before": 64,
-            "hidden": 64 - index,
-            "difference": index / 1000,
-        }
-        for index, arm in enumerate(scores)
-    ]
-    return {
-        "name": "invented",
-        "question": "Is <b>this</b> & that so?",
-        "command": "lot study a.yaml --jobs 2",
-        "date": "2026-01-01T00:00:00+00:00",
-        "reference": "vanilla",
-        "metrics": METRICS,
-        "seeds": list(range(6)),
-        "fairness": {
-            "fair": True,
-            "reasons": [],
-            "asked": [
-                {"rule": "optim.lr", "arm": "wild", "difference": "optim.lr is 1, in the reference 2", "why": "fun"}
-            ],
-            "matched": matched,
-            "initial": {"lattice": {"shared": 3, "of": 4, "rest": {"phase": "only in this arm"}}},
-            "budget": {"steps": 20, "tokens_per_step": 64, "tokens": 1280, "seeds": 6, "tuning_runs": 2},
-            "leaks": [],
-        },
-        "statistics": reachable(6, 4, 0.05),
-        "study": {
-            "base": {"task": {"name": "mqar", "vocab_size": 64}, "losses": {"sync": {}}},
-            "arms": {
-                "vanilla": {},
-                "lattice": {"attn": {"name": "lattice", "causal": None}},
-                "wild": {"optim": {"lr": 1}},
-            },
-        },
-        "arms": {
-            arm: {
-                "scores": table,
-                "summary": {metric: describe(values) for metric, values in table.items()},
-                "curves": dict.fromkeys(METRICS, steps),
-                "cost": cost,
-                "tuned": {
-                    "values": {"optim.lr": 0.01},
-                    "trials": [{"values": {"optim.lr": 0.01}, "score": 0.75, "diverged": 0, "chosen": True}],
-                },
-            }
-            for arm, table in scores.items()
-        },
-        "runs": [
-            {
-                "arm": arm,
-                "seed": seed,
-                "key": "k",
-                "state": "diverged" if value is None else "complete",
-                "message": "not finite at step 7" if value is None else "",
-                "best_step": None if value is None else 20,
-                "steps": 20,
-            }
-            for arm, table in scores.items()
-            for seed, value in enumerate(table["accuracy"])
-        ],
-        "comparisons": [_plain(c) for c in judge(scores, "vanilla", METRICS, {"accuracy": 0.2}, 0.2)],
-        "claims": [
-            {
-                "arm": "lattice",
-                "metric": "accuracy",
-                "value": 0.987,
-                "source": "A paper",
-                "measured": {"mean": 0.61, "low": 0.6, "high": 0.62},
-                "inside": False,
-            }
-        ],
-        "registration": {
-            "hash": "ab" * 32,
-            "date": "2025-12-31",
-            "hypotheses": ["it helps"],
-            "deviations": ["seeds: more"],
-        },
-        "environment": {"device": "CPU", "torch": "2", "plugins": {"lot-core": {"version": "1", "commit": "c0ffee"}}},
-        "warnings": ["wild diverged in 1 of 6 seeds (5)"],
-        **changes,
-    }
-
-
-def _plain(comparison: Any) -> dict[str, Any]:
-    import attrs
-
-    found: dict[str, Any] = json.loads(json.dumps({**attrs.asdict(comparison), "fair": True}))
-    return found
 
 
 class Page(HTMLParser):
@@ -163,7 +45,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def terminal(result: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+def terminal(result: Result, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """What the terminal shows, without line breaks."""
     monkeypatch.setenv("COLUMNS", "120")
     show(result)
@@ -189,9 +71,9 @@ FACTS = (
 
 def test_every_form_holds_the_facts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     forms = [
-        terminal(document(), capsys, monkeypatch),
-        to_markdown(document()),
-        Page(to_html(document())).text,
+        terminal(invented(), capsys, monkeypatch),
+        to_markdown(invented()),
+        Page(to_html(invented())).text,
     ]
     for form in forms:
         for fact in FACTS:
@@ -199,7 +81,7 @@ def test_every_form_holds_the_facts(capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
-    for form in (to_markdown(document()), Page(to_html(document())).text):
+    for form in (to_markdown(invented()), Page(to_html(invented())).text):
         for fact in (
             "lot study a.yaml --jobs 2",
             "c0ffee",
@@ -223,7 +105,7 @@ def test_a_comparison_is_a_line_of_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    show(document())
+    show(invented())
     lines = capsys.readouterr().out.splitlines()
     rows = [
         line.split() for line in lines if line.startswith(("lattice ", "wild ")) and " is " not in line and "[" in line
@@ -233,30 +115,9 @@ def test_a_comparison_is_a_line_of_the_terminal(
     assert any(line.startswith("loss against vanilla (lower is better)") for line in lines)
 
 
-def test_many_arms_have_names_and_colors_of_their_own() -> None:
-    arms = [f"mechanism_{number}" for number in range(9)]
-    drawn = svg.points([(arm, 0, [0.1, 0.2]) for arm in arms], [0, 1], "m")
-    assert re.findall(r">(mechanism_\d)</text>", drawn) == arms
-    colors = _colors({"reference": "mechanism_0", "arms": dict.fromkeys(arms)})
-    assert len(set(colors.values())) == len(arms)
-    style = (resources.files("lot_cli.study.report") / "report.css").read_text(encoding="utf-8")
-    assert all(style.count(f"--s{number}:") == 3 and f".series-{number} " in style for number in range(SERIES))
-
-
-def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
-    assert wording.power_warning(reachable(8, 6, 0.05)) is None
-    assert wording.power_warning(reachable(8, 9, 0.05)) == (
-        "8 seeds cannot show a difference: the smallest p is 0.00781, and 0.0703 over 9 comparisons, above 0.05; "
-        "9 seeds could"
-    )
-    assert str(wording.power_warning(reachable(2, 1, 0.05))).endswith("1 comparison, above 0.05; 6 seeds could")
-    assert str(wording.power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
-    assert str(wording.power_warning(reachable(20, 9, 0.001))).endswith("no number of seeds could: ask fewer questions")
-
-
 def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    fair = document()
-    unfair = document(fairness={**fair["fairness"], "fair": False, "reasons": ["wild: train.steps is 9"]})
+    fair = invented()
+    unfair = invented(fairness=invented_fairness(list(fair.arms), fair=False, reasons=["wild: train.steps is 9"]))
     for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
         assert "UNFAIR" in form(unfair)
         assert "wild: train.steps is 9" in form(unfair)
@@ -266,9 +127,7 @@ def test_unfair_is_stamped_on_every_form(capsys: pytest.CaptureFixture[str], mon
 def test_a_difference_that_the_file_asks_for_is_said_in_the_verdict(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = document()
-    for comparison in result["comparisons"]:
-        comparison["asked"] = ["train.steps"] if comparison["arm"] == "lattice" else []
+    result = changed(invented(), asked=["train.steps"])
     for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
         assert "lattice (with other train.steps, as asked) is better than vanilla in accuracy, by less" in form(result)
         assert "wild (with" not in form(result)
@@ -277,9 +136,7 @@ def test_a_difference_that_the_file_asks_for_is_said_in_the_verdict(
 def test_a_verdict_that_is_not_fair_is_quoted_with_its_stamp(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = document()
-    for comparison in result["comparisons"]:
-        comparison["fair"] = comparison["arm"] != "lattice"
+    result = changed(invented(), fair=False)
     for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
         assert "UNFAIR: lattice is better than vanilla in accuracy, by less" in form(result)
         assert "UNFAIR: no verdict" not in form(result)
@@ -287,7 +144,7 @@ def test_a_verdict_that_is_not_fair_is_quoted_with_its_stamp(
 
 
 def test_the_page_needs_nothing_else() -> None:
-    text = to_html(document())
+    text = to_html(invented())
     page = Page(text)
     assert page.open == []
     assert not {"script", "link", "img", "iframe"} & page.counts.keys()
@@ -298,12 +155,12 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 def test_text_of_the_file_is_escaped() -> None:
-    page = Page(to_html(document()))
+    page = Page(to_html(invented()))
     assert "Is <b>this</b> & that so?" in page.text
 
 
 def test_figures_hold_every_seed_and_mark_the_lost_one() -> None:
-    text = to_html(document())
+    text = to_html(invented())
     for metric in METRICS:
         (drawn,) = re.findall(rf'<svg[^>]*aria-label="{metric} of every seed, by arm">.*?</svg>', text)
         assert len(re.findall("<circle", drawn)) == 17
@@ -311,51 +168,3 @@ def test_figures_hold_every_seed_and_mark_the_lost_one() -> None:
         assert "wild, seed 5: diverged" in drawn
         assert len(re.findall('class="pair"', drawn)) == 11  # six pairs, and five
     assert len(re.findall(r'aria-label="\w+ on validation over training steps"', text)) == 2
-
-
-def test_a_curve_is_drawn_where_its_numbers_are() -> None:
-    drawn = svg.curves([svg.Curve("a", 0, [0, 100], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0])], "m", (0.0, 1.0))
-    (line,) = re.findall(r'<polyline[^>]*points="([^"]*)"', drawn)
-    assert line == f"{svg.LEFT}.0,{svg.HEIGHT - svg.BOTTOM}.0 {svg.WIDTH - svg.RIGHT}.0,{svg.TOP}.0"
-
-
-def test_nothing_to_draw_is_no_figure() -> None:
-    empty: list[float] = []
-    assert svg.curves([svg.Curve("a", 0, empty, empty, empty, empty)], "m") == ""
-    assert svg.points([("a", 0, [None, None])], [0, 1], "m") == ""
-    assert curve([], "m")["steps"] == []
-
-
-def test_equal_values_still_make_a_figure() -> None:
-    assert "nan" not in svg.points([("a", 0, [0.0, 0.0]), ("b", 1, [0.0, 0.0])], [0, 1], "m")
-    assert "nan" not in svg.curves([svg.Curve("a", 0, [5.0], [1.0], [1.0], [1.0])], "m")
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.03, 0.041), (17, 23456), (1e-9, 3e-9), (-5, -4.9)])
-def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
-    found = svg.ticks(low, high)
-    assert 2 <= len(found) <= 7
-    assert low - 1e-6 * (high - low) <= found[0]
-    assert found[-1] <= high + 1e-6 * (high - low)
-    assert all(len(f"{tick:.3g}") <= 8 for tick in found)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (numbers.number(None), "–"),
-        (numbers.number(12345.6), "12,346"),
-        (numbers.signed(0.01234), "+0.0123"),
-        (numbers.signed(0.0), "0"),
-        (numbers.interval(-1.0, 2.5), "[-1, +2.5]"),
-        (numbers.interval(None, 2.5), ""),
-        (numbers.p_equals(0.0123), "p = 0.0123"),
-        (numbers.p_equals(1e-9), "p < 0.0001"),
-        (numbers.compact(1.23e9, "B"), "1.23 GB"),
-        (numbers.compact(12.0), "12"),
-        (numbers.seconds(2.5e-5), "25 µs"),
-        (numbers.seconds(1.5), "1.5 s"),
-    ],
-)
-def test_numbers_in_words(text: str, expected: str) -> None:
-    assert text == expected

@@ -1,22 +1,53 @@
-"""What an arm costs: operations and memory counted once, time from the logs of its runs."""
+"""What an arm costs: operations and memory, counted once, and time, from the logs of its runs."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lot.config.schema import Config
 from lot.runs.directory import RunDir
+from lot.storage.files import read_json, write_json
+from lot_cli.study.result import Cost
 
 
-def count(config: Config, device: str) -> dict[str, Any]:
-    """Floating-point operations of a training token, and on the CPU the peak bytes of a training step's tensors.
+def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_step: int) -> Cost:
+    """The cost of the arm with these runs. What is counted is kept beside the first run and not
+    counted again.
 
-    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices, convolutions, attention), over
-    forward and backward of one sequence on the CPU; operators that only a plugin knows count nothing. Memory holds what a
-    step allocates beyond weights and optimizer state; on a GPU the runs record their peak themselves.
+    config: of the first run. device: the type of the device, such as cpu or cuda.
+    """
+    kept = run_dirs[0].with_name(f"{run_dirs[0].name}.cost.json")
+    counted = read_json(kept)
+    if counted is None:
+        counted = count_operations(config, device)
+        write_json(kept, counted)
+    rows_of = [RunDir(run_dir).rows("timing.jsonl") for run_dir in run_dirs]
+    # The first row of a run includes the time in which it warms up.
+    speeds = [row["tokens_per_second"] for rows in rows_of for row in rows[1:]]
+    totals = [sum(row["seconds"] for row in rows) for rows in rows_of if rows]
+    peaks = [row["peak_memory_bytes"] for rows in rows_of for row in rows if "peak_memory_bytes" in row]
+    speed = statistics.median(speeds) if speeds else None
+    return Cost(
+        flops_per_token=counted["flops_per_token"],
+        peak_bytes=max(peaks, default=counted["peak_bytes"]),
+        tokens_per_second=speed,
+        seconds_per_step=None if speed is None else tokens_per_step / speed,
+        seconds_per_run=statistics.median(totals) if totals else None,
+    )
+
+
+def count_operations(config: Config, device: str) -> dict[str, Any]:
+    """Floating-point operations per training token, and on the CPU the peak bytes of a training
+    step's tensors.
+
+    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices,
+    convolutions, attention), over forward and backward of one sequence on the CPU;
+    operators that only a plugin knows count nothing. Memory holds what a step allocates beyond
+    weights and optimizer state; on a GPU the runs record their peak themselves,
+    and `peak_bytes` is None here.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,22 +71,4 @@ def count(config: Config, device: str) -> dict[str, Any]:
     return {
         "flops_per_token": counter.get_total_flops() / tokens,
         "peak_bytes": peak_bytes(lambda: step(config.train.batch_size)) if device == "cpu" else None,
-    }
-
-
-def time_of(runs: Iterable[Path], tokens_per_step: int) -> dict[str, Any]:
-    """Tokens/s (median over the rows of the runs' timing logs but the first of each), seconds a step, seconds that a run
-    trained (median over the runs), and peak GPU memory."""
-    speeds, totals, peaks = [], [], []
-    for run in runs:
-        rows = RunDir(run).rows("timing.jsonl")
-        speeds += [row["tokens_per_second"] for row in rows[1:]]  # the first one includes warming up
-        totals += [sum(row["seconds"] for row in rows)] if rows else []
-        peaks += [row["peak_memory_bytes"] for row in rows if "peak_memory_bytes" in row]
-    speed = statistics.median(speeds) if speeds else None
-    return {
-        "tokens_per_second": speed,
-        "seconds_per_step": None if speed is None else tokens_per_step / speed,
-        "seconds_per_run": statistics.median(totals) if totals else None,
-        "peak_bytes": max(peaks, default=None),
     }

@@ -1,7 +1,7 @@
 """Paired statistics for a handful of seeds: what may be said about the difference of two arms.
 
-Everything works on the last axis, so that many studies can be judged at a time. What scipy has is scipy's; Holm's
-correction, which it lacks, is here.
+Everything works on the last axis, so that many studies can be judged at a time.
+What scipy has is scipy's; Holm's correction, which it lacks, is here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 MIN_PAIRS = 5
-"""With fewer pairs no verdict is given: an exact two-sided sign-flip test cannot go below 0.125 with four."""
+"""With fewer pairs no verdict is given: an exact two-sided sign-flip test cannot go below 0.125
+with four."""
 EXACT_PAIRS = 14
 """Up to here all 2^n sign flips are enumerated; beyond, as many are drawn."""
 
@@ -21,7 +22,8 @@ Array = NDArray[np.float64]
 
 
 class Summary(NamedTuple):
-    """Mean of differences, its t interval, their standard deviation, and the effect size; shapes (...)."""
+    """Mean of differences, its t interval, their standard deviation, and the effect size;
+    shapes (...)."""
 
     mean: Array
     low: Array
@@ -33,9 +35,10 @@ class Summary(NamedTuple):
 def summarize(differences: ArrayLike, confidence: float = 0.95) -> Summary:
     """Mean and Student's t interval of paired differences (..., n >= 2), with Hedges' g_z.
 
-    The effect is mean / deviation of the differences (Cohen's d_z), made unbiased by Hedges' factor for n - 1 degrees of
-    freedom (Hedges, "Distribution theory for Glass's estimator of effect size", 1981); 0 where all differences are 0,
-    infinite where they are all equal.
+    The effect is mean / deviation of the differences (Cohen's d_z),
+    made unbiased by Hedges' factor for n - 1 degrees of freedom (Hedges,
+    "Distribution theory for Glass's estimator of effect size", 1981);
+    0 where all differences are 0, infinite where they are all equal.
     """
     d = _pairs(differences)
     n = d.shape[-1]
@@ -49,10 +52,12 @@ def summarize(differences: ArrayLike, confidence: float = 0.95) -> Summary:
 
 
 def sign_flip_test(differences: ArrayLike) -> Array:
-    """Two-sided p (...) of the sign-flip permutation test of paired differences (..., n): exact up to 14 pairs.
+    """Two-sided p (...) of the sign-flip permutation test of paired differences (..., n):
+    exact up to 14 pairs.
 
-    Under the hypothesis that exchanging the two arms changes nothing, each difference is as likely to have either sign.
-    Beyond 14 pairs, 2^14 - 1 flips are drawn with a fixed generator, so that the same data give the same p.
+    Under the hypothesis that exchanging the two arms changes nothing,
+    each difference is as likely to have either sign. Beyond 14 pairs,
+    2^14 - 1 flips are drawn with a fixed generator, so that the same data give the same p.
     """
     d = _pairs(differences)
     largest = np.abs(d).max(-1, keepdims=True)
@@ -76,7 +81,8 @@ def smallest_p(pairs: int) -> float:
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Adjusted p values (n,): Holm, "A simple sequentially rejective multiple test procedure", 1979."""
+    """Adjusted p values (n,): Holm, "A simple sequentially rejective multiple test procedure",
+    1979."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -86,10 +92,12 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def equivalence_test(differences: ArrayLike, margin: float) -> Array:
-    """p (...) of two one-sided t tests (TOST) that the mean of differences (..., n) lies within -margin .. margin.
+    """p (...) of two one-sided t tests (TOST) that the mean of differences (..., n)
+    lies within -margin .. margin.
 
-    Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987. margin > 0, in the unit of
-    the metric. Where all differences are equal the answer is certain: 0 inside the margin, 1 outside.
+    Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987.
+    margin > 0, in the unit of the metric. Where all differences are equal the answer is certain:
+    0 inside the margin, 1 outside.
     """
     if not margin > 0:
         raise ValueError(f"margin: expected a number > 0, got {margin}")
@@ -103,7 +111,8 @@ def equivalence_test(differences: ArrayLike, margin: float) -> Array:
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array, Array]:
-    """Mean, low and high (...) of the t interval of independent values (..., n); all three equal where n is 1."""
+    """Mean, low and high (...) of the t interval of independent values (..., n);
+    all three equal where n is 1."""
     v = np.asarray(values, dtype=np.float64)
     n = v.shape[-1]
     mean = v.mean(-1)
@@ -112,7 +121,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, A
 
 
 def _mean(values: Array, axis: int) -> Array:
-    """The mean of values of at most 1; what only rounding keeps from 0 is 0, or flips that cancel would not tie."""
+    """The mean of values of at most 1; what only rounding keeps from 0 is 0,
+    or flips that cancel would not tie."""
     mean = np.asarray(values.mean(axis))
     return np.where(np.abs(mean) < 1e-12, 0.0, mean)
 

@@ -7,47 +7,53 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from lot.errors import BadInput
 from lot.storage.files import read_json
 from lot_cli.study.design.plan import Run
 from lot_cli.study.execution.worker import Outcome
+from lot_cli.study.result import Trial, Tuning
 
-Trial = tuple[dict[str, Any], list[Run]]
-"""Values by path, and the runs (one for each tuning seed) that tried them."""
+Attempt = tuple[dict[str, Any], list[Run]]
+"""Values by path, and the runs (one per tuning seed) that tried them."""
 
 
 def choose(
-    trials: Sequence[Trial], outcomes: Mapping[str, Outcome], runs: Path, metric: str, higher: bool
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The values with the best mean of `metric` on validation, and a row for each trial.
+    attempts: Sequence[Attempt], outcomes: Mapping[str, Outcome], runs: Path, metric: str, higher: bool
+) -> Tuning:
+    """The values with the best mean of `metric` on validation, and every trial.
 
-    Equal means are told apart by the loss, as the engine tells checkpoints apart; then the first is taken. A trial of which a
-    run diverged comes after all others. Raises BadInput where a run was
-    evaluated on anything but the validation split.
+    runs: the folder that holds the directories of the runs. higher: whether higher is better.
+    Trials with equal means are told apart by the loss, as training tells checkpoints apart;
+    then the first is taken. A trial with a run that diverged comes after all others.
+    Raises BadInput where a run was evaluated on anything but the validation split.
     """
-    rows: list[dict[str, Any]] = []
-    for values, tried in trials:
-        documents = [_validated(runs / run.key) for run in tried if outcomes[run.key].state == "complete"]
-        rows.append(
-            {
-                "values": values,
-                "score": _mean(documents, metric),
-                "loss": _mean(documents, "loss"),
-                "diverged": len(tried) - len(documents),
-                "runs": [run.key for run in tried],
-            }
-        )
+    trials = [_trial(attempt, outcomes, runs, metric) for attempt in attempts]
     sign = 1.0 if higher else -1.0
 
-    def quality(row: dict[str, Any]) -> tuple[float, ...]:
-        if row["score"] is None or row["loss"] is None:
-            return (-row["diverged"], -math.inf, -math.inf)
-        return (-row["diverged"], sign * row["score"], -row["loss"])
+    def quality(trial: Trial) -> tuple[float, ...]:
+        if trial.score is None or trial.loss is None:
+            return (-trial.diverged, -math.inf, -math.inf)
+        return (-trial.diverged, sign * trial.score, -trial.loss)
 
-    best = max(rows, key=quality)
-    for row in rows:
-        row["chosen"] = row is best
-    return best["values"], rows
+    best = max(range(len(trials)), key=lambda place: quality(trials[place]))
+    trials[best] = attrs.evolve(trials[best], chosen=True)
+    return Tuning(values=trials[best].values, trials=trials)
+
+
+def _trial(attempt: Attempt, outcomes: Mapping[str, Outcome], runs: Path, metric: str) -> Trial:
+    """What an attempt reached, not yet chosen."""
+    values, tried = attempt
+    documents = [_validated(runs / run.key) for run in tried if outcomes[run.key].state == "complete"]
+    return Trial(
+        values=values,
+        score=_mean(documents, metric),
+        loss=_mean(documents, "loss"),
+        diverged=len(tried) - len(documents),
+        runs=[run.key for run in tried],
+        chosen=False,
+    )
 
 
 def _validated(run_dir: Path) -> dict[str, float | None]:
@@ -62,7 +68,7 @@ def _validated(run_dir: Path) -> dict[str, float | None]:
 
 
 def _mean(documents: list[dict[str, float | None]], metric: str) -> float | None:
-    """The mean over runs; None where there is none, or one that is not finite."""
+    """The mean over runs; None where there is no run, or one whose value is not finite."""
     values = [document[metric] for document in documents]
     finite = [value for value in values if value is not None]
     return sum(finite) / len(finite) if finite and len(finite) == len(values) else None

@@ -1,283 +1,69 @@
-"""Whether arms may be compared: checked, and parameters matched, before anything is spent."""
+"""What is found about the fairness of a study, as plain data that a result keeps.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 import attrs
-import torch
-
-from lot.config.schema import Config
-from lot.errors import BadInput
-from lot.training.compose import Composition, compose
-from lot_cli.study.design.file import TOLERANCE, Study, leaves, merge
-from lot_cli.study.design.plan import Arm
-
-COMPARED = ("task", "model", "optim", "train", "allow_leak")
-"""Sections of a configuration that arms share; attention, embedding, losses and diagnostics are what arms are about."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A difference between an arm and the reference that the file asks for."""
+
+    rule: str  # the key under `differs`
+    arm: str  # name of the arm
+    difference: str  # what differs, in words
+    why: str  # the reason that the file gives
+
+
+@attrs.frozen(kw_only=True)
 class Matched:
-    """The parameters of an arm against the reference's, before and after its MLP was resized. hidden: the MLP's width."""
+    """The parameters of an arm against those of the reference, before and after its MLP was
+    resized."""
 
-    arm: str
-    reference_parameters: int
-    parameters_before: int
-    parameters: int
-    hidden_before: int
-    hidden: int
+    arm: str  # name of the arm
+    reference_parameters: int  # parameters of the reference
+    parameters_before: int  # parameters of the arm as the file has it
+    parameters: int  # parameters of the arm as it is run
+    hidden_before: int  # width of its MLP as the file has it, in channels
+    hidden: int  # width of its MLP as it is run, in channels
+    difference: float = attrs.field()  # of `parameters` from the reference, relative
 
-    @property
-    def difference(self) -> float:
-        """Relative difference of parameters from the reference."""
+    @difference.default
+    def _relative_difference(self) -> float:
         return self.parameters / self.reference_parameters - 1
 
 
-@dataclass(frozen=True)
-class Seen:
-    """An arm as it stands before its first step, for one seed."""
+@attrs.frozen(kw_only=True)
+class Initial:
+    """How the initial weights of an arm relate to those of the reference."""
 
-    config: Config
-    parameters: int
-    hidden: int
-    leak: bool
-    weights: dict[str, tuple[tuple[int, ...], str]]  # name -> shape and digest of the initial values
-    data: str  # digest of the first examples of training and validation
-    seq_len: int
-    primary: str
-    metrics: dict[str, bool | None]  # name -> whether higher is better
+    shared: int  # tensors that have the values of the reference
+    of: int  # tensors of the arm
+    rest: dict[str, str]  # name of each other tensor -> why it differs
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A difference that the file asks for. rule: the key under `differs`."""
+@attrs.frozen(kw_only=True)
+class Budget:
+    """What every arm spends."""
 
-    rule: str
-    arm: str
-    difference: str
-    why: str
+    steps: int  # training steps of a run
+    tokens_per_step: int  # tokens of a training step
+    tokens: int  # tokens of a run
+    seeds: int  # runs of each arm that are reported
+    tuning_runs: int  # runs of each arm that only tuning sees
 
 
-@dataclass
+@attrs.frozen(kw_only=True)
 class Fairness:
-    """The verdict: `reasons` why the comparison is unfair (none: it is fair), and all that a reader may want to see.
+    """Whether the arms may be compared, and why."""
 
-    unfair: the arms that they speak of. asked: differences that the file asks for, with its reason. initial: arm -> how its
-    initial weights relate to those of the reference. matched: per arm. budget: what every arm spends (that of the reference).
-    """
-
-    reasons: list[str] = field(default_factory=list)
-    unfair: set[str] = field(default_factory=set)
-    asked: list[Asked] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    matched: list[Matched] = field(default_factory=list)
-    initial: dict[str, dict[str, Any]] = field(default_factory=dict)
-    budget: dict[str, Any] = field(default_factory=dict)
-    leaks: list[str] = field(default_factory=list)
-    primary: str = "loss"
-    metrics: dict[str, bool | None] = field(default_factory=dict)
-
-
-def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm], Fairness]:
-    """The arms with their parameters matched, and what a reader must know.
-
-    Raises BadInput where an arm cannot be composed, or cannot be matched within `study.tolerance`.
-    """
-    first = study.seed_list[0]
-    base = look_at(reference, first)
-    found = Fairness(primary=base.primary, metrics=base.metrics, budget=_budget(study, base))
-    matching = study.match == "parameters" and "parameters" not in study.differs
-    fair_arms = []
-    for arm in arms:
-        seen = base if arm is reference else look_at(arm, first)
-        if matching and "mlp_ratio" in ((study.arms[arm.name] or {}).get("model") or {}):
-            raise BadInput(
-                where=f"arms.{arm.name}.model.mlp_ratio",
-                expected="not to be given, since it matches the parameters",
-                fix="leave it out, or say match: none",
-            )
-        fair, after = match(study, arm, seen, base, first) if matching else (arm, seen)
-        _check_trials(study, fair, after, first)
-        fair_arms.append(fair)
-        found.matched.append(
-            Matched(arm.name, base.parameters, seen.parameters, after.parameters, seen.hidden, after.hidden)
-        )
-        if after.leak:
-            found.leaks.append(arm.name)
-            found.unfair.add(arm.name)
-            found.reasons.append(f"{arm.name} sees what it is asked to predict (allow_leak)")
-        if arm is not reference:
-            _compare(study, arm.name, after, base, found)
-    if any(TOLERANCE < abs(matched.difference) <= study.tolerance for matched in found.matched):
-        found.warnings.append(f"the file lets parameters differ by {study.tolerance:.0%} and still count as equal")
-    used = {asked.rule for asked in found.asked}
-    found.warnings += [f"differs.{path}: nothing differs there" for path in study.differs if path not in used]
-    return fair_arms, found
-
-
-def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Arm, Seen]:
-    """The arm with the MLP width that brings its parameters nearest to the reference's.
-
-    An arm that is within the tolerance stays as it is: then its MLP begins with the very weights of the reference.
-    """
-    if _near(seen.parameters, base.parameters, study.tolerance):
-        return arm, seen
-    model = seen.config.model
-    per_channel = model.layers * (2 * model.width + 1)  # a column up, its bias, a row down
-    hidden = seen.hidden + round((base.parameters - seen.parameters) / per_channel)
-    if hidden >= 1:
-        sized = attrs.evolve(arm, tree=merge(arm.tree, {"model": {"mlp_ratio": hidden / model.width}}))
-        after = look_at(sized, seed)
-        if _near(after.parameters, base.parameters, study.tolerance):
-            return sized, after
-        nearest = f"{after.parameters:,} with an MLP of {hidden} channels"
-    else:
-        nearest = f"{seen.parameters - (seen.hidden - 1) * per_channel:,} with an MLP of one channel"
-    raise BadInput(
-        f"cannot be matched: the reference has {base.parameters:,} parameters, and the nearest are {nearest}",
-        where=f"arms.{arm.name}",
-        fix=f"change the arm or the tolerance of {study.tolerance:.0%}, or say why under differs: {{parameters: ...}}",
-    )
-
-
-def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Seen:
-    """Compose the arm once and write down what fairness needs. Raises BadInput under `arms.NAME`."""
-    config = arm.config(seed, changes)
-    try:
-        composition = compose(config)
-    except BadInput as error:
-        raise error.under(f"arms.{arm.name}") from None
-    task = composition.task
-    return Seen(
-        config=config,
-        parameters=composition.parameters,
-        hidden=composition.model.layers[0].mlp.up.out_features,
-        leak=composition.leak,
-        weights={name: (tuple(value.shape), _digest(value)) for name, value in composition.model.named_parameters()},
-        data=_data(composition),
-        seq_len=task.seq_len,
-        primary=task.primary,
-        metrics={name: metric.higher_is_better for name, metric in task.metrics().items()},
-    )
-
-
-def _check_trials(study: Study, arm: Arm, seen: Seen, seed: int) -> None:
-    """Raises BadInput where a value to tune resizes an arm, or lets it see what it is to predict: tuning may choose it."""
-    if not any(path.startswith(("attn.", "embed.")) for path in study.tune):
-        return  # no other path can
-    for values in study.trials():
-        trial = look_at(arm, seed, values)
-        said = ", ".join(f"{path} = {value}" for path, value in values.items())
-        if trial.leak and not seen.leak:
-            raise BadInput(f"with {said} {arm.name} would see what it is to predict", where="tune")
-        if not _near(trial.parameters, seen.parameters, study.tolerance) and "parameters" not in study.differs:
-            raise BadInput(
-                f"{said} gives {arm.name} {trial.parameters:,} parameters in place of {seen.parameters:,}",
-                where="tune",
-                fix="make them arms (grid:), each of which is matched",
-            )
-
-
-def choose_metrics(study: Study, found: Fairness) -> dict[str, bool]:
-    """The metrics to judge, the main one first -> whether higher is better. Raises BadInput for one that the task lacks."""
-    known = ", ".join(found.metrics)
-    named = [(name, f"metrics.{i}") for i, name in enumerate(study.metrics)]
-    named += [(name, f"equivalence.{name}") for name in study.equivalence]
-    named += [(claim.metric, f"claims.{i}.metric") for i, claim in enumerate(study.claims)]
-    for name, where in named:
-        if name not in found.metrics:
-            raise BadInput(where=where, expected=f"a metric of the task: {known}", got=repr(name))
-    chosen: dict[str, bool] = {}
-    for name in study.metrics or dict.fromkeys([found.primary, "loss"]):
-        higher = found.metrics[name]
-        if higher is None:
-            raise BadInput(f"the task does not say whether higher {name} is better", where="metrics")
-        chosen[name] = higher
-    for name in study.equivalence:
-        if name not in chosen:
-            raise BadInput(
-                where=f"equivalence.{name}", expected=f"a metric of the study: {', '.join(chosen)}", got=name
-            )
-    return chosen
-
-
-def _compare(study: Study, name: str, arm: Seen, base: Seen, found: Fairness) -> None:
-    """Note what differs between an arm and the reference."""
-
-    def note(path: str, text: str) -> None:
-        for rule, why in study.differs.items():
-            if path == rule or path.startswith(f"{rule}."):
-                found.asked.append(Asked(rule, name, text, why))
-                return
-        found.unfair.add(name)
-        found.reasons.append(f"{name}: {text}")
-
-    ours, theirs = _flat(arm.config), _flat(base.config)
-    for path in sorted(ours.keys() | theirs.keys()):
-        mine, its = ours.get(path, "absent"), theirs.get(path, "absent")
-        if mine != its and not (path == "model.mlp_ratio" and study.match == "parameters"):
-            note(path, f"{path} is {mine}, in the reference {its}")
-    if not _near(arm.parameters, base.parameters, study.tolerance):
-        note("parameters", f"{arm.parameters:,} parameters, the reference has {base.parameters:,}")
-    if arm.data != base.data:
-        note("task", "its data are not those of the reference")
-    if arm.config.train.early_stop is not None:
-        text = "early stopping: arms may train for different numbers of steps"
-        found.warnings += [text] if text not in found.warnings else []
-    found.initial[name] = _initial(arm, base)
-
-
-def _initial(arm: Seen, base: Seen) -> dict[str, Any]:
-    """Which initial weights an arm shares with the reference, and the rest with its reason."""
-    shared, rest = 0, {}
-    for name, (shape, values) in arm.weights.items():
-        other = base.weights.get(name)
-        if other is None:
-            rest[name] = "only in this arm"
-        elif other[0] != shape:
-            rest[name] = f"shape {list(shape)}, in the reference {list(other[0])}"
-        elif other[1] != values:
-            rest[name] = "other initial values"
-        else:
-            shared += 1
-    rest.update({name: "only in the reference" for name in base.weights if name not in arm.weights})
-    return {"shared": shared, "of": len(arm.weights), "rest": rest}
-
-
-def _budget(study: Study, base: Seen) -> dict[str, Any]:
-    train = base.config.train
-    tokens = train.batch_size * train.accumulate * base.seq_len
-    trials = study.trials()
-    return {
-        "steps": train.steps,
-        "tokens_per_step": tokens,
-        "tokens": train.steps * tokens,
-        "seeds": len(study.seed_list),
-        "tuning_runs": len(trials) * study.tune_seeds if study.tune else 0,
-    }
-
-
-def _near(parameters: int, reference: int, tolerance: float) -> bool:
-    return abs(parameters / reference - 1) <= tolerance
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    tree = config.to_dict()
-    return dict(leaves({section: tree.get(section) for section in COMPARED}))
-
-
-def _digest(*tensors: torch.Tensor) -> str:
-    content = hashlib.sha256()
-    for tensor in tensors:
-        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()
-
-
-def _data(composition: Composition) -> str:
-    """Digest of the first examples of training and validation; test data are not touched before the end."""
-    batches = [composition.task.batch(split, 0, 8) for split in ("train", "validation")]
-    return _digest(*(tensor for batch in batches for tensor in batch[:2]))
+    fair: bool  # whether there is no reason against it
+    reasons: list[str]  # why the comparison is unfair
+    asked: list[Asked]  # differences that the file asks for
+    matched: list[Matched]  # parameters of each arm
+    initial: dict[str, Initial]  # arm -> its initial weights; the reference is left out
+    budget: Budget  # that of the reference
+    leaks: list[str]  # arms that see what they are asked to predict

@@ -43,8 +43,8 @@ TUNABLE = (
     "train.decay",
     "train.min_lr_ratio",
 )
-"""Paths, or beginnings of paths, that may be tuned: none of them changes the data or the number of steps (and what resizes
-a model is refused when the arms are composed)."""
+"""Paths, or beginnings of paths, that may be tuned: none of them changes the data or the number of
+steps (and what resizes a model is refused when the arms are composed)."""
 
 TOLERANCE = 0.01
 """The relative difference of parameters that counts as equal unless a file says otherwise."""
@@ -86,8 +86,8 @@ class Study:
     tune: dict[str, list[Any]] = option(
         {}, help="values to try for each path, for every arm; the best in the main metric on validation is taken"
     )
-    tune_seeds: int = option(1, ge=1, le=64, help="seeds of a tuning run; others than those of the study")
-    equivalence: dict[str, float] = option({}, help="metric -> difference that is small enough not to matter")
+    tune_seeds: int = option(1, ge=1, le=64, help="number of seeds per trial; none of them is a seed of the study")
+    equivalence: dict[str, float] = option({}, help="metric -> difference that is too small to matter")
     claims: list[Claim] = option([], help="published figures")
     differs: dict[str, str] = option(
         {}, help="path in which arms may differ on purpose -> why; `parameters` is one too"
@@ -123,7 +123,10 @@ def load_study(path: Path) -> Study:
 
 
 def study_from(data: Any, default_name: str) -> Study:
-    """A study from plain data. Raises BadInput for unknown keys, wrong types, and what no study can have."""
+    """A study from plain data.
+
+    Raises BadInput for unknown keys, wrong types, and what no study can have.
+    """
     if not isinstance(data, Mapping):
         raise BadInput(where="study", expected="a table with base, arms, seeds ...", got=type(data).__name__)
     _check_plain(data, "")
@@ -141,7 +144,10 @@ def study_from(data: Any, default_name: str) -> Study:
 
 
 def _expand(arms: Mapping[str, dict[str, Any] | None]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every arm, those with a grid once for each combination: `lattice,coupling=0.3`."""
+    """Name and table of every arm.
+
+    An arm with a grid comes once per combination: `lattice,coupling=0.3`.
+    """
     for name, table in arms.items():
         if expected := _plain_name(name):
             raise BadInput(where="arms", expected=f"names of {expected}", got=repr(name))
@@ -169,7 +175,10 @@ def set_path(tree: dict[Any, Any], path: str, value: Any, where: str) -> None:
 
 
 def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` as the arm changes it: tables are merged, but one that names another component replaces the one there."""
+    """`base` as the arm changes it.
+
+    Tables are merged, but a table that names another component replaces that of `base`.
+    """
     merged = copy.deepcopy(dict(base))
     for key, value in arm.items():
         current = merged.get(key)
@@ -181,17 +190,9 @@ def merge(base: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of all that nested tables hold; an empty one below the first counts as a value."""
-    if isinstance(tree, Mapping) and (tree or not path):
-        for key, value in tree.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree
-
-
 def _check_plain(tree: Any, path: str) -> None:
-    """Raises BadInput for what the result could not hold as JSON: dates, infinities, NaN."""
+    """Raises BadInput for a value that the result could not hold as JSON: a date, an infinity,
+    NaN."""
     if isinstance(tree, (Mapping, list)):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             _check_plain(value, f"{path}.{key}" if path else str(key))
@@ -223,7 +224,9 @@ def _check_tune(study: Study) -> None:
                 f"tuning reads training and validation data only; {path!r} would change that", where=f"tune.{path}"
             )
         if path.startswith("attn.") and path.endswith(".name"):
-            raise BadInput(where=f"tune.{path}", expected="no mechanism: they are compared, as arms", got=repr(path))
+            raise BadInput(
+                where=f"tune.{path}", expected="no mechanism, since mechanisms are compared as arms", got=repr(path)
+            )
         if not path.startswith(TUNABLE):
             raise BadInput(
                 where=f"tune.{path}", expected=f"a path that begins with {', '.join(TUNABLE)}", got=repr(path)

@@ -1,4 +1,8 @@
-"""From a study to its runs: every arm resolved, the vanilla one found, each run addressed by its content. Imports no torch."""
+"""From a study to its runs: arms are resolved, the vanilla one is found,
+each run is addressed by its content.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ from typing import Any, Literal
 
 import attrs
 
+from lot.config.compare import leaves
 from lot.config.load import load_config
 from lot.config.schema import Chosen, Config
 from lot.errors import BadInput
-from lot_cli.study.design.file import Study, leaves, merge
+from lot_cli.study.design.file import Study, merge
 
 Purpose = Literal["tune", "report"]
 _SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
@@ -32,7 +37,10 @@ class Arm:
     tree: Mapping[str, Any]
 
     def config(self, seed: int, changes: Mapping[str, Any] | None = None, *, test: bool = True) -> Config:
-        """The configuration of one run. changes: values by dotted path. Raises BadInput under `arms.NAME`."""
+        """The configuration of one run.
+
+        changes: values by dotted path. Raises BadInput under `arms.NAME`.
+        """
         overrides = [f"{path}={json.dumps(value)}" for path, value in (changes or {}).items()]
         overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
         try:
@@ -53,7 +61,10 @@ class Run:
 
 
 def plan_arms(study: Study) -> list[Arm]:
-    """The arms in the file's order, each one's configuration checked. Raises BadInput for what no fair study can have."""
+    """The arms in the order of the file, with their configurations checked.
+
+    Raises BadInput for what is never fair.
+    """
     arms = [Arm(name=name, tree=merge(study.base, table or {})) for name, table in study.arms.items()]
     for arm in arms:
         if "seed" in arm.tree:
@@ -72,7 +83,10 @@ def plan_arms(study: Study) -> list[Arm]:
 
 
 def find_reference(study: Study, arms: list[Arm]) -> Arm:
-    """The arm that all others are compared with: vanilla attention in every layer. Raises BadInput where there is none."""
+    """The arm that all others are compared with: vanilla attention in every layer.
+
+    Raises BadInput where there is none.
+    """
     vanilla = [arm for arm in arms if is_vanilla(arm.config(0))]
     if not vanilla:
         raise BadInput(
@@ -104,7 +118,10 @@ def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, 
 
 
 def numerics(study: Study, device: str) -> dict[str, Any]:
-    """What numbers depend on beside configuration and code. device: its type, such as cpu or cuda."""
+    """What the numbers of a run depend on beside configuration and code.
+
+    device: its type, such as cpu or cuda.
+    """
     return {
         "device": device,
         "threads": study.threads,
@@ -114,14 +131,18 @@ def numerics(study: Study, device: str) -> dict[str, Any]:
 
 
 def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
-    """The content address of a run: configuration, the content of files that it names, numerics, versions of torch and numpy,
-    and version and source of the core and of every package whose components it uses. So a mechanism or a text that is
-    edited is run again."""
+    """The content address of a run, so that a run is made again when a mechanism or a text was
+    edited.
+
+    It covers the configuration, the content of files that it names, numerics,
+    versions of torch and numpy, and version and source of the core and of every package whose
+    components it uses.
+    """
     tree = config.to_dict()
     packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in _components(config))}
     content = {
         "config": tree,
-        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _file(text)) is not None},
+        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _named_file(text)) is not None},
         "versions": {package: metadata.version(package) for package in sorted(packages)},
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
@@ -130,7 +151,8 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
 
 
 def sources(arms: Iterable[Arm]) -> dict[str, str]:
-    """Digest of the source of the core and of every package that a component of `arms` comes from, by module."""
+    """Digest of the source of the core and of every package that a component of `arms` comes from,
+    by module."""
     return {module: source_digest(module) for module in sorted({m for arm in arms for m in _modules(arm.config(0))})}
 
 
@@ -149,7 +171,7 @@ def _modules(config: Config) -> set[str]:
     return {"lot", *(factory.partition(".")[0].partition(":")[0] for factory in factories)}
 
 
-def _file(value: Any) -> tuple[str, int, int] | None:
+def _named_file(value: Any) -> tuple[str, int, int] | None:
     """Path, time of change and size of the file that an option names, or None where it names none."""
     path = os.path.expanduser(value) if isinstance(value, str) else ""
     if not os.path.isfile(path):
@@ -166,7 +188,8 @@ def _file_digest(path: str, _changed: int, _size: int) -> str:
 
 @functools.cache
 def source_digest(module: str) -> str:
-    """SHA-256 over the source files of a top-level package or module, which is found but not imported."""
+    """SHA-256 over the source files of a top-level package or module,
+    which is found but not imported."""
     found = importlib.util.find_spec(module)
     assert found is not None
     content = hashlib.sha256()

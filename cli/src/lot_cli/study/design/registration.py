@@ -1,4 +1,7 @@
-"""What was known before a result: the registration of what it set out to test, and earlier results. Imports no torch."""
+"""The registration of a study: what it set out to test, frozen before the result is known.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,43 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from lot.errors import BadInput
 from lot.storage.files import read_json, write_json
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import digest, plan_arms, sources
-from lot_cli.study.report.numbers import count
+from lot_cli.terminal.numbers import count
 
 FILE = "registration.json"
+"""The registration in the folder of a study."""
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """A registration, and how far the study has moved away from it."""
+
+    hash: str  # SHA-256 of the study file and of the code of its arms
+    date: str  # ISO 8601, UTC
+    hypotheses: list[str]  # what was expected
+    deviations: list[str]  # what differs from what was registered
 
 
 def register(study: Study, folder: Path) -> str:
-    """Freeze the study and the code of its arms under a hash, which is returned. Raises BadInput where there is nothing to
-    hold it to, or a registration of something else."""
+    """Freeze the study and the code of its arms under a hash, which is returned.
+
+    Raises BadInput where the study states nothing that it could be held to,
+    or where another form of it is registered.
+    """
     if not study.hypotheses or not study.metrics:
         missing = "hypotheses" if not study.hypotheses else "metrics"
         raise BadInput(where=missing, expected="to be stated before registration", got="none")
     frozen = _frozen(study)
-    existing = read_json(folder / FILE)
+    now = digest(frozen)
+    existing = _read(folder / FILE)
     if existing is not None:
-        if existing["hash"] == digest(frozen):
-            return str(existing["hash"])
+        if existing["hash"] == now:
+            return now
         raise BadInput(
             f"{folder / FILE}: another form of this study was registered on {existing['date']}, or it had other code",
             fix="run it; the report marks every deviation",
@@ -34,18 +54,18 @@ def register(study: Study, folder: Path) -> str:
     write_json(
         folder / FILE,
         {
-            "hash": digest(frozen),
+            "hash": now,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "runs_before": sum(path.is_dir() for path in (folder / "runs").glob("*")),
             **frozen,
         },
     )
-    return digest(frozen)
+    return now
 
 
-def compare_with_registration(study: Study, folder: Path) -> dict[str, Any] | None:
+def compare_with_registration(study: Study, folder: Path) -> Registration | None:
     """The registration and every deviation of `study` from it, or None where none was made."""
-    registered = read_json(folder / FILE)
+    registered = _read(folder / FILE)
     if registered is None:
         return None
     now = _frozen(study)
@@ -61,43 +81,38 @@ def compare_with_registration(study: Study, folder: Path) -> dict[str, Any] | No
     for module, was in registered["source"].items():
         if now["source"].get(module, was) != was:
             deviations.append(f"the code of {module} was edited after the registration")
-    return {
-        "hash": registered["hash"],
-        "date": registered["date"],
-        "hypotheses": registered["study"]["hypotheses"],
-        "deviations": deviations,
-    }
+    return Registration(
+        hash=registered["hash"],
+        date=registered["date"],
+        hypotheses=registered["study"]["hypotheses"],
+        deviations=deviations,
+    )
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The registration as the file has it, or None where there is none.
+
+    Raises BadInput for a damaged one.
+    """
+    keep = "bring it back from a copy; without it the study is not registered"
+    try:
+        content = read_json(file)
+        if content is None:
+            return None
+        found = {key: content[key] for key in ("hash", "date", "runs_before", "study", "source")}
+        _ = (found["study"]["hypotheses"], found["source"].items())
+    except ValueError as error:
+        raise BadInput(f"{file}: damaged, {error}", fix=keep) from None
+    except KeyError as error:
+        raise BadInput(f"{file}: damaged, it has no {error}", fix=keep) from None
+    except (TypeError, AttributeError):
+        raise BadInput(f"{file}: damaged, it is no registration", fix=keep) from None
+    return found
 
 
 def _frozen(study: Study) -> dict[str, Any]:
     """What a registration holds a study to."""
     return {"study": study.to_dict(), "source": sources(plan_arms(study))}
-
-
-def earlier_results(previous: dict[str, Any] | None, document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Verdicts that were given before on some of the runs of `document`, but with other seeds, arms, metrics or margins.
-
-    Who looks, adds seeds and looks again finds a difference too often, and no p value knows of it. previous: the result
-    that `document` replaces. A look that could give no verdict tempted nobody.
-    """
-    if previous is None or previous["format"] != document["format"] or not _keys(previous) & _keys(document):
-        return []
-    found: list[dict[str, Any]] = previous.get("earlier", [])
-    judged = any(c["verdict"] not in ("too few pairs", "diverged") for c in previous["comparisons"])
-    if judged and _asked(previous) != _asked(document):
-        look = {"date": previous["date"], "seeds": len(previous["seeds"])}
-        found = [*found, {**look, "arms": list(previous["arms"]), "metrics": list(previous["metrics"])}]
-    return found
-
-
-def _keys(document: dict[str, Any]) -> set[str]:
-    return {row["key"] for row in document["runs"]}
-
-
-def _asked(document: dict[str, Any]) -> str:
-    """What a result was asked, as one digest."""
-    study = document["study"]
-    return digest([sorted(document["seeds"]), study["arms"], document["metrics"], study["equivalence"], study["alpha"]])
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""Making the runs of a study: one after the other in this process, in several processes side by side, or on a cluster."""
+"""Executes runs: one after the other in this process, in several processes side by side,
+or on a cluster."""
 
 from __future__ import annotations
 
@@ -16,24 +17,23 @@ import attrs
 
 from lot.errors import Interrupted, RunFailed
 from lot_cli.study.execution.slurm import submit
-from lot_cli.study.execution.worker import Order, Outcome, execute, recorded, serve
+from lot_cli.study.execution.worker import Order, Outcome, execute, finished_outcome, serve
 
 Tell = Callable[[str, dict[str, Any]], None]
-"""Told what happens: (event, facts), event being plan, run, warning or note."""
+"""Told what happens: (event, facts), event being fairness, tuned, plan or run."""
 
 
 @attrs.frozen(kw_only=True)
-class Crew:
-    """Who makes the runs: `jobs` at a time, on this machine (its GPUs shared out, where `gpus` says how many), or, where
-    `slurm` holds settings of the cluster, as jobs that write their logs to `logs`."""
+class Executor:
+    """Where the runs are executed: on this machine, or on a Slurm cluster."""
 
-    jobs: int
-    gpus: int = 0
-    slurm: Mapping[str, Any] | None = None
-    logs: Path = Path()
+    jobs: int  # runs at a time
+    gpus: int = 0  # GPUs of this machine that the runs share
+    slurm: Mapping[str, Any] | None = None  # settings of the cluster; None: this machine
+    logs: Path = Path()  # folder for the logs of the cluster's jobs
 
     def make(self, queue: list[Order], stop: list[int]) -> Iterator[Outcome]:
-        """Outcomes as they come, until `stop` is filled."""
+        """Outcomes as they come, until `stop` holds a signal."""
         if self.slurm is not None:
             return submit(queue, self.logs, self.jobs, self.slurm, stop)
         if self.jobs == 1:
@@ -41,21 +41,23 @@ class Crew:
         return _parallel(queue, min(self.jobs, len(queue)), self.gpus, stop)
 
 
-def run_all(orders: Iterable[Order], crew: Crew, tell: Tell) -> dict[str, Outcome]:
-    """The outcome of every order by key; what has run before is not run again.
+def run_all(orders: Iterable[Order], executor: Executor, tell: Tell) -> dict[str, Outcome]:
+    """The outcome of every order, by key; a run that was made before is not made again.
 
-    Numbers depend neither on the crew nor on the order: every run has its own directory, seed, and number of threads.
-    Raises Interrupted after the runs under way have saved themselves, and RunFailed, when all others are done, where a run
-    failed for a reason other than divergence: it goes on from its checkpoint when the study is run again.
+    Numbers depend neither on the executor nor on the order: every run has its own directory, seed,
+    and number of threads.
+    Raises Interrupted after the runs under way have saved themselves. Raises RunFailed,
+    when all others are done, where a run failed for a reason other than divergence:
+    it goes on from its checkpoint when the study is run again.
     """
     wanted = list({order.key: order for order in orders}.values())
-    found = {order.key: done for order in wanted if (done := recorded(order.run_dir, order.key)) is not None}
+    found = {order.key: done for order in wanted if (done := finished_outcome(order.run_dir, order.key)) is not None}
     queue = [order for order in wanted if order.key not in found]
     tell("plan", {"runs": len(wanted), "done": len(found)})
     if queue:
         labels = {order.key: order.label for order in queue}
-        with _stopping() as stop:
-            for outcome in crew.make(queue, stop):
+        with _noting_signals() as stop:
+            for outcome in executor.make(queue, stop):
                 found[outcome.key] = outcome
                 tell("run", {"label": labels[outcome.key], "state": outcome.state, "message": outcome.message})
         stopped = next((outcome for outcome in found.values() if outcome.state == "interrupted"), None)
@@ -92,11 +94,11 @@ def _serial(queue: list[Order], stop: list[int]) -> Iterator[Outcome]:
 def _parallel(queue: list[Order], jobs: int, gpus: int, stop: list[int]) -> Iterator[Outcome]:
     """Outcomes as they come. A process that dies costs the run that it was at, and is replaced."""
     waiting, stopping = deque(queue), False
-    crew = [_Worker(queue[0].threads, slot % gpus if gpus else None) for slot in range(jobs)]
+    workers = [_Worker(queue[0].threads, slot % gpus if gpus else None) for slot in range(jobs)]
     try:
-        for worker in crew:
+        for worker in workers:
             worker.give(waiting.popleft())
-        while busy := [worker for worker in crew if worker.order is not None]:
+        while busy := [worker for worker in workers if worker.order is not None]:
             ready = wait([worker.connection for worker in busy], timeout=0.5)
             if stop and not stopping:
                 stopping = True
@@ -111,7 +113,7 @@ def _parallel(queue: list[Order], jobs: int, gpus: int, stop: list[int]) -> Iter
                     if waiting:
                         worker.give(waiting.popleft())
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.close()
 
 
@@ -167,9 +169,12 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """While active, SIGINT and SIGTERM are noted in the list (a second SIGINT interrupts at once); training, while it
-    lasts in this process, notes them itself."""
+def _noting_signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM are noted in while the context lasts;
+    a second SIGINT interrupts at once.
+
+    Training in this process notes the signals itself, for as long as it lasts.
+    """
     noted: list[int] = []
     before = {}
 

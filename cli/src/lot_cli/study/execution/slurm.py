@@ -24,7 +24,8 @@ SHARED = (
     "tasks_per_node",
     "stderr_to_stdout",
 )
-"""Settings that submitit knows for every cluster; the others are Slurm's own, as sbatch names them."""
+"""Settings that submitit knows for every cluster; the others are Slurm's own,
+as sbatch names them."""
 
 
 def submit(
@@ -32,9 +33,11 @@ def submit(
 ) -> Iterator[Outcome]:
     """Outcomes as they come, of one job array of which at most `jobs` run at a time.
 
-    folder: for scripts and logs, on a disk that the nodes share. settings: of submitit, such as partition or timeout_min. A job
-    that the cluster ends (time, memory, a lost node) is a failed run, which goes on from its checkpoint when the study is
-    run again. When `stop` is filled, all jobs are canceled. Raises BadInput without submitit, Slurm, or for unknown settings.
+    folder: for scripts and logs, on a disk that the nodes share. settings: of submitit,
+    such as partition or timeout_min. A job that the cluster ends (time, memory, a lost node)
+    is a failed run, which goes on from its checkpoint when the study is run again.
+    When `stop` is filled, all jobs are canceled. Raises BadInput without submitit, Slurm,
+    or for unknown settings.
     """
     usual = {"name": "lot-study", "cpus_per_task": queue[0].threads, "array_parallelism": jobs}
     executor = connect(folder, {**usual, **settings})
@@ -53,7 +56,10 @@ def submit(
 
 
 def connect(folder: Path, parameters: Mapping[str, Any]) -> Any:
-    """submitit's executor, with its settings checked; nothing is submitted or written. Raises BadInput."""
+    """submitit's executor, with its settings checked; nothing is submitted or written.
+
+    Raises BadInput.
+    """
     try:
         import submitit
     except ImportError:

@@ -1,4 +1,7 @@
-"""One run of a study in this process, and the process that makes one after the other. Imports torch only when a run begins."""
+"""One run in this process, and the process that executes runs one after the other.
+
+Imports torch only when a run begins.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ DIVERGED = "diverged.json"
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """A run to be made. config: as `Config.to_dict` gives it. Raises BadInput for one that would test and may not."""
+    """A run to be made. Raises BadInput where it would read the test split and may not."""
 
-    key: str
-    label: str
-    config: dict[str, Any]
+    key: str  # address of the run
+    label: str  # what messages call it
+    config: dict[str, Any]  # as `Config.to_dict` gives it
     run_dir: Path
     may_test: bool
-    threads: int
-    device: str
+    threads: int  # CPU threads of torch
+    device: str  # auto, cpu, cuda, cuda:1 ...
 
     def __attrs_post_init__(self) -> None:
         if self.config["train"]["test"] and not self.may_test:
@@ -41,12 +44,12 @@ class Order:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """How a run ended. message: why, unless it is complete. exit_code: as `lot run` would give it."""
+    """How a run ended."""
 
-    key: str
+    key: str  # address of the run
     state: State
-    message: str = ""
-    exit_code: int = 0
+    message: str = ""  # why, unless it is complete
+    exit_code: int = 0  # as `lot run` would give it
 
 
 def execute(order: Order) -> Outcome:
@@ -78,8 +81,8 @@ def execute(order: Order) -> Outcome:
     return Outcome(key=order.key, state="complete")
 
 
-def recorded(run_dir: Path, key: str) -> Outcome | None:
-    """How a run ended that need not be made again, or None."""
+def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
+    """How the run in `run_dir` ended, or None where it is still to be made."""
     if (run_dir / "metrics.json").exists():
         return Outcome(key=key, state="complete")
     diverged = read_json(run_dir / DIVERGED)
@@ -88,7 +91,7 @@ def recorded(run_dir: Path, key: str) -> Outcome | None:
 
 def serve(connection: Connection, threads: int, gpu: int | None) -> None:
     """Execute orders that arrive on `connection` until None comes or the other side is gone."""
-    _end_with_parent()
+    _watch_parent()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = _visible(gpu)
@@ -97,9 +100,9 @@ def serve(connection: Connection, threads: int, gpu: int | None) -> None:
             connection.send(execute(order))
 
 
-def _end_with_parent() -> None:
-    """Stop this process when its parent is gone, so that a killed study leaves no run that holds its directory; a run
-    under way saves itself first."""
+def _watch_parent() -> None:
+    """Stop this process when its parent is gone, so that a killed study leaves no run that holds
+    its directory; a run under way saves itself first."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -111,6 +114,6 @@ def _end_with_parent() -> None:
 
 
 def _visible(gpu: int) -> str:
-    """The GPU number `gpu` of those that this process may see."""
+    """The name of the GPU with the index `gpu` among those that this process may see."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return named.split(",")[gpu] if named else str(gpu)

@@ -1,252 +1,180 @@
-"""A result as one HTML page that needs nothing else: no network, no script; light and dark, a phone's width, paper."""
+"""A result as one HTML page that needs nothing else: no network, no script; light and dark,
+a phone's width, paper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
-from typing import Any
 
-from lot_cli.study.report import svg, wording
-from lot_cli.study.report.numbers import compact, count, interval, number, p_value, seconds, signed
-from lot_cli.study.report.wording import Document
+from lot_cli.study.report import svg, tables, wording
+from lot_cli.study.result import Comparison, Result, Summary
+from lot_cli.terminal.numbers import count, interval, number
 
 SERIES = 11
 """Colors that the style sheet defines; the reference has the first."""
 
 
-def to_html(document: Document) -> str:
+def to_html(result: Result) -> str:
     """The page."""
     style = (resources.files("lot_cli.study.report") / "report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(document['name'])}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(_body(document))
+        f"<title>{escape(result.name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        + "\n".join(_body(result))
         + "\n</body>\n</html>\n"
     )
 
 
-def _body(document: Document) -> Iterator[str]:
-    colors = _colors(document)
-    yield f"<header><h1>{escape(document['name'])}</h1>"
-    if document["question"]:
-        yield f"<p>{escape(document['question'])}</p>"
-    yield f'<p class="faint">{len(document["arms"])} arms, {len(document["seeds"])} seeds, {wording.date(document)}</p></header>'
-    yield from _verdicts(document)
-    yield f"<h2>Against {escape(document['reference'])}</h2>"
-    yield _comparisons(document, colors)
-    yield f'<p class="small">{escape(wording.tests_used(document))}</p>'
-    yield from _figures(document, colors)
+def _body(result: Result) -> Iterator[str]:
+    colors = series_of_arms(result.reference, result.arms)
+    yield from _head(result)
+    yield from _verdicts(result)
+    yield f"<h2>Against {escape(result.reference)}</h2>"
+    yield _comparisons(result, colors)
+    yield f'<p class="small">{escape(wording.tests_used(result))}</p>'
+    yield from _figures(result, colors)
     yield "<h2>Arms and what they cost</h2>"
-    yield _arms(document)
+    yield _arms(result)
     yield f'<p class="small">{escape(wording.COST_NOTE)}</p>'
     yield "<h2>What each arm is</h2>"
-    rows = ((escape(name), escape(text)) for name, text in wording.setup_rows(document))
-    yield _table([("arm", ""), ("configuration", "wrap")], rows, cards=True)
+    yield _table([("arm", ""), ("configuration", "wrap")], _escaped(wording.setup_rows(result)), cards=True)
     yield "<h2>Fairness</h2>"
-    yield _list(wording.fairness_lines(document))
-    yield from _initial(document)
-    yield from _tuning(document)
-    yield from _claims(document)
-    yield from _registration(document)
+    yield _list(wording.fairness_lines(result))
+    yield from _initial(result)
+    yield from _tuning(result)
+    yield from _claims(result)
+    yield from _registration(result)
     yield "<h2>Every seed</h2>"
-    for metric in document["metrics"]:
-        head = [(metric, ""), *((name, "n") for name in document["arms"])]
-        yield _table(head, ([escape(cell) for cell in row] for row in wording.seed_rows(document, metric)))
-    if lost := list(wording.lost_lines(document)):
+    for metric in result.metrics:
+        head = [(metric, ""), *((name, "n") for name in result.arms)]
+        yield _table(head, _escaped(wording.seed_rows(result, metric)))
+    if lost := list(wording.lost_lines(result)):
         yield _list(lost)
-    yield f"<h2>To repeat it</h2><pre>{escape(document['command'])}</pre>"
-    yield _table([("", ""), ("", "wrap")], ((escape(k), escape(v)) for k, v in wording.environment_rows(document)))
+    yield f"<h2>To repeat it</h2><pre>{escape(result.command)}</pre>"
+    yield _table([("", ""), ("", "wrap")], _escaped(wording.environment_rows(result)))
 
 
-def _verdicts(document: Document) -> Iterator[str]:
-    reasons = document["fairness"]["reasons"]
-    if reasons:
+def _head(result: Result) -> Iterator[str]:
+    yield f"<header><h1>{escape(result.name)}</h1>"
+    if result.question:
+        yield f"<p>{escape(result.question)}</p>"
+    yield f'<p class="faint">{len(result.arms)} arms, {len(result.seeds)} seeds, {wording.date(result)}</p></header>'
+
+
+def _verdicts(result: Result) -> Iterator[str]:
+    if reasons := result.fairness.reasons:
         yield f'<div class="stamp"><strong>UNFAIR</strong>{_list(reasons)}</div>'
     items = (
-        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c, document["reference"]))}</b> '
+        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c, result.reference))}</b> '
         f"<span>{escape(wording.facts(c))}</span></li>"
-        for c in wording.main_comparisons(document)
+        for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
-    if document["warnings"]:
-        yield f'<div class="warnings">{_list(document["warnings"])}</div>'
+    if result.warnings:
+        yield f'<div class="warnings">{_list(result.warnings)}</div>'
 
 
-def _comparisons(document: Document, colors: dict[str, int]) -> str:
-    spans = {
-        metric: max(
-            [
-                abs(edge)
-                for c in document["comparisons"]
-                if c["metric"] == metric
-                for edge in (c["low"], c["high"], c["margin"])
-                if edge is not None
-            ],
-            default=0.0,
-        )
-        or 1.0
-        for metric in document["metrics"]
-    }
+def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
+    spans = {metric: _span([c for c in result.comparisons if c.metric == metric]) for metric in result.metrics}
 
-    def row(c: dict[str, Any]) -> tuple[str, ...]:
-        drawn = (
-            svg.difference(
-                c["mean"],
-                c["low"],
-                c["high"],
-                1.05 * spans[c["metric"]],
-                c["margin"],
-                colors[c["arm"]],
-                f"{c['arm']} in {c['metric']}",
-            )
-            if c["mean"] is not None
-            else ""
-        )
+    def row(c: Comparison) -> tuple[str, ...]:
+        drawn = svg.difference(c, 1.05 * spans[c.metric], colors[c.arm]) if c.mean is not None else ""
         return (
-            escape(c["arm"]),
-            escape(c["metric"]) + (" ↑" if c["higher_is_better"] else " ↓"),
+            escape(c.arm),
+            escape(tables.metric_cell(c)),
             f'<b class="{_class(c)}">{escape(wording.verdict(c))}</b>',
-            signed(c["mean"]),
-            interval(c["low"], c["high"]),
+            *tables.difference_cells(c),
             drawn,
-            p_value(c["p"]),
-            p_value(c["p_holm"]),
-            signed(c["effect"]),
-            str(c["pairs"]),
+            *(escape(cell) for cell in tables.test_cells(c)),
         )
 
     head = [("arm", ""), ("metric", ""), ("verdict", ""), ("difference", "n"), ("95 % interval", ""), ("", "drawn")]
     head += [("p", "n"), ("p (Holm)", "n"), ("effect", "n"), ("pairs", "n")]
-    return _table(head, map(row, document["comparisons"]), cards=True)
+    return _table(head, map(row, result.comparisons), cards=True)
 
 
-def _figures(document: Document, colors: dict[str, int]) -> Iterator[str]:
-    legend = "".join(f'<li><i class="series-{colors[name]}"></i>{escape(name)}</li>' for name in document["arms"])
+def _span(comparisons: Iterable[Comparison]) -> float:
+    """Half of the width that holds every interval and margin, with zero in the middle;
+    in the metric's unit."""
+    edges = (edge for c in comparisons for edge in (c.low, c.high, c.margin) if edge is not None)
+    return max(map(abs, edges), default=0.0) or 1.0
+
+
+def _figures(result: Result, colors: Mapping[str, int]) -> Iterator[str]:
+    legend = "".join(f'<li><i class="series-{colors[name]}"></i>{escape(name)}</li>' for name in result.arms)
     yield f'<h2>Every seed, and learning</h2><ul class="legend">{legend}</ul><div class="figures">'
-    for metric in document["metrics"]:
+    for metric in result.metrics:
         name = escape(metric.replace("_", " "))
-        arms = [(arm, colors[arm], facts["scores"][metric]) for arm, facts in document["arms"].items()]
-        if drawn := svg.points(arms, document["seeds"], metric):
+        arms = [(arm, colors[arm], facts.scores[metric]) for arm, facts in result.arms.items()]
+        if drawn := svg.points(arms, result.seeds, metric):
             yield f"<figure><figcaption>{name} on test; a line joins the runs of one seed</figcaption>{drawn}</figure>"
-        series = [
-            svg.Curve(
-                arm, colors[arm], **{key: facts["curves"][metric][key] for key in ("steps", "mean", "low", "high")}
-            )
-            for arm, facts in document["arms"].items()
-        ]
-        share = all(0 <= value <= 1 for curve in series for value in curve.mean)
-        if drawn := svg.curves(series, metric, (0.0, 1.0) if share else None):
+        curves = [(arm, colors[arm], facts.curves[metric]) for arm, facts in result.arms.items()]
+        share = all(0 <= value <= 1 for _, _, curve in curves for value in curve.mean)
+        if drawn := svg.curves(curves, metric, (0.0, 1.0) if share else None):
             yield f"<figure><figcaption>{name} on validation; mean and 95 % t interval</figcaption>{drawn}</figure>"
     yield "</div>"
 
 
-def _arms(document: Document) -> str:
-    metrics = list(document["metrics"])
-    parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
-    head = [
-        ("arm", ""),
-        *((metric, "n") for metric in metrics),
-        ("parameters", "n"),
-        ("time a step", "n"),
-        ("a run", "n"),
-    ]
-    head += [("tokens/s", "n"), ("FLOPs a token", "n"), ("peak memory", "n")]
-    rows = (
-        (
-            escape(name),
-            *(
-                f"{wording.mean(s)} <span class='faint'>{interval(s['low'], s['high'], number)}</span>"
-                for s in (arm["summary"][metric] for metric in metrics)
-            ),
-            f"{parameters[name]:,}",
-            seconds(arm["cost"]["seconds_per_step"]),
-            seconds(arm["cost"]["seconds_per_run"]),
-            compact(arm["cost"]["tokens_per_second"]),
-            compact(arm["cost"]["flops_per_token"]),
-            compact(arm["cost"]["peak_bytes"], "B"),
-        )
-        for name, arm in document["arms"].items()
-    )
+def _arms(result: Result) -> str:
+    def mean_cell(summary: Summary) -> str:
+        spread = interval(summary.low, summary.high, number)
+        return f"{wording.mean(summary)} <span class='faint'>{spread}</span>"
+
+    head = [("arm", ""), *((title, "n") for title in (*result.metrics, *tables.COST_TITLES))]
+    rows = ((escape(name), *cells) for name, *cells in tables.arm_rows(result, mean_cell))
     return _table(head, rows, cards=True)
 
 
-def _initial(document: Document) -> Iterator[str]:
-    for arm, initial in document["fairness"]["initial"].items():
-        if initial["rest"]:
-            lines = (f"{name}: {why}" for name, why in initial["rest"].items())
-            yield (
-                f"<details><summary>{escape(arm)}: {count(len(initial['rest']), 'tensor')} not as in the reference at the "
-                f"start</summary>{_list(lines)}</details>"
-            )
+def _initial(result: Result) -> Iterator[str]:
+    for arm, initial in result.fairness.initial.items():
+        if initial.rest:
+            lines = (f"{name}: {why}" for name, why in initial.rest.items())
+            tensors = f"{count(len(initial.rest), 'tensor')} not as in the reference at the start"
+            yield f"<details><summary>{escape(arm)}: {tensors}</summary>{_list(lines)}</details>"
 
 
-def _tuning(document: Document) -> Iterator[str]:
-    if document["fairness"]["budget"]["tuning_runs"]:
+def _tuning(result: Result) -> Iterator[str]:
+    if rows := list(tables.tuning_rows(result)):
         yield "<h2>Tuning, on validation</h2>"
-        yield _table(
-            [("arm", ""), ("values", "wrap"), (next(iter(document["metrics"])), "n"), ("diverged", "n"), ("", "")],
-            (
-                (
-                    escape(name),
-                    escape(wording.values(trial["values"])),
-                    number(trial["score"]),
-                    str(trial["diverged"]),
-                    "<b>chosen</b>" if trial["chosen"] else "",
-                )
-                for name, arm in document["arms"].items()
-                for trial in arm["tuned"]["trials"]
-            ),
-        )
+        head = zip(tables.tuning_titles(result), ("", "wrap", "n", "n", ""), strict=True)
+        cells = ((*row, f"<b>{chosen}</b>" if chosen else "") for *row, chosen in _escaped(rows))
+        yield _table(list(head), cells)
 
 
-def _claims(document: Document) -> Iterator[str]:
-    if document["claims"]:
+def _claims(result: Result) -> Iterator[str]:
+    if rows := list(tables.claim_rows(result)):
         yield "<h2>Published figures</h2>"
-        yield _table(
-            [
-                ("arm", ""),
-                ("metric", ""),
-                ("published", "n"),
-                ("measured", "n"),
-                ("95 % interval", ""),
-                ("source", "wrap"),
-            ],
-            (
-                (
-                    escape(claim["arm"]),
-                    escape(claim["metric"]),
-                    number(claim["value"]),
-                    number(claim["measured"]["mean"]),
-                    interval(claim["measured"]["low"], claim["measured"]["high"], number),
-                    escape(claim["source"]),
-                )
-                for claim in document["claims"]
-            ),
-        )
+        head = zip(tables.CLAIM_TITLES, ("", "", "n", "n", "", "wrap"), strict=True)
+        yield _table(list(head), _escaped(rows))
 
 
-def _registration(document: Document) -> Iterator[str]:
-    registration = document["registration"]
+def _registration(result: Result) -> Iterator[str]:
+    registration = result.registration
     if registration is None:
         return
-    yield f"<h2>Registration</h2><p>Registered {registration['date']} under <code>{registration['hash'][:16]}</code>.</p>"
-    yield _list(f"hypothesis: {text}" for text in registration["hypotheses"])
-    if registration["deviations"]:
-        yield f'<div class="warnings"><p>Deviations</p>{_list(registration["deviations"])}</div>'
+    yield f"<h2>Registration</h2><p>Registered {registration.date} under <code>{registration.hash[:16]}</code>.</p>"
+    yield _list(f"hypothesis: {text}" for text in registration.hypotheses)
+    if registration.deviations:
+        yield f'<div class="warnings"><p>Deviations</p>{_list(registration.deviations)}</div>'
     else:
         yield "<p>No deviation.</p>"
 
 
-def _colors(document: Document) -> dict[str, int]:
-    """A series for each arm: 0 for the reference, then one after the other."""
-    others = [name for name in document["arms"] if name != document["reference"]]
-    return {document["reference"]: 0, **{name: 1 + index % (SERIES - 1) for index, name in enumerate(others)}}
+def series_of_arms(reference: str, arms: Iterable[str]) -> dict[str, int]:
+    """The number of the color of each arm: 0 for the reference, then one after the other."""
+    others = [name for name in arms if name != reference]
+    return {reference: 0, **{name: 1 + index % (SERIES - 1) for index, name in enumerate(others)}}
 
 
-def _class(comparison: dict[str, Any]) -> str:
-    return wording.tone(comparison).replace(" ", "-")
+def _class(c: Comparison) -> str:
+    return wording.tone(c).replace(" ", "-")
+
+
+def _escaped(rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Rows of plain text as rows of HTML."""
+    return (tuple(map(escape, row)) for row in rows)
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -1,129 +1,80 @@
-"""A result as Markdown."""
+"""A result as Markdown, which reads well in a repository."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lot_cli.study.report import wording
-from lot_cli.study.report.numbers import compact, interval, number, p_value, seconds, signed
-from lot_cli.study.report.wording import Document
+from lot_cli.study.design.registration import Registration
+from lot_cli.study.report import tables, wording
+from lot_cli.study.result import Result, Summary
+from lot_cli.terminal.numbers import interval, number
 
 
-def to_markdown(document: Document) -> str:
+def to_markdown(result: Result) -> str:
     """The whole report; headings from the first level on."""
-    return "\n".join(_lines(document)) + "\n"
+    return "\n".join(_lines(result)) + "\n"
 
 
-def _lines(document: Document) -> Iterator[str]:
-    fairness = document["fairness"]
-    yield f"# {document['name']}"
-    if document["question"]:
-        yield from ("", document["question"])
-    yield ""
-    for reason in fairness["reasons"]:
-        yield f"**UNFAIR:** {reason}  "
-    for comparison in wording.main_comparisons(document):
-        yield f"- **{wording.sentence(comparison, document['reference'])}**"
-    if document["warnings"]:
-        yield from ("", *(f"> Warning: {warning}  " for warning in document["warnings"]))
-
-    yield from ("", f"## Against {document['reference']}", "")
-    yield from _table(
-        ("arm", "metric", "difference", "95 % interval", "p", "p (Holm)", "effect", "pairs", "verdict"),
-        (
-            (
-                c["arm"],
-                c["metric"] + (" ↑" if c["higher_is_better"] else " ↓"),
-                signed(c["mean"]),
-                interval(c["low"], c["high"]),
-                p_value(c["p"]),
-                p_value(c["p_holm"]),
-                signed(c["effect"]),
-                str(c["pairs"]),
-                wording.verdict(c),
-            )
-            for c in document["comparisons"]
-        ),
-    )
-    yield from ("", wording.tests_used(document), "", "## Arms", "")
-    yield from _arms(document)
-    yield from ("", "## Every seed", "")
-    for metric in document["metrics"]:
-        yield from _table((metric, *document["arms"]), wording.seed_rows(document, metric))
+def _lines(result: Result) -> Iterator[str]:
+    yield from _head(result)
+    yield from ("", f"## Against {result.reference}", "")
+    yield from _comparisons(result)
+    yield from ("", wording.tests_used(result), "", "## Arms", "")
+    yield from _table(("arm", *result.metrics, *tables.COST_TITLES), tables.arm_rows(result, _mean_cell))
+    yield from ("", wording.COST_NOTE, "", "## Every seed", "")
+    for metric in result.metrics:
+        yield from _table((metric, *result.arms), wording.seed_rows(result, metric))
         yield ""
-    if lost := [f"- {line}" for line in wording.lost_lines(document)]:
+    if lost := [f"- {line}" for line in wording.lost_lines(result)]:
         yield from (*lost, "")
     yield from ("## What each arm is", "")
-    yield from _table(("arm", "configuration"), wording.setup_rows(document))
-    yield from ("", "## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(document)))
-    yield from _tuning(document)
-    if document["claims"]:
+    yield from _table(("arm", "configuration"), wording.setup_rows(result))
+    yield from ("", "## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(result)))
+    if trials := list(tables.tuning_rows(result)):
+        yield from ("", "## Tuning, on validation", "")
+        yield from _table(tables.tuning_titles(result), trials)
+    if claims := list(tables.claim_rows(result)):
         yield from ("", "## Published figures", "")
-        yield from _table(
-            ("arm", "metric", "published", "measured", "95 % interval", "source"),
-            (
-                (
-                    claim["arm"],
-                    claim["metric"],
-                    number(claim["value"]),
-                    number(claim["measured"]["mean"]),
-                    interval(claim["measured"]["low"], claim["measured"]["high"], number),
-                    claim["source"],
-                )
-                for claim in document["claims"]
-            ),
-        )
-    if (registration := document["registration"]) is not None:
-        yield from ("", "## Registration", "", f"Registered {registration['date']} under `{registration['hash']}`.", "")
-        yield from (f"- hypothesis: {text}" for text in registration["hypotheses"])
-        yield from (f"- **deviation:** {text}" for text in registration["deviations"])
-    yield from ("", "## To repeat it", "", "```", document["command"], "```", "")
-    yield from _table(("", ""), wording.environment_rows(document))
+        yield from _table(tables.CLAIM_TITLES, claims)
+    if result.registration is not None:
+        yield from _registration(result.registration)
+    yield from ("", "## To repeat it", "", "```", result.command, "```", "")
+    yield from _table(("", ""), wording.environment_rows(result))
 
 
-def _arms(document: Document) -> Iterator[str]:
-    metrics = list(document["metrics"])
-    parameters = {matched["arm"]: matched["parameters"] for matched in document["fairness"]["matched"]}
+def _head(result: Result) -> Iterator[str]:
+    """Name, question, verdicts in the main metric, and what speaks against them."""
+    yield f"# {result.name}"
+    if result.question:
+        yield from ("", result.question)
+    yield ""
+    for reason in result.fairness.reasons:
+        yield f"**UNFAIR:** {reason}  "
+    for comparison in wording.main_comparisons(result):
+        yield f"- **{wording.sentence(comparison, result.reference)}**"
+    if result.warnings:
+        yield from ("", *(f"> Warning: {warning}  " for warning in result.warnings))
+
+
+def _comparisons(result: Result) -> Iterator[str]:
+    titles = ("arm", "metric", "difference", "95 % interval", "p", "p (Holm)", "effect", "pairs", "verdict")
     yield from _table(
-        ("arm", *metrics, "parameters", "time a step", "a run", "tokens/s", "FLOPs a token", "peak memory"),
+        titles,
         (
-            (
-                name,
-                *(
-                    f"{wording.mean(s)} {interval(s['low'], s['high'], number)}".strip()
-                    for s in (arm["summary"][metric] for metric in metrics)
-                ),
-                f"{parameters[name]:,}",
-                seconds(arm["cost"]["seconds_per_step"]),
-                seconds(arm["cost"]["seconds_per_run"]),
-                compact(arm["cost"]["tokens_per_second"]),
-                compact(arm["cost"]["flops_per_token"]),
-                compact(arm["cost"]["peak_bytes"], "B"),
-            )
-            for name, arm in document["arms"].items()
+            (c.arm, tables.metric_cell(c), *tables.difference_cells(c), *tables.test_cells(c), wording.verdict(c))
+            for c in result.comparisons
         ),
     )
-    yield from ("", wording.COST_NOTE)
 
 
-def _tuning(document: Document) -> Iterator[str]:
-    if not document["fairness"]["budget"]["tuning_runs"]:
-        return
-    yield from ("", "## Tuning, on validation", "")
-    yield from _table(
-        ("arm", "values", next(iter(document["metrics"])), "diverged", ""),
-        (
-            (
-                name,
-                wording.values(trial["values"]),
-                number(trial["score"]),
-                str(trial["diverged"]),
-                "chosen" if trial["chosen"] else "",
-            )
-            for name, arm in document["arms"].items()
-            for trial in arm["tuned"]["trials"]
-        ),
-    )
+def _mean_cell(summary: Summary) -> str:
+    return f"{wording.mean(summary)} {interval(summary.low, summary.high, number)}".strip()
+
+
+def _registration(registration: Registration) -> Iterator[str]:
+    yield from ("", "## Registration", "", f"Registered {registration.date} under `{registration.hash}`.", "")
+    yield from (f"- hypothesis: {text}" for text in registration.hypotheses)
+    yield from (f"- **deviation:** {text}" for text in registration.deviations)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

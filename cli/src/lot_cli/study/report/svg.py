@@ -1,13 +1,17 @@
-"""Small figures as inline SVG: learning curves, paired points, intervals. Colors are classes, which the page defines."""
+"""Small figures as inline SVG: learning curves, paired points, intervals.
+
+Colors are classes, which the page defines.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from typing import NamedTuple
 
-from lot_cli.study.report.numbers import number, signed
+from lot_cli.study.result import Comparison, Curve
+from lot_cli.terminal.numbers import number, signed
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34
@@ -16,21 +20,13 @@ LONGEST = 16  # characters of a name under the axis
 Scale = Callable[[float], float]
 
 
-class Curve(NamedTuple):
-    """A mean over training with its band, drawn in the color of the class `series-N`."""
+def curves(arms: Sequence[tuple[str, int, Curve]], label: str, limits: tuple[float, float] | None = None) -> str:
+    """Learning curves (name, series, curve of each arm) over steps: means with their bands.
 
-    name: str
-    series: int
-    steps: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
-
-
-def curves(series: Sequence[Curve], label: str, limits: tuple[float, float] | None = None) -> str:
-    """Learning curves over steps. limits: the vertical range (a share stays within 0 and 1); default: that of the bands."""
-    steps = [step for curve in series for step in curve.steps]
-    edges = [value for curve in series for value in (*curve.low, *curve.high)]
+    limits: the vertical range (a share stays within 0 and 1); default: that of the bands.
+    """
+    steps = [step for _, _, curve in arms for step in curve.steps]
+    edges = [value for _, _, curve in arms for value in (*curve.low, *curve.high)]
     if not steps:
         return ""
     bottom, top = _widen(min(edges), max(edges))
@@ -39,22 +35,23 @@ def curves(series: Sequence[Curve], label: str, limits: tuple[float, float] | No
     x = _scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
     y = _scale(bottom, top, HEIGHT - BOTTOM, TOP)
 
-    def clip(value: float) -> float:
-        return y(min(max(value, bottom), top))
+    def path(curve: Curve, values: Sequence[float]) -> list[str]:
+        return [f"{x(s):.1f},{y(min(max(v, bottom), top)):.1f}" for s, v in zip(curve.steps, values, strict=True)]
 
     parts = [*_axis_y(bottom, top, y), *_axis_x(min(steps), max(steps), x)]
-    for curve in series:
-        upper = [f"{x(s):.1f},{clip(v):.1f}" for s, v in zip(curve.steps, curve.high, strict=True)]
-        lower = [f"{x(s):.1f},{clip(v):.1f}" for s, v in zip(curve.steps, curve.low, strict=True)]
-        middle = [f"{x(s):.1f},{clip(v):.1f}" for s, v in zip(curve.steps, curve.mean, strict=True)]
-        parts.append(f'<polygon class="band series-{curve.series}" points="{" ".join(upper + lower[::-1])}"/>')
-        title = f"<title>{escape(curve.name)}</title>"
-        parts.append(f'<polyline class="line series-{curve.series}" points="{" ".join(middle)}">{title}</polyline>')
+    for name, series, curve in arms:
+        band = path(curve, curve.high) + path(curve, curve.low)[::-1]
+        parts.append(f'<polygon class="band series-{series}" points="{" ".join(band)}"/>')
+        line = f'<polyline class="line series-{series}" points="{" ".join(path(curve, curve.mean))}">'
+        parts.append(f"{line}<title>{escape(name)}</title></polyline>")
     return _figure(parts, f"{label} on validation over training steps", HEIGHT)
 
 
 def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Sequence[int], label: str) -> str:
-    """The value of every seed, arm by arm (name, series, values), those of one seed joined; diverged runs are crosses below."""
+    """The value of every seed, arm by arm (name, series, values).
+
+    A line joins the values of one seed; a lost one is a cross.
+    """
     finite = [value for _, _, values in arms for value in values if value is not None]
     if not finite:
         return ""
@@ -62,52 +59,58 @@ def points(arms: Sequence[tuple[str, int, Sequence[float | None]]], seeds: Seque
     y = _scale(bottom, top, HEIGHT - BOTTOM - 8, TOP)
     gap = (WIDTH - LEFT - RIGHT) / len(arms)
     x = [LEFT + gap * (index + 0.5) for index in range(len(arms))]
-    parts = list(_axis_y(bottom, top, y))
-    for place, _seed in enumerate(seeds):
-        row = [values[place] for _, _, values in arms]
-        for index in range(len(arms) - 1):
-            one, other = row[index], row[index + 1]
-            if one is not None and other is not None:
-                parts.append(
-                    f'<line class="pair" x1="{x[index]:.1f}" y1="{y(one):.1f}" x2="{x[index + 1]:.1f}" y2="{y(other):.1f}"/>'
-                )
+    parts = [*_axis_y(bottom, top, y), *_pairs([values for _, _, values in arms], x, y)]
     slanted = any(len(name) * 6.2 > gap for name, _, _ in arms)  # names that do not fit side by side
-    for index, (name, series, values) in enumerate(arms):
-        for seed, value in zip(seeds, values, strict=True):
-            title = f"<title>{escape(name)}, seed {seed}: {number(value) if value is not None else 'diverged'}</title>"
-            if value is None:
-                spot = f"{x[index]:.1f} {HEIGHT - BOTTOM - 3}"
-                parts.append(f'<path class="lost" d="M {spot} m -4 -4 l 8 8 m 0 -8 l -8 8">{title}</path>')
-            else:
-                parts.append(
-                    f'<circle class="dot series-{series}" cx="{x[index]:.1f}" cy="{y(value):.1f}" r="4">{title}</circle>'
-                )
-        shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-        turn = (
-            f'text-anchor="end" transform="rotate(-40 {x[index]:.1f} {HEIGHT - 18})"'
-            if slanted
-            else 'text-anchor="middle"'
-        )
-        parts.append(
-            f'<text class="tick" x="{x[index]:.1f}" y="{HEIGHT - (18 if slanted else 14)}" {turn}>{escape(shown)}</text>'
-        )
+    for place, (name, series, values) in zip(x, arms, strict=True):
+        parts += [_dot(name, series, seed, value, place, y) for seed, value in zip(seeds, values, strict=True)]
+        parts.append(_name_below(name, place, slanted))
     return _figure(parts, f"{label} of every seed, by arm", HEIGHT + (50 if slanted else 0))
 
 
-def difference(mean: float, low: float, high: float, span: float, margin: float | None, series: int, label: str) -> str:
-    """A difference with its interval on a line from -span to span, zero in the middle, the margin as a band."""
+def _pairs(columns: Sequence[Sequence[float | None]], x: Sequence[float], y: Scale) -> Iterator[str]:
+    """A line between the values of one seed in arms that stand side by side."""
+    for row in zip(*columns, strict=True):
+        for index, (one, other) in enumerate(itertools.pairwise(row)):
+            if one is not None and other is not None:
+                ends = f'x1="{x[index]:.1f}" y1="{y(one):.1f}" x2="{x[index + 1]:.1f}" y2="{y(other):.1f}"'
+                yield f'<line class="pair" {ends}/>'
+
+
+def _dot(name: str, series: int, seed: int, value: float | None, x: float, y: Scale) -> str:
+    """The value of one seed; a cross below the axis where it is lost."""
+    title = f"<title>{escape(name)}, seed {seed}: {number(value, absent='diverged')}</title>"
+    if value is None:
+        return f'<path class="lost" d="M {x:.1f} {HEIGHT - BOTTOM - 3} m -4 -4 l 8 8 m 0 -8 l -8 8">{title}</path>'
+    return f'<circle class="dot series-{series}" cx="{x:.1f}" cy="{y(value):.1f}" r="4">{title}</circle>'
+
+
+def _name_below(name: str, x: float, slanted: bool) -> str:
+    """The name of an arm under the axis, shortened to `LONGEST` characters."""
+    shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    turn = f'text-anchor="end" transform="rotate(-40 {x:.1f} {HEIGHT - 18})"' if slanted else 'text-anchor="middle"'
+    return f'<text class="tick" x="{x:.1f}" y="{HEIGHT - (18 if slanted else 14)}" {turn}>{escape(shown)}</text>'
+
+
+def difference(c: Comparison, span: float, series: int) -> str:
+    """The difference of a comparison with its interval, on a line from -span to span;
+    the margin is a band.
+
+    span: in the metric's unit, with zero in the middle. Raises ValueError for a comparison without
+    an interval.
+    """
+    if c.mean is None or c.low is None or c.high is None:
+        raise ValueError(f"{c.arm} in {c.metric}: expected a comparison with an interval")
     width, height = 200, 26
     x = _scale(-span, span, 6, width - 6)
     parts = []
-    if margin is not None:
-        edge = min(margin, span)
-        parts.append(
-            f'<rect class="margin" x="{x(-edge):.1f}" y="2" width="{x(edge) - x(-edge):.1f}" height="{height - 4}"/>'
-        )
+    if c.margin is not None:
+        edge = min(c.margin, span)
+        place = f'x="{x(-edge):.1f}" y="2" width="{x(edge) - x(-edge):.1f}" height="{height - 4}"'
+        parts.append(f'<rect class="margin" {place}/>')
     parts.append(f'<line class="zero" x1="{x(0):.1f}" y1="0" x2="{x(0):.1f}" y2="{height}"/>')
-    parts.append(f'<line class="line series-{series}" x1="{x(low):.1f}" y1="13" x2="{x(high):.1f}" y2="13"/>')
-    parts.append(f'<circle class="dot series-{series}" cx="{x(mean):.1f}" cy="13" r="4"/>')
-    return _figure(parts, f"{label}: {signed(mean)}", height, width)
+    parts.append(f'<line class="line series-{series}" x1="{x(c.low):.1f}" y1="13" x2="{x(c.high):.1f}" y2="13"/>')
+    parts.append(f'<circle class="dot series-{series}" cx="{x(c.mean):.1f}" cy="13" r="4"/>')
+    return _figure(parts, f"{c.arm} in {c.metric}: {signed(c.mean)}", height, width)
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:

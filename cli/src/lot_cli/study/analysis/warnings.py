@@ -1,0 +1,118 @@
+"""What a reader should hold against a result, beside unfairness: a line for each doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lot.storage.files import read_json
+from lot_cli.study.design.file import Study
+from lot_cli.study.design.plan import Run, digest, run_key, source_digest
+from lot_cli.study.result import Reach, Result
+from lot_cli.terminal.numbers import count
+
+
+def warnings_of(result: Result) -> Iterator[str]:
+    """The doubts that the result itself shows."""
+    if (short := power_warning(result.statistics)) is not None:
+        yield short
+    yield from _of_earlier_looks(result)
+    for arm in result.arms:
+        yield from _of_arm(result, arm)
+    yield from _of_equal_arms(result)
+    for c in result.comparisons:
+        if c.mean is not None and c.low == c.high:
+            yield (
+                f"{c.arm}, {c.metric}: every pair differs by {c.mean:g}; on a metric that is saturated, intervals and "
+                "equivalence mean little"
+            )
+
+
+def warnings_of_runs(
+    runs: Sequence[Run], folder: Path, numerics: Mapping[str, Any], side_by_side: int
+) -> Iterator[str]:
+    """The doubts about how the runs were made.
+
+    folder: holds their directories. numerics: those that their keys were made with.
+    side_by_side: the most that were made at a time.
+    """
+    records = [read_json(folder / run.key / "run.json") or {} for run in runs]
+    if numerics_differ([record.get("fingerprint", {}) for record in records]):
+        yield "runs were made on different numerics (device, torch or math library)"
+    source_digest.cache_clear()
+    if any(run_key(run.config, numerics) != run.key for run in runs):
+        yield "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"
+    if side_by_side > 1:
+        yield f"times were measured with up to {side_by_side} runs side by side"
+
+
+def power_warning(reach: Reach) -> str | None:
+    """What this number of seeds cannot show, and how many could, in one line;
+    None where it can show a difference."""
+    if reach.enough:
+        return None
+    seeds, over = count(reach.seeds, "seed"), count(reach.comparisons, "comparison")
+    could = f"{reach.needed} seeds could" if reach.needed else "no number of seeds could: ask fewer questions"
+    return (
+        f"{seeds} cannot show a difference: the smallest p is {reach.smallest_p:.3g}, and "
+        f"{reach.smallest_p_holm:.3g} over {over}, above {reach.alpha:g}; {could}"
+    )
+
+
+def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
+    """A line for each tuned number that is the least or largest of three or more:
+    the best one may lie beyond."""
+    lines = []
+    for path, value in chosen.items():
+        tried = study.tune[path]
+        if len(set(tried)) >= 3 and all(type(number) in (int, float) for number in tried):
+            for edge, word in ((min(tried), "least"), (max(tried), "largest")):
+                if value == edge:
+                    lines.append(f"tuning chose the {word} {path} that was tried, {value:g}; the best may lie beyond")
+    return lines
+
+
+def numerics_differ(fingerprints: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether runs were made on different numerics. fingerprints: as their run.json has them.
+
+    A run has the kernels of its own mechanism only: a kernel that all its users ran in the same
+    form makes no difference.
+    """
+    facts, forms = set(), set()
+    for fingerprint in fingerprints:
+        kernels = fingerprint.get("kernels", {})
+        facts.add(digest({key: value for key, value in fingerprint.items() if key != "kernels"}))
+        forms.update(kernels.items())
+    return len(facts) > 1 or len(dict(forms)) < len(forms)
+
+
+def _of_earlier_looks(result: Result) -> Iterator[str]:
+    if result.earlier:
+        last = result.earlier[-1]
+        yield (
+            f"some of these runs were judged in {count(len(result.earlier), 'earlier result')}, the last on "
+            f"{last.date[:10]} with {last.seeds} seeds of {', '.join(last.arms)} in {', '.join(last.metrics)}: "
+            "p allows for one look only"
+        )
+
+
+def _of_arm(result: Result, arm: str) -> Iterator[str]:
+    """Seeds that an arm lost, and tuned values at the edge."""
+    rows = [row for row in result.runs if row.arm == arm]
+    diverged = [str(row.seed) for row in rows if row.state == "diverged"]
+    if diverged:
+        yield f"{arm} diverged in {len(diverged)} of {len(rows)} seeds ({', '.join(diverged)})"
+    for metric, summary in result.arms[arm].summary.items():
+        if summary.lost > len(diverged):
+            yield f"{arm}, {metric}: not finite in {summary.lost - len(diverged)} of {len(rows)} seeds"
+    for line in at_the_edge(result.study, result.arms[arm].tuned.values):
+        yield f"{arm}: {line}"
+
+
+def _of_equal_arms(result: Result) -> Iterator[str]:
+    keys = {arm: [row.key for row in result.runs if row.arm == arm] for arm in result.arms}
+    for index, arm in enumerate(keys):
+        for other in list(keys)[:index]:
+            if keys[arm] == keys[other]:
+                yield f"{other} and {arm} are one and the same configuration"

@@ -1,0 +1,177 @@
+"""Puts the result of a study together from its finished runs."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from lot.storage.files import read_json
+from lot_cli.study.analysis.cost import cost_of
+from lot_cli.study.analysis.earlier import earlier_looks
+from lot_cli.study.analysis.judge import judge
+from lot_cli.study.analysis.scores import curve, describe, read_scores
+from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
+from lot_cli.study.design.check_fairness import Findings
+from lot_cli.study.design.file import Claim, Study
+from lot_cli.study.design.plan import Arm, Run, digest
+from lot_cli.study.design.registration import compare_with_registration
+from lot_cli.study.execution.make import RunMaker
+from lot_cli.study.execution.worker import Outcome
+from lot_cli.study.result import (
+    FORMAT,
+    ArmResult,
+    ClaimResult,
+    Comparison,
+    Environment,
+    Package,
+    Reach,
+    Result,
+    RunRow,
+    Tuning,
+)
+
+Scores = dict[str, dict[str, list[float | None]]]
+"""arm -> metric -> value per seed; None where the run diverged."""
+
+
+@attrs.frozen(kw_only=True)
+class Checked:
+    """A study that may be run: what is known of it before its first run."""
+
+    study: Study
+    arms: list[Arm]  # with their parameters matched
+    reference: str  # name of the arm that the others are compared with
+    findings: Findings  # about its fairness
+    metrics: dict[str, bool]  # name -> whether higher is better; the main metric first
+    reach: Reach  # what the number of seeds can show
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """The runs of a study that are reported, all of them made."""
+
+    tuned: dict[str, Tuning]  # arm -> the values that tuning chose
+    runs: list[Run]  # seed by seed
+    outcomes: dict[str, Outcome]  # key of a run -> how it ended
+    maker: RunMaker
+
+    def of(self, arm: str) -> list[Run]:
+        """The runs of an arm, one per seed."""
+        return [run for run in self.runs if run.arm == arm]
+
+    def directories(self, arm: str) -> list[Path]:
+        """Where the runs of an arm are recorded, one per seed."""
+        return [self.maker.directory(run) for run in self.of(arm)]
+
+
+def assemble(checked: Checked, made: Made, folder: Path, command: str, previous: Result | None) -> Result:
+    """The result of a study whose runs are made.
+
+    folder: that of the study. command: what makes the result again. previous: what it replaces.
+    """
+    study, findings = checked.study, checked.findings
+    scores: Scores = {arm.name: _columns(made.directories(arm.name), checked.metrics) for arm in checked.arms}
+    result = Result(
+        format=FORMAT,
+        name=study.name,
+        question=study.question,
+        study=study,
+        digest=digest(study.to_dict()),
+        command=command,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        reference=checked.reference,
+        metrics=checked.metrics,
+        seeds=study.seed_list,
+        fairness=findings.fairness(),
+        statistics=checked.reach,
+        arms={arm.name: _arm(arm.name, scores[arm.name], checked, made) for arm in checked.arms},
+        runs=[_row(run, made) for run in made.runs],
+        comparisons=_comparisons(scores, checked),
+        claims=[_claim(claim, scores, made) for claim in study.claims],
+        registration=compare_with_registration(study, folder),
+        environment=_environment(made.maker.directory(made.runs[0])),
+        warnings=[],
+    )
+    result = attrs.evolve(result, earlier=earlier_looks(previous, result))
+    maker = made.maker
+    doubts = warnings_of_runs(made.runs, maker.runs, maker.numerics, maker.side_by_side)
+    return attrs.evolve(result, warnings=[*findings.warnings, *warnings_of(result), *doubts])
+
+
+def _columns(run_dirs: Sequence[Path], metrics: Mapping[str, bool]) -> dict[str, list[float | None]]:
+    """Metric -> its value in each run."""
+    rows = [read_scores(run_dir, metrics) for run_dir in run_dirs]
+    return {metric: [row[metric] for row in rows] for metric in metrics}
+
+
+def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, made: Made) -> ArmResult:
+    first, run_dirs = made.of(name)[0], made.directories(name)
+    tokens = checked.findings.budget.tokens_per_step
+    return ArmResult(
+        config=first.config.to_dict(),
+        scores=scores,
+        summary={metric: describe(values) for metric, values in scores.items()},
+        curves={metric: curve(run_dirs, metric) for metric in scores},
+        cost=cost_of(run_dirs, first.config, made.maker.kind, tokens),
+        tuned=made.tuned[name],
+    )
+
+
+def _row(run: Run, made: Made) -> RunRow:
+    outcome = made.outcomes[run.key]
+    assert outcome.state in ("complete", "diverged"), f"{run.key} is {outcome.state}"
+    metrics = read_json(made.maker.directory(run) / "metrics.json") or {}
+    return RunRow(
+        arm=run.arm,
+        seed=run.seed,
+        key=run.key,
+        state=outcome.state,
+        message=outcome.message,
+        best_step=metrics.get("step"),
+        steps=metrics.get("steps"),
+    )
+
+
+def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
+    """The verdicts, each with what the check of fairness found about its arm."""
+    study, findings = checked.study, checked.findings
+    judged = judge(scores, checked.reference, checked.metrics, study.equivalence, study.alpha)
+    return [
+        attrs.evolve(
+            comparison,
+            fair=not {comparison.arm, checked.reference} & findings.unfair,
+            asked=[asked.rule for asked in findings.asked if asked.arm == comparison.arm],
+        )
+        for comparison in judged
+    ]
+
+
+def _claim(claim: Claim, scores: Scores, made: Made) -> ClaimResult:
+    """The claim beside the measured mean; its metric need not be one that the study judges."""
+    values = scores[claim.arm].get(claim.metric)
+    if values is None:
+        values = _columns(made.directories(claim.arm), {claim.metric: True})[claim.metric]
+    measured = describe(values)
+    low, high = measured.low, measured.high
+    return ClaimResult(
+        arm=claim.arm,
+        metric=claim.metric,
+        value=claim.value,
+        source=claim.source,
+        measured=measured,
+        inside=None if low is None or high is None else low <= claim.value <= high,
+    )
+
+
+def _environment(run_dir: Path) -> Environment | None:
+    """What a run recorded of its environment, or None where it recorded nothing."""
+    record: dict[str, Any] = read_json(run_dir / "run.json") or {}
+    facts = record.get("environment")
+    if facts is None:
+        return None
+    plugins = {name: Package(**package) for name, package in facts["plugins"].items()}
+    return Environment(**{**facts, "plugins": plugins})

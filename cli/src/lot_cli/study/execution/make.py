@@ -1,0 +1,89 @@
+"""Makes the runs of one study, in its folder and with the same numerics for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lot.devices.device import choose_device
+from lot.errors import BadInput
+from lot.storage.files import read_json, write_json
+from lot_cli.study.design.file import Study
+from lot_cli.study.design.plan import Arm, Purpose, Run, make_run, numerics
+from lot_cli.study.execution.runner import Executor, Tell, run_all
+from lot_cli.study.execution.slurm import connect
+from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
+
+
+class RunMaker:
+    """Addresses runs and makes them under `folder`/runs.
+
+    jobs: runs at a time. device: auto, cpu, cuda ...
+    slurm: settings of the cluster; None: this machine.
+    Raises BadInput for a device or settings that cannot be used.
+    """
+
+    def __init__(
+        self, study: Study, folder: Path, *, jobs: int, device: str, tell: Tell, slurm: Mapping[str, Any] | None
+    ) -> None:
+        self.kind = _device_type(device, slurm)
+        self.study, self.runs, self.tell = study, folder / "runs", tell
+        self.device = self.kind if device == "auto" else device
+        self.numerics = numerics(study, self.kind)
+        # Processes share the GPUs out among them, unless one is named.
+        gpus = torch.cuda.device_count() if self.device == "cuda" and slurm is None else 0
+        if slurm is not None:
+            connect(folder / "slurm", slurm)
+        self.executor = Executor(jobs=jobs, gpus=gpus, slurm=slurm, logs=folder / "slurm")
+
+    def address(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
+        """The run of an arm with its key; nothing is made. changes: values by dotted path."""
+        return make_run(arm, seed, changes, purpose, self.numerics)
+
+    def directory(self, run: Run) -> Path:
+        """Where the run is recorded."""
+        return self.runs / run.key
+
+    def make(self, runs: Sequence[Run]) -> dict[str, Outcome]:
+        """The outcomes by key; runs that were made before are not made again.
+
+        Raises what `run_all` raises.
+        """
+        self.runs.mkdir(parents=True, exist_ok=True)
+        orders = [self._order(run) for run in runs]
+        if any(finished_outcome(order.run_dir, order.key) is None for order in orders):
+            write_json(self._side_by_side_file, max(self.executor.jobs, self.side_by_side))
+        return run_all(orders, self.executor, self.tell)
+
+    @property
+    def side_by_side(self) -> int:
+        """The most runs of this study that were made at a time, ever."""
+        most: int = read_json(self._side_by_side_file) or 1
+        return most
+
+    @property
+    def _side_by_side_file(self) -> Path:
+        return self.runs / "side_by_side.json"
+
+    def _order(self, run: Run) -> Order:
+        return Order(
+            key=run.key,
+            label=f"{run.arm}, seed {run.seed}" + (" (tuning)" if run.purpose == "tune" else ""),
+            config=run.config.to_dict(),
+            run_dir=self.directory(run),
+            may_test=run.purpose == "report",
+            threads=self.study.threads,
+            device=self.device,
+        )
+
+
+def _device_type(device: str, slurm: Mapping[str, Any] | None) -> str:
+    """cpu, cuda ...: on a cluster as named, since this machine cannot ask the nodes."""
+    if slurm is None:
+        return choose_device(device).type
+    if device == "auto":
+        raise BadInput(where="--device", expected="cpu or cuda, whichever the cluster's nodes have", got="auto")
+    return device.partition(":")[0]

@@ -1,0 +1,104 @@
+"""A study from its file to its result: check, tune, run, judge. Read `conduct` top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lot_cli.study.analysis.judge import reachable
+from lot_cli.study.analysis.tuning import Attempt, choose
+from lot_cli.study.assemble import Checked, Made, assemble
+from lot_cli.study.design.check_fairness import choose_metrics, make_fair
+from lot_cli.study.design.file import Study
+from lot_cli.study.design.plan import find_reference, plan_arms
+from lot_cli.study.execution.make import RunMaker
+from lot_cli.study.execution.runner import Tell
+from lot_cli.study.folder import locked
+from lot_cli.study.result import OtherFormat, Result, Tuning
+from lot_cli.study.result_file import FILE, load_result, save_result
+
+
+def _say_nothing(event: str, facts: dict[str, Any]) -> None:
+    """Drops the event."""
+
+
+def conduct(
+    study: Study,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    device: str = "auto",
+    command: str = "lot_cli.study.conduct(study, folder)",
+    tell: Tell = _say_nothing,
+    slurm: Mapping[str, Any] | None = None,
+) -> Result:
+    """Make the runs of the study that are still to be made, and return its result,
+    which `folder`/study.json then holds.
+
+    folder: that of the study; it is made where it is missing.
+    jobs: runs at a time. device: `auto`, `cpu`, `cuda` ...
+    command: what the report says under "To repeat it". tell: called with each event and its facts.
+    slurm: settings of the cluster that makes the runs; None: this machine.
+    Raises BadInput, before anything is spent, for a study that cannot be fair or judged,
+    or a folder that is in use.
+    Raises RunFailed where a run failed otherwise than by diverging,
+    and Interrupted after a signal; the same call then goes on from there.
+    """
+    with locked(folder):
+        previous = _previous(folder)
+        checked = _check(study)
+        tell("fairness", {"fairness": checked.findings.fairness(), "reach": checked.reach})
+        maker = RunMaker(study, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
+        tuned = _tune(checked, maker)
+        runs = [
+            maker.address(arm, seed, tuned[arm.name].values, "report")
+            for seed in study.seed_list
+            for arm in checked.arms
+        ]  # seed by seed, so that an interrupted study has pairs
+        outcomes = maker.make(runs)
+        made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker)
+        result = assemble(checked, made, folder, command, previous)
+        save_result(result, folder / FILE)
+        return result
+
+
+def _previous(folder: Path) -> Result | None:
+    """The result that is about to be replaced; one of another version of LOT says nothing about
+    these runs."""
+    try:
+        return load_result(folder / FILE)
+    except OtherFormat:
+        return None
+
+
+def _check(study: Study) -> Checked:
+    """The study with its arms made fair. Raises BadInput for one that cannot be fair or judged."""
+    planned = plan_arms(study)
+    reference = find_reference(study, planned)
+    arms, findings = make_fair(study, planned, reference)
+    metrics = choose_metrics(study, findings)
+    reach = reachable(len(study.seed_list), (len(arms) - 1) * len(metrics), study.alpha)
+    return Checked(study=study, arms=arms, reference=reference.name, findings=findings, metrics=metrics, reach=reach)
+
+
+def _tune(checked: Checked, maker: RunMaker) -> dict[str, Tuning]:
+    """For every arm the values that are best in the main metric; empty where the study tunes
+    nothing."""
+    study = checked.study
+    if not study.tune:
+        return {arm.name: Tuning(values={}, trials=[]) for arm in checked.arms}
+    main, higher = next(iter(checked.metrics.items()))
+    attempts: dict[str, list[Attempt]] = {
+        arm.name: [
+            (values, [maker.address(arm, seed, values, "tune") for seed in study.tuning_seeds])
+            for values in study.trials()
+        ]
+        for arm in checked.arms
+    }
+    outcomes = maker.make([run for table in attempts.values() for _, runs in table for run in runs])
+    tuned = {}
+    for arm in checked.arms:
+        tuned[arm.name] = choose(attempts[arm.name], outcomes, maker.runs, main, higher)
+        maker.tell("tuned", {"arm": arm.name, "values": tuned[arm.name].values})
+    return tuned

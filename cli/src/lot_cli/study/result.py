@@ -1,0 +1,281 @@
+"""The result of a study as one typed object, which `study.json` holds as plain data and every
+report reads.
+
+"the metric's unit" below means what the task counts in: nats for a loss,
+a share from 0 to 1 for an accuracy. Imports neither torch nor numpy:
+a finished study is reported without them.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from lot.errors import BadInput
+from lot.options.validate import structure, unstructure
+from lot_cli.study.design.fairness import Fairness
+from lot_cli.study.design.file import Study
+from lot_cli.study.design.registration import Registration
+
+FORMAT = 1
+"""Of study.json: a number that grows when a key goes or changes its meaning."""
+Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged"]
+
+
+class OtherFormat(BadInput):
+    """A result that another version of LOT wrote."""
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """The mean of an arm over the seeds that gave a value."""
+
+    mean: float | None  # in the metric's unit; None where no seed gave a value
+    low: float | None  # lower end of the 95 % t interval of the mean; None with fewer than two values
+    high: float | None  # upper end of it
+    lost: int  # seeds that gave no finite value
+
+
+@attrs.frozen(kw_only=True)
+class Curve:
+    """A metric on validation over training, at each step that two or more runs evaluated."""
+
+    steps: list[float]  # training steps
+    mean: list[float]  # over the runs, in the metric's unit
+    low: list[float]  # lower end of the 95 % t interval of the mean
+    high: list[float]  # upper end of it
+
+
+@attrs.frozen(kw_only=True)
+class Cost:
+    """What an arm costs. None stands for what was not measured."""
+
+    flops_per_token: float | None  # floating-point operations, forward and backward
+    peak_bytes: int | None  # CPU: what a training step allocates; GPU: the peak of a run
+    tokens_per_second: float | None  # median over the rows of the runs' timing logs
+    seconds_per_step: float | None  # derived from tokens_per_second
+    seconds_per_run: float | None  # training time, median over the runs
+
+
+@attrs.frozen(kw_only=True)
+class Trial:
+    """One combination of the tuned values, and what it reached on validation."""
+
+    values: dict[str, Any]  # dotted path of an option -> its value
+    score: float | None  # mean of the main metric over the tuning seeds; None where it is not finite
+    loss: float | None  # mean loss over the tuning seeds, in nats
+    diverged: int  # runs of it that diverged
+    runs: list[str]  # keys of its runs, one per tuning seed
+    chosen: bool  # whether the arm was given these values
+
+
+@attrs.frozen(kw_only=True)
+class Tuning:
+    """What tuning chose for an arm; both are empty where nothing is tuned."""
+
+    values: dict[str, Any]  # dotted path of an option -> the chosen value
+    trials: list[Trial]  # in the order in which the study lists the combinations
+
+
+@attrs.frozen(kw_only=True)
+class ArmResult:
+    """What the runs of one arm gave."""
+
+    config: dict[str, Any]  # configuration of its first run, as `Config.to_dict` gives it
+    scores: dict[str, list[float | None]]  # metric -> test value per seed; None where the run diverged
+    summary: dict[str, Summary]  # metric -> mean over the seeds
+    curves: dict[str, Curve]  # metric -> validation over training
+    cost: Cost  # time, operations and memory
+    tuned: Tuning  # the values that tuning chose
+
+
+@attrs.frozen(kw_only=True)
+class RunRow:
+    """One run that is reported."""
+
+    arm: str  # name of the arm
+    seed: int  # the seed of the run
+    key: str  # name of its directory under runs/
+    state: Literal["complete", "diverged"]  # how it ended
+    message: str  # why it diverged; empty for a complete run
+    best_step: int | None  # training step of the checkpoint that was tested; None where the run diverged
+    steps: int | None  # training steps that it made; None where the run diverged
+
+
+@attrs.frozen(kw_only=True)
+class Reach:
+    """What the number of seeds allows at best, before any run is made."""
+
+    seeds: int  # seeds of the study
+    comparisons: int  # over which p is corrected
+    alpha: float  # error rate over all comparisons
+    smallest_p: float  # that the test can give
+    smallest_p_holm: float  # the same after Holm's correction, for the first comparison
+    enough: bool  # whether a difference can be shown at all
+    needed: int | None = None  # seeds with which one could be shown; None where no number would do
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """An arm against the reference in one metric; a difference is arm - reference,
+    over the pairs that have both values.
+
+    The statistics are None where fewer than two pairs are left. Such a comparison still counts in
+    the corrections, which are over what was planned.
+    """
+
+    arm: str  # name of the arm
+    metric: str  # name of the metric
+    higher_is_better: bool  # direction of the metric
+    pairs: int  # seeds for which both arms gave a value
+    diverged: tuple[int, int]  # runs of the arm, and of the reference, that gave no finite value
+    mean: float | None = None  # mean difference, in the metric's unit
+    low: float | None = None  # lower end of its 95 % t interval
+    high: float | None = None  # upper end of it
+    effect: float | None = None  # Hedges' g_z, in standard deviations of the differences
+    p: float | None = None  # two-sided p of the exact sign-flip test
+    p_holm: float | None = None  # the same, corrected over all comparisons of the study
+    margin: float | None = None  # difference that counts as none, in the metric's unit; None: the study names none
+    p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
+    verdict: Verdict = "no difference shown"  # what may be said
+    negligible: bool = False  # whether a difference is shown, and shown to lie within the margin
+    fair: bool = True  # whether neither of the two arms is unfair
+    asked: list[str] = attrs.field(factory=list)  # rules under `differs` that the arm makes use of
+
+
+@attrs.frozen(kw_only=True)
+class ClaimResult:
+    """A published figure beside what was measured."""
+
+    arm: str  # name of the arm
+    metric: str  # name of the metric
+    value: float  # the published figure, in the metric's unit
+    source: str  # where it was published
+    measured: Summary  # what the runs of the arm gave
+    inside: bool | None  # whether the figure lies in the measured interval; None without an interval
+
+
+@attrs.frozen(kw_only=True)
+class Package:
+    """An installed plugin, or the core."""
+
+    version: str  # of the distribution
+    commit: str | None  # of the git checkout that it runs from; None outside a checkout
+
+
+@attrs.frozen(kw_only=True)
+class Environment:
+    """What the first run ran on."""
+
+    python: str  # version
+    system: str  # name and version of the operating system
+    torch: str  # version
+    cuda: str | None  # version that torch was built for; None on a CPU build
+    device: str  # name of the device, and CPU threads
+    plugins: dict[str, Package]  # distribution -> what is installed
+
+
+@attrs.frozen(kw_only=True)
+class EarlierLook:
+    """A result that was read before this one, on some of the same runs."""
+
+    date: str  # ISO 8601, UTC
+    seeds: int  # number of seeds that it had
+    arms: list[str]  # names of its arms
+    metrics: list[str]  # names of its metrics
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """A finished study."""
+
+    format: int  # of study.json
+    name: str  # of the study
+    question: str  # what the study asks
+    study: Study  # the study file, its grids expanded
+    digest: str  # SHA-256 of `study`
+    command: str  # what makes this result again
+    date: str  # ISO 8601, UTC
+    reference: str  # name of the arm that the others are compared with
+    metrics: dict[str, bool]  # name -> whether higher is better; the main metric first
+    seeds: list[int]  # of the runs that are reported
+    fairness: Fairness  # whether the arms may be compared
+    statistics: Reach  # what the number of seeds can show
+    arms: dict[str, ArmResult]  # name -> what its runs gave, in the order of the file
+    runs: list[RunRow]  # seed by seed
+    comparisons: list[Comparison]  # every arm but the reference, in every metric
+    claims: list[ClaimResult]  # published figures
+    registration: Registration | None  # None where the study was not registered
+    environment: Environment | None  # None where the first run recorded none
+    earlier: list[EarlierLook] = attrs.field(factory=list)  # results on some of these runs
+    warnings: list[str]  # what a reader should hold against the result, beside unfairness
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that the study decides by."""
+        return next(iter(self.metrics))
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Number of parameters of each arm, by its name."""
+        return {matched.arm: matched.parameters for matched in self.fairness.matched}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as study.json holds it."""
+        return unstructure(self)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Result:
+        """The result that `to_dict` gave as `data`.
+
+        Raises BadInput with the path of a key that is missing or unknown.
+        """
+        if isinstance(data, Mapping) and data.get("format") != FORMAT:
+            raise OtherFormat(where="format", expected=str(FORMAT), got=repr(data.get("format")))
+        complete = _with_fair(data)
+        try:
+            result: Result = structure(cls, complete, "")
+        except Exception:
+            _find_damage(cls, complete, "")  # names the entry of a table or list, which `structure` leaves out
+            raise
+        return result
+
+
+def _with_fair(data: Any) -> Any:
+    """The data with `fair` in every comparison.
+
+    Results from before it was kept have only the fairness of the whole.
+    """
+    try:
+        fair = data["fairness"]["fair"]
+        return {**data, "comparisons": [{"fair": fair, **comparison} for comparison in data["comparisons"]]}
+    except (TypeError, KeyError):
+        return data  # damaged: `_find_damage` says where
+
+
+def _find_damage(kind: type, data: Any, path: str) -> None:
+    """Raises BadInput with the path of the first part of `data` that does not fit the class
+    `kind`, if there is one."""
+    if not isinstance(data, Mapping):
+        raise BadInput(where=path, expected="a table", got=repr(data))
+    for name, hint in typing.get_type_hints(kind).items():
+        for part_kind, key, part in _parts(hint, data[name]) if name in data else ():
+            _find_damage(part_kind, part, ".".join(filter(None, (path, name, key))))
+    structure(kind, data, path)
+
+
+def _parts(hint: Any, value: Any) -> Iterator[tuple[type, str, Any]]:
+    """Class, key and content of what `value`, of the type `hint`, holds of our own classes."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and attrs.has(kind)]
+    for kind in kinds:
+        if kind is hint:
+            yield kind, "", value
+        elif isinstance(value, list):
+            yield from ((kind, str(place), part) for place, part in enumerate(value))
+        elif typing.get_origin(hint) is dict:
+            yield from ((kind, key, part) for key, part in value.items()) if isinstance(value, Mapping) else ()
+        elif value is not None:
+            yield kind, "", value

@@ -1,0 +1,85 @@
+"""What a reader should hold against a result is told: doubts about runs, tuning, numerics, and looks before this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_support import Made, make, small
+
+from lot_cli.study import assemble
+from lot_cli.study.analysis import warnings as module
+from lot_cli.study.analysis.judge import reachable
+from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, power_warning
+
+pytest.importorskip("lot_tasks")
+
+
+def test_what_a_reader_should_hold_against_a_result_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [line for line in made.result.warnings if "edited" in line or "finite" in line]
+    real, read = module.run_key, assemble.read_scores
+    monkeypatch.setattr(module, "run_key", lambda config, numerics: real(config, numerics)[::-1])
+    monkeypatch.setattr(assemble, "read_scores", lambda run, metrics: {**read(run, metrics), "loss": None})
+    warnings = make(small(), made.folder).warnings
+    make_again = [line for line in warnings if line not in made.result.warnings]
+    assert (
+        "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"
+        in make_again
+    )
+    assert "vanilla, loss: not finite in 3 of 3 seeds" in make_again
+
+
+def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
+    study = small(tune={"optim.lr": [1e-3, 1e-1, 1e-2], "train.decay": ["a", "b", "c"], "train.clip": [1, 2]})
+    chosen = {"train.decay": "a", "train.clip": 2}
+    assert at_the_edge(study, {"optim.lr": 1e-2, **chosen}) == []
+    assert at_the_edge(study, {"optim.lr": 1e-1, **chosen}) == [
+        "tuning chose the largest optim.lr that was tried, 0.1; the best may lie beyond"
+    ]
+    assert at_the_edge(study, {"optim.lr": 1e-3, **chosen})[0].startswith("tuning chose the least optim.lr")
+
+
+def test_a_second_look_at_the_same_runs_is_told(tmp_path: Path) -> None:
+    """Seeds that are added because a first result was not enough make errors more frequent than p says."""
+    quick: dict[str, Any] = {"tune": None, "claims": None, "equivalence": {"loss": 1e6}, "metrics": ["loss"]}
+    two = make(small(**quick, seeds=2), tmp_path)
+    assert two.earlier == []
+    five = make(small(**quick, seeds=5), tmp_path)
+    assert five.earlier == []  # two seeds gave no verdict
+    assert {c.verdict for c in five.comparisons} == {"equivalent"}
+    again = make(small(**quick, seeds=5, question="or so?"), tmp_path)
+    assert again.earlier == []  # the same look
+    six = make(small(**quick, seeds=6), tmp_path)
+    assert [(look.seeds, look.metrics) for look in six.earlier] == [(5, ["loss"])]
+    (line,) = [line for line in six.warnings if "judged" in line]
+    assert line.startswith("some of these runs were judged in 1 earlier result, the last on 2")
+    assert line.endswith("with 5 seeds of vanilla, smooth in loss: p allows for one look only")
+    assert make(small(**quick, seeds=6), tmp_path).earlier == six.earlier
+    assert len(make(small(**{**quick, "metrics": ["token_accuracy", "loss"]}, seeds=6), tmp_path).earlier) == 2
+    assert make(small(**quick, seeds=[90, 91]), tmp_path).earlier == []  # fresh runs
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "differ"),
+    [
+        ([{"torch": "2", "kernels": {}}, {"torch": "2", "kernels": {"lattice": "avx2"}}], False),
+        ([{"torch": "2", "kernels": {"lattice": "PyTorch"}}, {"torch": "2", "kernels": {"lattice": "avx2"}}], True),
+        ([{"torch": "2", "kernels": {}}, {"torch": "3", "kernels": {}}], True),
+    ],
+)
+def test_numerics_differ_where_one_kernel_ran_in_two_forms_not_where_arms_have_other_kernels(
+    fingerprints: list[dict[str, Any]], differ: bool
+) -> None:
+    assert numerics_differ(fingerprints) is differ
+
+
+def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
+    assert power_warning(reachable(8, 6, 0.05)) is None
+    assert power_warning(reachable(8, 9, 0.05)) == (
+        "8 seeds cannot show a difference: the smallest p is 0.00781, and 0.0703 over 9 comparisons, above 0.05; "
+        "9 seeds could"
+    )
+    assert str(power_warning(reachable(2, 1, 0.05))).endswith("1 comparison, above 0.05; 6 seeds could")
+    assert str(power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
+    assert str(power_warning(reachable(20, 9, 0.001))).endswith("no number of seeds could: ask fewer questions")

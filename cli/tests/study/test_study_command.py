@@ -1,0 +1,93 @@
+"""`lot study` and `lot compare`: reports again, refusals, and what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from study_support import SMALL, Made, write
+
+pytest.importorskip("lot_tasks")
+
+
+@pytest.fixture
+def placed(made: Made, lot: Callable, tmp_path: Path) -> Path:
+    """The file of the finished study, in a working folder that has its result."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "small").symlink_to(made.folder)
+    return write(tmp_path / "small.yaml", SMALL)
+
+
+def test_a_finished_study_is_reported_again_without_torch_or_scipy(placed: Path) -> None:
+    code = (
+        "import sys; from lot_cli.main import main; code = main(['study', 'small.yaml', '--report-only']);"
+        "print(code, sorted({'torch', 'scipy', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=placed.parent, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert "against vanilla" in done.stdout
+    assert (placed.parent / "studies" / "small" / "report.html").exists()
+
+
+def test_json_is_all_that_stdout_gets(placed: Path, lot: Callable, made: Made) -> None:
+    done = lot("study", str(placed), "--report-only", "--json")
+    assert json.loads(done.out) == json.loads((made.folder / "study.json").read_text())
+    assert "against vanilla" in done.err
+
+
+def test_a_changed_file_is_not_reported_from_an_old_result(placed: Path, lot: Callable) -> None:
+    done = lot("study", str(write(placed, {**SMALL, "seeds": 4})), "--report-only")
+    assert done.code == 2
+    assert "the study file has changed since its result; run it without --report-only" in done.err
+
+
+def test_an_unfinished_study_has_no_report(lot: Callable, tmp_path: Path) -> None:
+    done = lot("study", str(write(tmp_path / "new.yaml", SMALL)), "--report-only")
+    assert done.code == 2
+    assert "no finished study there" in done.err
+
+
+def test_a_study_belongs_to_one_process(lot: Callable, tmp_path: Path) -> None:
+    from lot_cli.study.folder import locked
+
+    file = write(tmp_path / "small.yaml", SMALL)
+    with locked(tmp_path / "studies" / "small"):
+        done = lot("study", str(file))
+    assert done.code == 2
+    assert "is in use by another process" in done.err
+
+
+def test_compare_from_the_command_line_and_again_from_its_file(lot: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("lot_lattice")
+    options = ["--attn", "vanilla,lattice", "--task", "copy_reverse", "--seeds", "2", "--metrics", "loss"]
+    for section in ("task", "model", "train"):
+        table = SMALL["base"][section]
+        options += [w for k, v in table.items() if k != "name" for w in ("--set", f"{section}.{k}={v}")]
+    options += ["--set", "model.heads=4", "--set", "model.layers=2"]
+    done = lot("compare", *options, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["name"] == "copy_reverse-vanilla-lattice"
+    assert document["command"].startswith(
+        "lot compare --attn vanilla,lattice --task copy_reverse --seeds 2 --metrics loss"
+    )
+    assert [c["verdict"] for c in document["comparisons"]] == ["too few pairs"]
+    again = lot("study", "studies/copy_reverse-vanilla-lattice/study.yaml", "--report-only", "--json")
+    assert json.loads(again.out) == document
+    options[options.index("--seeds") + 1] = "3"
+    done = lot("compare", *options, "--json")  # more seeds go on from the runs there are
+    more = json.loads(done.out)
+    assert more["name"] == document["name"]
+    assert more["arms"]["lattice"]["scores"]["loss"][:2] == document["arms"]["lattice"]["scores"]["loss"]
+    assert "lattice, seed 2" in done.err
+    assert "lattice, seed 1" not in done.err
+    assert json.loads(lot("compare", *options, "--json", "--set", "optim.lr=0.002").out)["name"].endswith("-2")
+    refused = lot("compare", *options, "--set", "optim.lr=fast")
+    assert refused.code == 2
+    assert "optim.lr: expected" in refused.err
