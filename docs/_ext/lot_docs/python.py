@@ -1,0 +1,136 @@
+"""The reference of Python: every public name of `lot` and of the modules beside it, for autodoc to document."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import lot
+from lot_docs.docstrings import to_rst
+from lot_docs.markdown import anchor, code, text
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+TOPICS = {
+    "A run": ("lot.config", "lot.training", "lot.runs", "lot.model"),
+    "What a plugin registers": ("lot.plugins", "lot.options"),
+    "Contracts": ("lot.contracts",),
+    "Parts that a plugin can use": ("lot.builtin",),
+    "Errors": ("lot.errors",),
+}
+"""Heading on the page -> the modules of `lot` (and those below them) whose public names stand under it."""
+
+MODULES = ("nn", "random", "circular", "figure", "signals", "metrics", "testing")
+"""The public modules beside `lot` itself; one that does not exist is left out."""
+
+_PLAIN_DATA = ("lot.contracts", "lot.plugins.hookspecs")
+"""Where public names are written that carry no module of their own, such as constants and aliases of types."""
+
+
+def names_of(module: ModuleType) -> list[str]:
+    """The public names of a module: its `__all__`, or what it defines itself without an underscore."""
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return list(listed)
+    return [name for name, value in vars(module).items() if not name.startswith("_") and _own(name, value, module)]
+
+
+def _own(name: str, value: Any, module: ModuleType) -> bool:
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return bool(getattr(value, "__module__", None) == module.__name__)
+    return name in _assignments(module)
+
+
+def public_names() -> str:
+    """The names of `lot` by topic."""
+    rest = [name for name in sorted(lot.__all__, key=str.lower) if name != "__version__"]
+    parts = []
+    for topic, homes in TOPICS.items():
+        found = [name for name in rest if _home(name).startswith(homes)]
+        rest = [name for name in rest if name not in found]
+        parts.append(f"## {topic}\n\n{_documented('lot', found)}")
+    if rest:
+        parts.append(f"## More\n\n{_documented('lot', rest)}")
+    return "\n".join([*parts, "## `lot.__version__`\n\nThe version of the installed `lot-core`, as text.\n"])
+
+
+def public_modules() -> str:
+    """The names of each public module beside `lot`."""
+    return "\n".join(_module(f"lot.{name}") for name in MODULES if importlib.util.find_spec(f"lot.{name}") is not None)
+
+
+def _module(path: str) -> str:
+    module = importlib.import_module(path)
+    about = (module.__doc__ or "").strip().split("\n\n")[0]
+    heading = f"{anchor(path.replace('.', '-'))}\n## {code(path)}\n\n{text(about)}\n"
+    return f"{heading}\n{_documented(path, names_of(module))}"
+
+
+def _home(name: str) -> str:
+    """The module in which a public name of `lot` is written."""
+    value = getattr(lot, name)
+    if inspect.isclass(value) or inspect.isroutine(inspect.unwrap(value)):
+        return str(value.__module__)
+    homes = (path for path in _PLAIN_DATA if name in _assignments(importlib.import_module(path)))
+    return next(homes, "")
+
+
+def _documented(module: str, names: Iterable[str]) -> str:
+    lines = [f".. py:currentmodule:: {module}", ""]
+    for name in names:
+        value = getattr(importlib.import_module(module), name)
+        if inspect.isclass(value):
+            directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
+            lines += [f".. {directive}:: {module}.{name}", ""]
+        elif inspect.isroutine(inspect.unwrap(value)):
+            lines += [f".. autofunction:: {module}.{name}", ""]
+        else:
+            lines += _data(module, name)
+    return "\n".join(["```{eval-rst}", *lines, "```", ""])
+
+
+def _data(module: str, name: str) -> list[str]:
+    """A constant or an alias of a type. autodoc finds its docstring only in the module where it is written."""
+    home = (_home(name) if module == "lot" else module) or module
+    value, about = _assignments(importlib.import_module(home)).get(name, ("", ""))
+    value = value if len(value) <= 80 and "\n" not in value else ""
+    head = [f".. py:data:: {module}.{name}", *([f"   :value: {value}"] if value else []), ""]
+    return [*head, *(f"   {line}" for line in to_rst(about.splitlines(), frozenset())), ""]
+
+
+def _assignments(module: ModuleType) -> dict[str, tuple[str, str]]:
+    """Each name that a module assigns at its top -> the source of its value, and the docstring below it."""
+    body = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for index, statement in enumerate(body):
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        if not isinstance(target, ast.Name) or not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            continue
+        about = ""
+        match body[index + 1 : index + 2]:
+            case [ast.Expr(value=ast.Constant(value=str(docstring)))]:
+                about = inspect.cleandoc(docstring)
+        found[target.id] = (ast.unparse(statement.value) if statement.value else "", about)
+    return found
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Element | None:
+    """A link to the public name of something that an annotation names by the module where it is written."""
+    target = str(node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or "." not in target or not target.startswith("lot."):
+        return None
+    name = target.rpartition(".")[2]
+    python = env.domains["py"]
+    for public in ("lot", *(f"lot.{module}" for module in MODULES)):
+        if f"{public}.{name}" in python.objects:
+            return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{public}.{name}", node, content)
+    return None
