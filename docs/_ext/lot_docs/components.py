@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import lot
+from lot.options.declare import describe
 from lot_docs.markdown import anchor, code, fields, text
 from lot_docs.options import listing
 
@@ -76,7 +77,7 @@ def _signals(names: frozenset[str]) -> str:
 
 
 def _options(component: lot.Component) -> str:
-    return listing(component.config_class, f"{SECTIONS[component.kind]}-{component.name}")
+    return listing(describe(component.config_class), f"{SECTIONS[component.kind]}-{component.name}")
 
 
 def _notes(component: lot.Component) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from lot_cli.study.design.file import Claim, Study
 from lot_docs.markdown import code, definitions, text
 
 TABLES: dict[str, type] = {
-    "top": TopConfig,
+    "run": TopConfig,
     "model": ModelConfig,
     "train": TrainConfig,
     "losses": LossTable,
@@ -26,19 +27,18 @@ TABLES: dict[str, type] = {
 """Name of a table of options on the pages -> the class that declares it."""
 
 
-def rows(config: type) -> list[OptionInfo]:
-    """The options that the class `config` declares. Every page takes them from here."""
-    return describe(config)
+def rows(name: str) -> list[OptionInfo]:
+    """The options of one of `TABLES`. All pages take them from here."""
+    return describe(TABLES[name])
 
 
 def page(name: str) -> str:
-    """The options of one of `TABLES`."""
-    return listing(TABLES[name], name)
+    """The options of one of `TABLES` as a definition list."""
+    return listing(rows(name), name)
 
 
-def listing(config: type, prefix: str) -> str:
-    """The options of `config` as a definition list, each with an anchor `PREFIX-OPTION`."""
-    found = rows(config)
+def listing(found: Sequence[OptionInfo], prefix: str) -> str:
+    """Options as a definition list, each with an anchor `PREFIX-OPTION`."""
     if not found:
         return "It has no options.\n"
     return definitions((_term(prefix, row), text(row.help)) for row in found)
