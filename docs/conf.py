@@ -30,7 +30,7 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!lot\.).*"),
-    (r"py:class", r"lot\.(builtin|config|model|options|plugins|runs|storage|training)\..*"),
+    (r"py:class", r"lot\.(builtin|config|model|nn|options|plugins|runs|storage|testing|training)\.\w+\..*"),
 ]
 
 html_theme = "furo"

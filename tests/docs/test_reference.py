@@ -18,6 +18,7 @@ import lot_cli.main
 from lot.config import schedule, schema
 from lot.plugins.component import KINDS
 from lot.signals import SIGNALS
+from lot_cli.study.design import file as study_file
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
@@ -33,9 +34,9 @@ def test_every_public_name_of_lot_is_documented() -> None:
     assert "public-names" in ASKED
 
 
-@pytest.mark.parametrize("name", ["nn", "random", "circular", "figure", "signals", "testing"])
+@pytest.mark.parametrize("name", [path for path in python.MODULES if python.is_public(path)])
 def test_every_name_of_the_public_modules_is_documented(name: str) -> None:
-    module = importlib.import_module(f"lot.{name}")
+    module = importlib.import_module(name)
     page = python.public_modules()
     defined = [
         each
@@ -45,8 +46,13 @@ def test_every_name_of_the_public_modules_is_documented(name: str) -> None:
         and value.__module__ == module.__name__
     ]
     for each in {*defined, *getattr(module, "__all__", ())}:
-        assert re.search(rf"^\.\. \S+:: lot\.{name}\.{each}$", page, flags=re.MULTILINE), each
+        assert re.search(rf"^\.\. \S+:: {re.escape(name)}\.{each}$", page, flags=re.MULTILINE), each
     assert "public-modules" in ASKED
+
+
+def test_the_modules_that_authors_import_are_among_them() -> None:
+    named = set(re.findall(r"`(lot\.\w+)`", (lot.__doc__ or "").split("Beside it:")[1].split("All else")[0]))
+    assert {"lot.nn", "lot.testing"} <= named <= set(python.MODULES)
 
 
 def test_constants_come_with_their_value_and_docstring() -> None:
@@ -75,23 +81,23 @@ def test_every_attention_has_a_page_with_its_formula_facts_notes_and_picture(com
     assert f"(mechanisms/{component.name}.md)" in PAGES["mechanisms.md"]
 
 
-def test_every_class_of_options_of_a_run_is_on_a_page() -> None:
-    declared = {
+def option_classes() -> list[type]:
+    """Every class that declares options of a run or of a study file and is no component's."""
+    return [
         value
-        for module in (schema, schedule)
+        for module in (schema, schedule, study_file)
         for value in vars(module).values()
         if inspect.isclass(value) and attrs.has(value) and value.__module__ == module.__name__
         if any("help" in field.metadata for field in attrs.fields(value))
-    }
-    assert declared <= set(options.TABLES.values())
-    assert {f"options {name}" for name in options.TABLES} <= ASKED
+    ]
 
 
-@pytest.mark.parametrize("name", options.TABLES)
-def test_a_table_of_options_holds_every_field_with_its_help(name: str) -> None:
-    page = options.page(name)
-    for field in attrs.fields(options.TABLES[name]):
-        assert f"[`{field.name}`]" in page
+@pytest.mark.parametrize("config", option_classes(), ids=lambda config: config.__name__)
+def test_every_option_of_a_run_and_of_a_study_file_is_on_a_page(config: type) -> None:
+    tables = [options.page(words.split()[1]) for words in ASKED if words.startswith("options ")]
+    names = [field.name for field in attrs.fields(config)]
+    page = next(page for page in tables if all(f"[`{name}`]" in page for name in names))
+    for field in attrs.fields(config):
         assert text(field.metadata["help"]) in page
 
 
@@ -112,7 +118,7 @@ def test_every_command_is_on_the_page_with_every_option() -> None:
     for ctx in commands.walk():
         section = page.split(f"## `{ctx.command_path}`\n")[1].split("\n## ")[0]
         for parameter in ctx.command.params:
-            names = parameter.opts if parameter.param_type_name == "option" else [parameter.human_readable_name]
+            names = parameter.opts if parameter.param_type_name == "option" else parameter.get_usage_pieces(ctx)
             assert all(name in section for name in names)
     assert "commands" in ASKED
 

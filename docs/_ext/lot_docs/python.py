@@ -29,8 +29,17 @@ TOPICS = {
 }
 """Heading on the page -> the modules of `lot` (and those below them) whose public names stand under it."""
 
-MODULES = ("nn", "random", "circular", "figure", "signals", "metrics", "testing")
-"""The public modules beside `lot` itself; one that does not exist is left out."""
+MODULES = (
+    "lot.nn",
+    "lot.random",
+    "lot.circular",
+    "lot.figure",
+    "lot.signals",
+    "lot.metrics",
+    "lot.testing",
+    "lot_cli.study",
+)
+"""The public modules beside `lot` itself; one that does not exist, or names nothing, is left out."""
 
 _PLAIN_DATA = ("lot.contracts", "lot.plugins.hookspecs")
 """Where public names are written that carry no module of their own, such as constants and aliases of types."""
@@ -65,7 +74,12 @@ def public_names() -> str:
 
 def public_modules() -> str:
     """The names of each public module beside `lot`."""
-    return "\n".join(_module(f"lot.{name}") for name in MODULES if importlib.util.find_spec(f"lot.{name}") is not None)
+    return "\n".join(_module(path) for path in MODULES if is_public(path))
+
+
+def is_public(path: str) -> bool:
+    """Whether there is a module `path` with a public name."""
+    return importlib.util.find_spec(path) is not None and bool(names_of(importlib.import_module(path)))
 
 
 def _module(path: str) -> str:
@@ -130,7 +144,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
         return None
     name = target.rpartition(".")[2]
     python = env.domains["py"]
-    for public in ("lot", *(f"lot.{module}" for module in MODULES)):
+    for public in ("lot", *MODULES):
         if f"{public}.{name}" in python.objects:
             return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{public}.{name}", node, content)
     return None
