@@ -40,8 +40,13 @@ def test_signs_of_markup_in_prose_are_literal() -> None:
     assert text("a <b> `c d` [e]\n f*") == "a \\<b\\> `c d` \\[e\\] f\\*"
 
 
-def test_names_and_settings_become_code() -> None:
+def test_names_settings_and_commands_become_code() -> None:
     assert text("score=head keeps it; see low_rank, p + w.") == "`score=head` keeps it; see `low_rank`, p + w."
+    assert text("a lot of optim.lr=3e-4.") == "a lot of `optim.lr=3e-4`."
+    assert (
+        text("lot run --attn vanilla --debug, or lot plugins lists")
+        == "`lot run --attn vanilla --debug`, or `lot plugins` lists"
+    )
 
 
 def test_names_are_parameters_and_attributes() -> None:

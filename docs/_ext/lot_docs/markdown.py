@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from lot_cli.main import COMMANDS
+
 _CODE = re.compile(r"(`[^`]*`)")
-_NAME = re.compile(r"\b\w+=[\w.+-]*\w|\b[a-z]\w*_\w+\b")
-"""What is surely a name or a setting (`score=head`, `init_cache`), and reads better as code."""
+_COMMAND = rf"\blot (?:{'|'.join(COMMANDS)})\b(?: --[a-z-]+(?:[ =][^\s,;]+)?)*"
+_SETTING = r"[\w./]*\w=[\w.+-]*\w"
+_IDENTIFIER = r"\b[a-z][\w./]*_\w+\b"
+_NAME = re.compile(f"{_COMMAND}|{_SETTING}|{_IDENTIFIER}")
+"""What is surely code in prose: a command of ours, a setting (`score=head`), a name (`init_cache`)."""
 
 
 def text(plain: str) -> str:

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,6 @@ MODULES = (
     "lot_cli.study",
 )
 """The public modules beside `lot` itself; one that does not exist, or names nothing, is left out."""
-
-_PLAIN_DATA = ("lot.contracts", "lot.plugins.hookspecs")
-"""Where public names are written that carry no module of their own, such as constants and aliases of types."""
 
 
 def names_of(module: ModuleType) -> list[str]:
@@ -92,30 +90,43 @@ def _module(path: str) -> str:
 def _home(name: str) -> str:
     """The module in which a public name of `lot` is written."""
     value = getattr(lot, name)
-    if inspect.isclass(value) or inspect.isroutine(inspect.unwrap(value)):
-        return str(value.__module__)
-    homes = (path for path in _PLAIN_DATA if name in _assignments(importlib.import_module(path)))
-    return next(homes, "")
+    return str(value.__module__) if _is_code(value) else _home_of_data("lot", name)
+
+
+def _is_code(value: Any) -> bool:
+    """Whether `value` is a class or function of this repository, and no constant or alias of a type."""
+    ours = str(getattr(value, "__module__", "")).startswith("lot")
+    return ours and (inspect.isclass(value) or inspect.isroutine(inspect.unwrap(value)))
+
+
+def _home_of_data(package: str, name: str) -> str:
+    """The module at or below `package` that assigns `name`: constants and aliases of types do not say where they are from."""
+    homes = [path for path in sorted(sys.modules) if path == package or path.startswith(f"{package}.")]
+    value = getattr(sys.modules[package], name)
+    return next(
+        path
+        for path in homes
+        if getattr(sys.modules[path], name, None) is value and name in _assignments(sys.modules[path])
+    )
 
 
 def _documented(module: str, names: Iterable[str]) -> str:
     lines = [f".. py:currentmodule:: {module}", ""]
     for name in names:
         value = getattr(importlib.import_module(module), name)
-        if inspect.isclass(value):
+        if not _is_code(value):
+            lines += _data(module, name)
+        elif inspect.isclass(value):
             directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
             lines += [f".. {directive}:: {module}.{name}", ""]
-        elif inspect.isroutine(inspect.unwrap(value)):
-            lines += [f".. autofunction:: {module}.{name}", ""]
         else:
-            lines += _data(module, name)
+            lines += [f".. autofunction:: {module}.{name}", ""]
     return "\n".join(["```{eval-rst}", *lines, "```", ""])
 
 
 def _data(module: str, name: str) -> list[str]:
     """A constant or an alias of a type. autodoc finds its docstring only in the module where it is written."""
-    home = (_home(name) if module == "lot" else module) or module
-    value, about = _assignments(importlib.import_module(home)).get(name, ("", ""))
+    value, about = _assignments(sys.modules[_home_of_data(module, name)])[name]
     value = value if len(value) <= 80 and "\n" not in value else ""
     head = [f".. py:data:: {module}.{name}", *([f"   :value: {value}"] if value else []), ""]
     return [*head, *(f"   {line}" for line in to_rst(about.splitlines(), frozenset())), ""]
