@@ -110,3 +110,13 @@ def kernels(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """The commands of the README, as written, in a copy of the tree (all but the one that runs nox)."""
     session.run("python", "tests/readme/run_readme.py", session.create_tmp())
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site in docs/build/html: warnings are errors, links and anchors lead somewhere, and the pages' commands run."""
+    install(session, "-r", "requirements.txt", "-r", "docs/requirements.txt", "pytest")
+    session.run("pytest", "tests/docs", "tests/test_docs.py", env=ON_CPU)
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/build/html", env=ON_CPU)
+    session.run("python", "tests/docs/check_links.py", "docs/build/html")
+    session.run("python", "tests/docs/run_pages.py", session.create_tmp(), env=ON_CPU)
