@@ -40,8 +40,7 @@ def lot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 CALM = """
 import attrs
-from lot import Component, hookimpl
-from lot.options import option
+from lot import Component, hookimpl, option
 
 @attrs.frozen(kw_only=True)
 class CalmConfig:

@@ -11,7 +11,7 @@ from lot.plugins.discovery import Plugin
 from lot_cli.commands.plugins_check import _check_plugin
 
 LOSSES = """
-from lot.contracts import IGNORED, Loss
+from lot import IGNORED, Loss
 
 class CalmLoss(Loss):
     def __init__(self, config): pass

@@ -103,7 +103,7 @@ def test_only_tasks_have_examples(lot: Callable, site: Path) -> None:
 
 TASK = """
 import torch
-from lot.contracts import Batch, Task
+from lot import Batch, Task
 
 class Drawn(Task):
     def __init__(self, config, seed):
