@@ -1,0 +1,341 @@
+"""JSON Schemas (draft 2020-12) of run files and study files, so that an editor completes and checks them while they are written.
+
+They are made from the installed components and from the classes that check the files, and say the same as `lot.load_config`,
+except for what a schema cannot say:
+
+- what compares two places of a file: that `attn.layers` names layers that the model has, that two losses do not contain each
+  other, that a linear or cosine schedule has `over`; for a study, all that joins arms, seeds, metrics and `base`;
+- what an option checks by a function of its own (`option(check=...)`) and what a component refuses when it is built;
+- what JSON lacks: 3.0 counts as an int here, infinite numbers as numbers, and all keys are text;
+- `distribution:name` with the distribution spelled in another way than it was registered.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from lot.config.schema import DEFAULT_NAMES, MANY, SINGLE
+from lot.errors import PluginError
+from lot.plugins.component import KINDS, Component
+from lot.plugins.registry import Registry
+from lot_cli.reference import find_section, sections
+
+Schema = dict[str, Any]
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_INT_MIN, _INT_END = -(2**63), 2**63  # `option` refuses an int that takes more than 63 bits
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_LAYER = "^(0|[1-9][0-9]*)$"
+_NAMELESS: Schema = {"type": "object", "not": {"required": ["name"]}}
+
+
+class SchemaMaker:
+    """Makes the schemas. `unreadable`: why the options of a component could not be read, by component."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.components = {kind: registry.components(kind) for kind in KINDS}
+        self.unreadable: dict[Component, str] = {}
+
+    def run(self) -> Schema:
+        """The schema of run files."""
+        properties = {
+            **_fields(_class_of("run"))[0],
+            **{name: self._single(name) for name in SINGLE},
+            **{name: self._many(name) for name in MANY},
+            **{name: _nullable({"$ref": f"#/$defs/{name}"}) for name in ("model", "train")},
+        }
+        order = ["seed", "allow_leak", *(section.name for section in sections("run"))]
+        ordered = {name: _described(properties[name], name) for name in order if name in properties}
+        return {
+            "$schema": DRAFT,
+            "title": "A run of LOT",
+            "description": self._origin(),
+            "type": "object",
+            "properties": ordered,
+            "required": ["task"],
+            "additionalProperties": False,
+            "$defs": self._definitions(),
+        }
+
+    def study(self) -> Schema:
+        """The schema of study files."""
+        properties, required = _fields(_class_of("study"))
+        part = self._part()
+        grid = {
+            "type": "object",
+            "description": find_section("arms").options[0].help,  # type: ignore[union-attr]
+            "additionalProperties": {"type": "array", "minItems": 1},
+        }
+        arm = {**part, "type": ["object", "null"], "properties": {**part["properties"], "grid": grid}}
+        properties["base"] |= {"$ref": "#/$defs/part"}
+        properties["arms"] |= {"additionalProperties": {"$ref": "#/$defs/arm"}}
+        return {
+            "$schema": DRAFT,
+            "title": "A study of LOT",
+            "description": self._origin(),
+            "type": "object",
+            "properties": properties,
+            "required": [name for name in required if name != "name"],
+            "additionalProperties": False,
+            "$defs": {"part": part, "arm": arm, **self._definitions()},
+        }
+
+    def _part(self) -> Schema:
+        """Sections of a run, of which others are given elsewhere: `base` of a study, and its arms."""
+        untested = {"allOf": [{"$ref": "#/$defs/train"}, {"properties": {"test": False}}]}
+        properties = {
+            "allow_leak": _fields(_class_of("run"))[0]["allow_leak"],
+            **{name: self._single(name, partial=True) for name in SINGLE},
+            **{name: self._many(name, partial=True) for name in MANY},
+            "model": _nullable({"$ref": "#/$defs/model"}),
+            "train": _nullable(untested),
+        }
+        return {
+            "type": "object",
+            "properties": {name: _described(each, name) for name, each in properties.items()},
+            "additionalProperties": False,
+        }
+
+    def _origin(self) -> str:
+        plugins = ", ".join(dict.fromkeys(f"{p.distribution} {p.version}" for p in self.registry.plugins()))
+        return f"Written by `lot schema` from what is installed: {plugins}."
+
+    def _definitions(self) -> dict[str, Schema]:
+        """`model`, `train`, and each component as `KIND.NAME`: a table of its options, none of them required."""
+        found = {name: _object(*_fields(_class_of(name))) for name in ("model", "train")}
+        kinds = {**{kind: ["name"] for kind in SINGLE.values()}, **{kind: [] for kind in MANY.values()}}
+        kinds["attention"] = ["name", "layers"]
+        for kind, keys in kinds.items():
+            framework: dict[str, Schema] = {key: {} for key in keys}
+            section = next(section for section in sections("run") if section.kind == kind)
+            if section.config_class is not None:  # weight, schedule, every
+                framework |= _fields(section.config_class)[0]
+            for component in self.components[kind]:
+                options, _ = self._options(component)
+                found[self._key(component)] = {
+                    "title": f"{component.name} ({kind} of {component.distribution})",
+                    "description": component.summary,
+                    **_object({**framework, **options}),
+                    "additionalProperties": component in self.unreadable,
+                }
+        return found
+
+    def _options(self, component: Component) -> tuple[dict[str, Schema], list[str]]:
+        """The options of a component by name, and the names of those without a default."""
+        try:
+            return _fields(component.config_class)
+        except PluginError as error:
+            self.unreadable[component] = str(error)
+            return {}, []
+
+    def _key(self, component: Component) -> str:
+        return f"{component.kind}.{self.registry.name_of(component)}"
+
+    def _ref(self, component: Component, *, partial: bool) -> Schema:
+        """The table of a component's options; unless partial, with the required ones."""
+        required = [] if partial else self._options(component)[1]
+        return {"$ref": f"#/$defs/{self._key(component)}", **({"required": required} if required else {})}
+
+    def _names(self, component: Component) -> list[str]:
+        """What chooses a component: the name that `lot plugins` lists, and the one with its distribution."""
+        return list(dict.fromkeys([self.registry.name_of(component), f"{component.distribution}:{component.name}"]))
+
+    def _name(self, kind: str, default: str | None = None) -> Schema:
+        """The key `name`: one of the listed names, which an editor offers, or one with its distribution."""
+        listed = self.registry.names(kind)
+        others = [name for item in self.components[kind] for name in self._names(item) if name not in listed]
+        forms: list[Schema] = [{"enum": listed}]
+        if others:
+            forms.append({"type": "string", "pattern": _exactly(others)})
+        return {"anyOf": forms, **({} if default is None else {"default": default})}
+
+    def _cases(self, kind: str, *, partial: bool) -> list[Schema]:
+        """For each component: the table that names it holds its options."""
+        return [
+            {
+                "if": {"properties": {"name": {"enum": self._names(component)}}, "required": ["name"]},
+                "then": self._ref(component, partial=partial),
+            }
+            for component in self.components[kind]
+        ]
+
+    def _single(self, section: str, *, partial: bool = False) -> Schema:
+        """A section that holds one component. partial: its name may be given elsewhere, and options with it."""
+        kind, default = SINGLE[section], DEFAULT_NAMES.get(section)
+        found: Schema = {"type": ["object", "null"], "properties": {"name": self._name(kind, default)}}
+        cases = self._cases(kind, partial=partial)
+        nameless = None
+        if partial:
+            nameless = self._any_of(kind)
+        elif default is None:
+            found |= {"type": "object", "required": ["name"]}
+        else:
+            nameless = self._ref(self.registry.get(kind, default), partial=False)
+        if nameless is not None:
+            cases.append({"if": _NAMELESS, "then": nameless})
+        if section == "attn":
+            found["properties"]["layers"] = self._layers(partial=partial)
+            if not partial:
+                cases += [{**case, "then": self._inherited(component)} for case, component in self._attentions()]
+        return {**found, "allOf": cases}
+
+    def _layers(self, *, partial: bool) -> Schema:
+        """`attn.layers`: a table by number. Without a name, it changes options of the mechanism of all layers."""
+        cases = self._cases("attention", partial=partial)
+        if partial:
+            cases.append({"if": _NAMELESS, "then": self._any_of("attention")})
+        layer = {"type": "object", "properties": {"name": self._name("attention"), "layers": False}, "allOf": cases}
+        return {
+            "type": ["object", "null"],
+            "description": find_section("attn").options[1].help,  # type: ignore[union-attr]
+            "patternProperties": {_LAYER: layer},
+            "additionalProperties": False,
+        }
+
+    def _attentions(self) -> Iterator[tuple[Schema, Component]]:
+        """Each attention with the condition under which it is that of all layers."""
+        for case, component in zip(self._cases("attention", partial=True), self.components["attention"], strict=True):
+            yield {"if": case["if"]}, component
+        yield {"if": _NAMELESS}, self.registry.get("attention", DEFAULT_NAMES["attn"])
+
+    def _inherited(self, component: Component) -> Schema:
+        """A layer without a name changes options of `component`, the mechanism of all layers."""
+        layer = {"if": _NAMELESS, "then": self._ref(component, partial=True)}
+        return {"properties": {"layers": {"additionalProperties": layer}}}
+
+    def _any_of(self, kind: str) -> Schema:
+        """A table with options of any component of a kind, where the file does not say which."""
+        merged: dict[str, list[Schema]] = {}
+        for component in self.components[kind]:
+            for name, schema in self._options(component)[0].items():
+                known = merged.setdefault(name, [])
+                bare = {key: value for key, value in schema.items() if key not in ("default", "description")}
+                if bare not in known:
+                    known.append(bare)
+        own: dict[str, Schema] = {"name": {}, **({"layers": {}} if kind == "attention" else {})}
+        options = {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in merged.items()}
+        return {"properties": {**own, **options}, "additionalProperties": False}
+
+    def _many(self, section: str, *, partial: bool = False) -> Schema:
+        """A section that holds components by name, each of which null removes."""
+        properties, patterns = {}, {}
+        for component in self.components[MANY[section]]:
+            table = _nullable(self._ref(component, partial=partial))
+            listed, *others = self._names(component)
+            properties[listed] = {"description": component.summary, **table}
+            patterns.update({_exactly([other]): table for other in others})
+        return {
+            "type": ["object", "null"],
+            "properties": properties,
+            **({"patternProperties": patterns} if patterns else {}),
+            "additionalProperties": False,
+        }
+
+
+def _class_of(section: str) -> type:
+    found = find_section(section)
+    assert found is not None
+    assert found.config_class is not None
+    return found.config_class
+
+
+def _described(schema: Schema, section: str) -> Schema:
+    found = find_section(section)
+    return schema if found is None else {"description": found.summary, **schema}
+
+
+def _exactly(names: Iterable[str]) -> str:
+    """A regular expression, of the kind that every editor has, for these names and nothing else."""
+    return f"^({'|'.join(name.replace('.', '[.]') for name in names)})$"
+
+
+def _nullable(schema: Schema) -> Schema:
+    """`schema`, or null. Not by `anyOf`: an editor then says what is wrong with the table, not that null was missing."""
+    return {"type": ["object", "null"], "if": {"type": "object"}, "then": schema}
+
+
+def _object(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
+    needed = {"required": list(required)} if required else {}
+    return {"type": "object", "properties": dict(properties), **needed, "additionalProperties": False}
+
+
+def _fields(config: type) -> tuple[dict[str, Schema], list[str]]:
+    """The schema of each field of the attrs class `config`, and the names of those without a default."""
+    hints = typing.get_type_hints(config)
+    properties, required = {}, []
+    for field in attrs.fields(config):
+        schema = _bounded(_typed(hints[field.name]), field.metadata.get("bounds", {}))
+        default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+        if default is attrs.NOTHING:
+            required.append(field.name)
+        else:
+            schema["default"] = _as_json(default)
+        properties[field.name] = {"description": field.metadata.get("help", ""), **schema}
+    return properties, required
+
+
+def _typed(hint: Any) -> Schema:
+    """The values that an option of this type takes, as `lot.options.validate` reads them."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return {}
+    if origin is typing.Literal:
+        return {"enum": list(args)}
+    if origin in (typing.Union, types.UnionType):
+        return _either([_typed(arg) for arg in args])
+    if origin is tuple and Ellipsis not in args:
+        parts = [_typed(arg) for arg in args]
+        same = all(part == parts[0] for part in parts)
+        items: Schema = {"items": parts[0]} if same else {"prefixItems": parts}
+        return {"type": "array", **items, "minItems": len(args), "maxItems": len(args)}
+    if origin in (list, tuple):
+        return {"type": "array", "items": _typed(args[0])}
+    if hint is dict or origin is dict:
+        return {"type": "object", "additionalProperties": _typed(args[1])} if args else {"type": "object"}
+    if attrs.has(hint):
+        return _object(*_fields(hint))
+    name = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}[hint]
+    return {"type": name}
+
+
+def _either(parts: list[Schema]) -> Schema:
+    """One schema for values that fit any of `parts`: `float or null` is one type of two names, which editors show best."""
+    enums = [part for part in parts if set(part) == {"enum"}]
+    if len(enums) == 1 and {"type": "null"} in parts and len(parts) == 2:
+        return {"enum": [*enums[0]["enum"], None]}
+    if all(set(part) == {"type"} for part in parts):
+        return {"type": [part["type"] for part in parts]}
+    return {"anyOf": parts}
+
+
+def _bounded(schema: Schema, bounds: Mapping[str, float], *, nested: bool = True) -> Schema:
+    """`schema` with the bounds of its option, which hold for a number and for each number of a list."""
+    if "anyOf" in schema:
+        return {"anyOf": [_bounded(part, bounds) for part in schema["anyOf"]]}
+    kinds = schema.get("type", [])
+    if nested and kinds == "array":
+        parts = [_bounded(part, bounds, nested=False) for part in schema.get("prefixItems", [])]
+        items = {"items": _bounded(schema["items"], bounds, nested=False)} if "items" in schema else {}
+        return {**schema, **({"prefixItems": parts} if parts else {}), **items}
+    limits = {_BOUNDS[key]: bound for key, bound in bounds.items()}
+    if "integer" in kinds and "number" not in kinds:
+        low = {} if {"minimum", "exclusiveMinimum"} & set(limits) else {"minimum": _INT_MIN}
+        high = {} if {"maximum", "exclusiveMaximum"} & set(limits) else {"exclusiveMaximum": _INT_END}
+        return {**schema, **limits, **low, **high}
+    return {**schema, **limits} if "number" in kinds else schema
+
+
+def _as_json(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return _as_json(attrs.asdict(value))
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
