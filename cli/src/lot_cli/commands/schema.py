@@ -28,7 +28,7 @@ def schema(file: str) -> None:
 
     The schema holds what is installed. Write it again after you install or change a plugin.
     """
-    from lot_cli.json_schema import SchemaMaker
+    from lot_cli.json_schema.files import SchemaMaker
 
     maker = SchemaMaker(registry())
     made = maker.study() if file == "study" else maker.run()

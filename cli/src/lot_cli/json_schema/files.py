@@ -14,24 +14,16 @@ Imports no torch.
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
-
-import attrs
+from collections.abc import Iterable, Iterator
 
 from lot.config.schema import DEFAULT_NAMES, MANY, SINGLE
 from lot.errors import PluginError
 from lot.plugins.component import KINDS, Component
 from lot.plugins.registry import Registry
+from lot_cli.json_schema.options import Schema, closed_object, fields_of
 from lot_cli.reference import find_section, sections
 
-Schema = dict[str, Any]
-
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_INT_MIN, _INT_END = -(2**63), 2**63  # `option` refuses an int that takes more than 63 bits
-_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _LAYER = "^(0|[1-9][0-9]*)$"
 _NAMELESS: Schema = {"type": "object", "not": {"required": ["name"]}}
 
@@ -47,7 +39,7 @@ class SchemaMaker:
     def run(self) -> Schema:
         """The schema of run files."""
         properties = {
-            **_fields(_class_of("run"))[0],
+            **fields_of(_class_of("run"))[0],
             **{name: self._single(name) for name in SINGLE},
             **{name: self._many(name) for name in MANY},
             **{name: _nullable({"$ref": f"#/$defs/{name}"}) for name in ("model", "train")},
@@ -67,7 +59,7 @@ class SchemaMaker:
 
     def study(self) -> Schema:
         """The schema of study files."""
-        properties, required = _fields(_class_of("study"))
+        properties, required = fields_of(_class_of("study"))
         part = self._part()
         grid = {
             "type": "object",
@@ -92,7 +84,7 @@ class SchemaMaker:
         """Sections of a run, of which others are given elsewhere: `base` of a study, and its arms."""
         untested = {"allOf": [{"$ref": "#/$defs/train"}, {"properties": {"test": False}}]}
         properties = {
-            "allow_leak": _fields(_class_of("run"))[0]["allow_leak"],
+            "allow_leak": fields_of(_class_of("run"))[0]["allow_leak"],
             **{name: self._single(name, partial=True) for name in SINGLE},
             **{name: self._many(name, partial=True) for name in MANY},
             "model": _nullable({"$ref": "#/$defs/model"}),
@@ -110,20 +102,20 @@ class SchemaMaker:
 
     def _definitions(self) -> dict[str, Schema]:
         """`model`, `train`, and each component as `KIND.NAME`: a table of its options, none of them required."""
-        found = {name: _object(*_fields(_class_of(name))) for name in ("model", "train")}
+        found = {name: closed_object(*fields_of(_class_of(name))) for name in ("model", "train")}
         kinds = {**{kind: ["name"] for kind in SINGLE.values()}, **{kind: [] for kind in MANY.values()}}
         kinds["attention"] = ["name", "layers"]
         for kind, keys in kinds.items():
             framework: dict[str, Schema] = {key: {} for key in keys}
             section = next(section for section in sections("run") if section.kind == kind)
             if section.config_class is not None:  # weight, schedule, every
-                framework |= _fields(section.config_class)[0]
+                framework |= fields_of(section.config_class)[0]
             for component in self.components[kind]:
                 options, _ = self._options(component)
                 found[self._key(component)] = {
                     "title": f"{component.name} ({kind} of {component.distribution})",
                     "description": component.summary,
-                    **_object({**framework, **options}),
+                    **closed_object({**framework, **options}),
                     "additionalProperties": component in self.unreadable,
                 }
         return found
@@ -131,7 +123,7 @@ class SchemaMaker:
     def _options(self, component: Component) -> tuple[dict[str, Schema], list[str]]:
         """The options of a component by name, and the names of those without a default."""
         try:
-            return _fields(component.config_class)
+            return fields_of(component.config_class)
         except PluginError as error:
             self.unreadable[component] = str(error)
             return {}, []
@@ -161,7 +153,11 @@ class SchemaMaker:
         """For each component: the table that names it holds its options."""
         return [
             {
-                "if": {"properties": {"name": {"enum": self._names(component)}}, "required": ["name"]},
+                "if": {
+                    "type": "object",
+                    "properties": {"name": {"enum": self._names(component)}},
+                    "required": ["name"],
+                },
                 "then": self._ref(component, partial=partial),
             }
             for component in self.components[kind]
@@ -185,7 +181,7 @@ class SchemaMaker:
             found["properties"]["layers"] = self._layers(partial=partial)
             if not partial:
                 cases += [{**case, "then": self._inherited(component)} for case, component in self._attentions()]
-        return {**found, "allOf": cases}
+        return {**found, **({"allOf": cases} if cases else {})}
 
     def _layers(self, *, partial: bool) -> Schema:
         """`attn.layers`: a table by number. Without a name, it changes options of the mechanism of all layers."""
@@ -260,82 +256,3 @@ def _exactly(names: Iterable[str]) -> str:
 def _nullable(schema: Schema) -> Schema:
     """`schema`, or null. Not by `anyOf`: an editor then says what is wrong with the table, not that null was missing."""
     return {"type": ["object", "null"], "if": {"type": "object"}, "then": schema}
-
-
-def _object(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
-    needed = {"required": list(required)} if required else {}
-    return {"type": "object", "properties": dict(properties), **needed, "additionalProperties": False}
-
-
-def _fields(config: type) -> tuple[dict[str, Schema], list[str]]:
-    """The schema of each field of the attrs class `config`, and the names of those without a default."""
-    hints = typing.get_type_hints(config)
-    properties, required = {}, []
-    for field in attrs.fields(config):
-        schema = _bounded(_typed(hints[field.name]), field.metadata.get("bounds", {}))
-        default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-        if default is attrs.NOTHING:
-            required.append(field.name)
-        else:
-            schema["default"] = _as_json(default)
-        properties[field.name] = {"description": field.metadata.get("help", ""), **schema}
-    return properties, required
-
-
-def _typed(hint: Any) -> Schema:
-    """The values that an option of this type takes, as `lot.options.validate` reads them."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return {}
-    if origin is typing.Literal:
-        return {"enum": list(args)}
-    if origin in (typing.Union, types.UnionType):
-        return _either([_typed(arg) for arg in args])
-    if origin is tuple and Ellipsis not in args:
-        parts = [_typed(arg) for arg in args]
-        same = all(part == parts[0] for part in parts)
-        items: Schema = {"items": parts[0]} if same else {"prefixItems": parts}
-        return {"type": "array", **items, "minItems": len(args), "maxItems": len(args)}
-    if origin in (list, tuple):
-        return {"type": "array", "items": _typed(args[0])}
-    if hint is dict or origin is dict:
-        return {"type": "object", "additionalProperties": _typed(args[1])} if args else {"type": "object"}
-    if attrs.has(hint):
-        return _object(*_fields(hint))
-    name = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}[hint]
-    return {"type": name}
-
-
-def _either(parts: list[Schema]) -> Schema:
-    """One schema for values that fit any of `parts`: `float or null` is one type of two names, which editors show best."""
-    enums = [part for part in parts if set(part) == {"enum"}]
-    if len(enums) == 1 and {"type": "null"} in parts and len(parts) == 2:
-        return {"enum": [*enums[0]["enum"], None]}
-    if all(set(part) == {"type"} for part in parts):
-        return {"type": [part["type"] for part in parts]}
-    return {"anyOf": parts}
-
-
-def _bounded(schema: Schema, bounds: Mapping[str, float], *, nested: bool = True) -> Schema:
-    """`schema` with the bounds of its option, which hold for a number and for each number of a list."""
-    if "anyOf" in schema:
-        return {"anyOf": [_bounded(part, bounds) for part in schema["anyOf"]]}
-    kinds = schema.get("type", [])
-    if nested and kinds == "array":
-        parts = [_bounded(part, bounds, nested=False) for part in schema.get("prefixItems", [])]
-        items = {"items": _bounded(schema["items"], bounds, nested=False)} if "items" in schema else {}
-        return {**schema, **({"prefixItems": parts} if parts else {}), **items}
-    limits = {_BOUNDS[key]: bound for key, bound in bounds.items()}
-    if "integer" in kinds and "number" not in kinds:
-        low = {} if {"minimum", "exclusiveMinimum"} & set(limits) else {"minimum": _INT_MIN}
-        high = {} if {"maximum", "exclusiveMaximum"} & set(limits) else {"exclusiveMaximum": _INT_END}
-        return {**schema, **limits, **low, **high}
-    return {**schema, **limits} if "number" in kinds else schema
-
-
-def _as_json(value: Any) -> Any:
-    if attrs.has(type(value)):
-        return _as_json(attrs.asdict(value))
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
