@@ -14,7 +14,7 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from lot.config.schema import DEFAULT_NAMES, MANY, SINGLE
 from lot.errors import PluginError
@@ -63,7 +63,7 @@ class SchemaMaker:
         part = self._part()
         grid = {
             "type": "object",
-            "description": find_section("arms").options[0].help,  # type: ignore[union-attr]
+            "description": _help("arms", "grid"),
             "additionalProperties": {"type": "array", "minItems": 1},
         }
         arm = {**part, "type": ["object", "null"], "properties": {**part["properties"], "grid": grid}}
@@ -149,24 +149,23 @@ class SchemaMaker:
             forms.append({"type": "string", "pattern": _exactly(others)})
         return {"anyOf": forms, **({} if default is None else {"default": default})}
 
+    def _named(self, component: Component) -> Schema:
+        """The condition that a table names `component`."""
+        names = {"properties": {"name": {"enum": self._names(component)}}, "required": ["name"]}
+        return {"type": "object", **names}
+
     def _cases(self, kind: str, *, partial: bool) -> list[Schema]:
         """For each component: the table that names it holds its options."""
         return [
-            {
-                "if": {
-                    "type": "object",
-                    "properties": {"name": {"enum": self._names(component)}},
-                    "required": ["name"],
-                },
-                "then": self._ref(component, partial=partial),
-            }
+            {"if": self._named(component), "then": self._ref(component, partial=partial)}
             for component in self.components[kind]
         ]
 
     def _single(self, section: str, *, partial: bool = False) -> Schema:
         """A section that holds one component. partial: its name may be given elsewhere, and options with it."""
         kind, default = SINGLE[section], DEFAULT_NAMES.get(section)
-        found: Schema = {"type": ["object", "null"], "properties": {"name": self._name(kind, default)}}
+        name = self._name(kind, None if partial else default)
+        found: Schema = {"type": ["object", "null"], "properties": {"name": name}}
         cases = self._cases(kind, partial=partial)
         nameless = None
         if partial:
@@ -180,7 +179,8 @@ class SchemaMaker:
         if section == "attn":
             found["properties"]["layers"] = self._layers(partial=partial)
             if not partial:
-                cases += [{**case, "then": self._inherited(component)} for case, component in self._attentions()]
+                cases += [{"if": self._named(c), "then": self._inherited(c)} for c in self.components[kind]]
+                cases.append({"if": _NAMELESS, "then": self._inherited(self.registry.get(kind, str(default)))})
         return {**found, **({"allOf": cases} if cases else {})}
 
     def _layers(self, *, partial: bool) -> Schema:
@@ -191,16 +191,10 @@ class SchemaMaker:
         layer = {"type": "object", "properties": {"name": self._name("attention"), "layers": False}, "allOf": cases}
         return {
             "type": ["object", "null"],
-            "description": find_section("attn").options[1].help,  # type: ignore[union-attr]
+            "description": _help("attn", "layers"),
             "patternProperties": {_LAYER: layer},
             "additionalProperties": False,
         }
-
-    def _attentions(self) -> Iterator[tuple[Schema, Component]]:
-        """Each attention with the condition under which it is that of all layers."""
-        for case, component in zip(self._cases("attention", partial=True), self.components["attention"], strict=True):
-            yield {"if": case["if"]}, component
-        yield {"if": _NAMELESS}, self.registry.get("attention", DEFAULT_NAMES["attn"])
 
     def _inherited(self, component: Component) -> Schema:
         """A layer without a name changes options of `component`, the mechanism of all layers."""
@@ -218,7 +212,8 @@ class SchemaMaker:
                     known.append(bare)
         own: dict[str, Schema] = {"name": {}, **({"layers": {}} if kind == "attention" else {})}
         options = {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in merged.items()}
-        return {"properties": {**own, **options}, "additionalProperties": False}
+        open_ended = any(component in self.unreadable for component in self.components[kind])
+        return {"properties": {**own, **options}, "additionalProperties": open_ended}
 
     def _many(self, section: str, *, partial: bool = False) -> Schema:
         """A section that holds components by name, each of which null removes."""
@@ -241,6 +236,12 @@ def _class_of(section: str) -> type:
     assert found is not None
     assert found.config_class is not None
     return found.config_class
+
+
+def _help(section: str, key: str) -> str:
+    found = find_section(section)
+    assert found is not None
+    return next(option.help for option in found.options if option.name == key)
 
 
 def _described(schema: Schema, section: str) -> Schema:
