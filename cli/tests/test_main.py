@@ -64,6 +64,25 @@ def test_looking_around_imports_no_torch(command: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+@pytest.mark.parametrize("command", [["show"], ["show", "train"], ["show", "study"], ["schema"], ["schema", "study"]])
+def test_looking_up_a_file_imports_no_torch(command: list[str]) -> None:
+    done = python(
+        f"import sys; from lot_cli.main import main; code = main({command!r});"
+        "print(code, sorted({'torch', 'numpy', 'matplotlib', 'rich'} & set(sys.modules)))"
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_completion_imports_no_torch() -> None:
+    done = python(
+        "import sys; from lot_cli.main import main; main([]); print(sorted({'torch', 'cattrs'} & set(sys.modules)))",
+        _LOT_COMPLETE="bash_complete",
+        COMP_WORDS="lot show tra",
+        COMP_CWORD="2",
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_table_holds_commands() -> None:
     ctx = click.Context(cli)
     for name in COMMANDS:
@@ -169,7 +188,7 @@ def test_debug_shows_the_traceback_of_any_error(lot: Callable, boom: Callable) -
     [
         (["shw"], "error: no command 'shw'; did you mean 'show'?\n       see lot --help\n"),
         (["zzz"], f"error: no command 'zzz'; there are {', '.join(COMMANDS)}\n       see lot --help\n"),
-        (["show"], "error: Missing argument 'NAME'.\n       see lot show --help\n"),
+        (["eval"], "error: Missing argument 'RUN'.\n       see lot eval --help\n"),
         (["plugins", "nwe", "x"], "error: no command 'nwe'; did you mean 'new'?\n       see lot plugins --help\n"),
     ],
 )
@@ -218,6 +237,9 @@ def test_commands_options_and_components_are_completed() -> None:
     assert complete("lot plugins n") == ["new"]
     assert complete("lot show --ex") == ["--example"]
     assert complete("lot show van") == ["vanilla"]
+    assert complete("lot show tra") == ["train", "trajectory_stability"]
+    assert complete("lot plugins check trai") == []
+    assert complete("lot schema s") == ["study"]
     assert complete("lot run --optim ad") == ["adamw"]
     assert complete("lot run --optim van") == []
 

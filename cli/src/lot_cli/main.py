@@ -25,7 +25,8 @@ COMMANDS = {
     "compare": ("lot_cli.commands.study:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
     "study": ("lot_cli.commands.study:study", "Make a study: arms, seeds, statistics, report."),
     "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
-    "show": ("lot_cli.commands.show:show", "Show a component: options, source, signals, notes."),
+    "show": ("lot_cli.commands.show:show", "Show a component or a section of a file: options, source, notes."),
+    "schema": ("lot_cli.commands.schema:schema", "Write the JSON Schema of run files or study files, for editors."),
     "plugins": ("lot_cli.commands.plugins:plugins", "List what is installed; write, check and build plugins."),
 }
 """Name -> (where the command is, its help line). Listed in this order."""

@@ -54,7 +54,7 @@ def test_a_broken_plugin_is_an_error_only_for_who_asks(lot: Callable, site: Path
 
 
 KERNEL = """
-from lot.contracts import Kernel
+from lot import Kernel
 
 class Fast(Kernel):
     def __init__(self, config): pass

@@ -1,4 +1,4 @@
-"""`lot plugins new`: what it writes works as it is, and what it refuses leaves nothing behind."""
+"""`lot plugins new` of a package: what it writes works as it is, and what it refuses leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lot_cli.commands import plugins_new as scaffold
 from lot_cli.commands.plugins_new import TEMPLATES
 from lot_cli.main import main
+from lot_cli.scaffold import package as scaffold
 
 PACKAGES = {kind: f"my-{kind}" for kind in TEMPLATES}
 
@@ -49,7 +49,7 @@ def run(command: list[str], environment: dict[str, str], cwd: Path) -> subproces
 
 
 def test_every_kind_is_a_complete_package(written: Path) -> None:
-    for kind, name in PACKAGES.items():
+    for name in PACKAGES.values():
         module = name.replace("-", "_")
         files = {str(path.relative_to(written / name)) for path in (written / name).rglob("*") if path.is_file()}
         assert files == {
@@ -60,14 +60,24 @@ def test_every_kind_is_a_complete_package(written: Path) -> None:
             "pyproject.toml",
             f"src/{module}/__init__.py",
             f"src/{module}/py.typed",
+            f"src/{module}/config.py",
             f"src/{module}/plugin.py",
-            f"src/{module}/{kind}.py",
-            f"src/{module}/reference.py",
+            f"src/{module}/{module}.py",
+            f"src/{module}/{module}_reference.py",
             f"tests/test_{module}.py",
         }
         text = "".join((written / name / file).read_text() for file in files)
         assert "$" not in text
         assert "PACKAGE" not in text
+        assert "COMPONENT" not in text
+
+
+def test_what_is_written_is_in_the_style_that_it_asks_for(written: Path) -> None:
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=written, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
 
 
 def test_the_folder_is_open_to_those_to_whom_new_folders_are(written: Path, tmp_path: Path) -> None:
@@ -122,7 +132,7 @@ def test_what_to_do_next_is_said(lot: Callable) -> None:
         "  pytest Soft.Waves",
         "  lot run --loss soft_waves --task copy_reverse",
     ]
-    assert "class SoftWaves(Loss)" in Path("Soft.Waves/src/soft_waves/loss.py").read_text()
+    assert "class SoftWaves(Loss)" in Path("Soft.Waves/src/soft_waves/soft_waves.py").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
-"""`lot show`."""
+"""`lot show`: a component, a section of a file, and the list of both."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import click
 import pytest
 
+from lot.config.schema import Config
 from lot.plugins.component import KINDS
-from lot.plugins.registry import Registry
+from lot.plugins.registry import Registry, registry
 from lot_cli.commands.show import FLAGS, TABLES, _color_example
+from lot_cli.reference import Section, find_section, sections
 from lot_cli.terminal.text import DIM, GOOD, NAME, columns
 
 
@@ -101,9 +105,108 @@ def test_only_tasks_have_examples(lot: Callable, site: Path) -> None:
     assert done.err == ("error: --example shows a task: expected the name of a task, got vanilla, of kind attention\n")
 
 
+# Sections of files
+
+
+def test_a_section_for_people(lot: Callable, site: Path) -> None:
+    done = lot("show", "losses")
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        "losses  section of a run file",
+        "A loss of the objective; cross_entropy is there unless it is null or contained in another loss.",
+        "",
+        "path   losses.NAME",
+        "takes  calm, cross_entropy",
+        "see    lot show NAME, for the options of one loss",
+        "",
+        "keys, as in --set losses.NAME.weight=VALUE",
+        "  weight    null  float or null, >= 0",
+        "                  factor on the term; null: the loss's own default",
+        "  schedule  null  table (lot show schedule) or null",
+        "                  how the weight moves over training; null: it does not",
+    ]
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.name)
+def test_every_section_has_a_page_with_the_keys_of_its_class(lot: Callable, section: Section) -> None:
+    done = lot("show", section.name)
+    assert done.code == 0
+    assert section.summary[:30] in done.out
+    (told,) = json.loads(lot("show", section.name, "--json").out)["sections"]
+    assert (told["name"], told["path"], told["file"]) == (section.name, section.path, section.file)
+    shown = [option["name"] for option in told["options"]]
+    declared = [] if section.config_class is None else [field.name for field in attrs.fields(section.config_class)]
+    assert shown == [option.name for option in section.keys] + declared
+    assert all(f"\n  {name} " in done.out for name in shown)
+    assert all(option["help"] for option in told["options"])
+    assert told["components"] == (registry().names(section.kind) if section.kind else [])
+
+
+def test_the_sections_of_a_run_are_those_that_a_run_has() -> None:
+    told = {section.path.partition(".")[0] for section in sections("run") if section.path}
+    assert told | {"seed", "allow_leak"} == {field.name for field in attrs.fields(Config)} - {"attn_layers"}
+    assert {section.kind: section.path for section in sections("run") if section.kind} == {
+        kind: table.format("NAME") for kind, table in TABLES.items()
+    }
+
+
+def test_every_table_within_a_table_is_a_section() -> None:
+    for section in sections():
+        for option in section.options:
+            named = re.findall(r"lot show (\w+)", option.type)
+            assert all(find_section(name) is not None for name in named)
+            assert not re.search(r"[A-Z]", option.type.replace("NAME", ""))  # no name of a class
+
+
+def test_a_path_shows_its_section_too(lot: Callable, site: Path) -> None:
+    assert lot("show", "losses.NAME").out == lot("show", "losses").out
+
+
+def test_a_component_that_is_called_like_a_section_is_shown_below_it(lot: Callable, site: Path) -> None:
+    plugin = site / "plug_calm" / "plugin.py"
+    plugin.write_text(plugin.read_text().replace('name="stir"', 'name="train"'))
+    done = lot("show", "train")
+    section, component = done.out.split("\n\ntrain  diagnostic of lot-calm 1.2\n")
+    assert section.startswith("train  section of a run file\n")
+    assert component.startswith("How stirred.\n")
+    both = json.loads(lot("show", "train", "--json").out)
+    assert [len(both["sections"]), len(both["components"])] == [1, 1]
+    assert lot("show", "train", "--kind", "diagnostic").out == f"train  diagnostic of lot-calm 1.2\n{component}"
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [("trian", "train"), ("Model", "model"), ("loses", "losses"), ("attention", "attn"), ("studdy", "study")],
+)
+def test_a_misspelled_section(lot: Callable, site: Path, name: str, section: str) -> None:
+    done = lot("show", name)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"error: unknown name {name!r}; did you mean the section {section!r}?\n       lot show lists what there is\n"
+    )
+
+
+def test_without_a_name_all_that_can_be_shown_is_listed(lot: Callable, site: Path) -> None:
+    done = lot("show")
+    assert done.code == 0
+    blocks = dict(block.split("\n", 1) for block in done.out.rstrip("\n").split("\n\n"))
+    assert list(blocks)[:3] == ["sections of a run file", "sections of a study file", "components: attention"]
+    assert [line.split()[0] for line in blocks["components: loss"].splitlines()] == ["calm", "cross_entropy"]
+    told = json.loads(lot("show", "--json").out)
+    assert [section["name"] for section in told["sections"]] == [section.name for section in sections()]
+    shown = "".join(blocks.values())
+    assert all(f"  {item['name']} " in shown for item in (*told["sections"], *told["components"]))
+    assert lot("show", "--kind", "diagnostic").out.startswith("components: diagnostic\n  grad_norm  Norm of")
+    assert lot("show", "--kind", "task").out == "no task is installed\n"
+    assert lot("show", "--example").code == 2
+
+
+# Examples
+
+
 TASK = """
 import torch
-from lot.contracts import Batch, Task
+from lot import Batch, Task
 
 class Drawn(Task):
     def __init__(self, config, seed):

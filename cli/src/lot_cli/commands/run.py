@@ -81,8 +81,6 @@ def run(
 
         result = train(config, run_dir, name=_run_name(name), resume=resume, device=device, report=display.report)
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
-        from lot_cli.terminal.console import finite  # rich, which the help does without
-
         document: dict[str, Any] = {
             "run": str(result.run_dir),
             "step": result.step,

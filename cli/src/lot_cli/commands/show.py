@@ -1,10 +1,11 @@
-"""`lot show`: everything about a component that is known without building it."""
+"""`lot show`: what there is to know about a component or a section of a file before anything runs."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from lot.errors import BadInput
 from lot.options.declare import OptionInfo, describe
 from lot.plugins.component import KINDS, Component
 from lot.plugins.registry import Registry, registry
+from lot_cli.reference import FILES, Section, find_section, sections
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BOLD, DIM, GOOD, NAME, PLAIN, columns, wrapped
 
@@ -30,29 +32,93 @@ FLAGS = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", 
 
 
 @click.command()
-@click.argument("name", type=ComponentName())
+@click.argument("name", type=ComponentName(sections=True), required=False)
 @click.option("--kind", type=click.Choice(KINDS), help="Only the component of this kind.")
 @click.option("--example", is_flag=True, help="Also print an example of a task.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
-def show(name: str, kind: str | None, example: bool, as_json: bool) -> None:
-    """Show the component NAME: what it is, where it comes from, every option, and its signals."""
+def show(name: str | None, kind: str | None, example: bool, as_json: bool) -> None:
+    """Show what NAME is, where it comes from, and every option.
+
+    NAME is a component (vanilla), a section of a run file (train), or study. Without NAME: list all of them.
+    """
     reg = registry()
-    found = reg.find(name) if kind is None else [reg.get(kind, name)]
+    if name is None:
+        if example:
+            raise BadInput("--example shows a task", fix="lot show NAME --example, with the name of a task")
+        _list(reg, kind, as_json)
+        return
+    section, found = _look_up(name, kind, reg)
     examples = _examples(name, found) if example else {}
     if as_json:
         facts = [component_facts(item, reg) for item in found]
         for item, each in zip(found, facts, strict=True):
             if item in examples:
                 each["example"] = examples[item]
-        click.echo(json.dumps({"components": facts}, indent=2))
+        told = [] if section is None else [section_facts(section, reg)]
+        click.echo(json.dumps({"sections": told, "components": facts}, indent=2))
         return
-    for index, item in enumerate(found):
-        if index:
-            click.echo("")
-        for line in _page(item, reg):
-            click.echo(line)
-        if item in examples:
-            click.echo(_color_example(examples[item]))
+    pages = [] if section is None else ["\n".join(_section_page(section, reg))]
+    for item in found:
+        page = "\n".join(_page(item, reg))
+        pages.append(f"{page}\n{_color_example(examples[item])}" if item in examples else page)
+    click.echo("\n\n".join(pages))
+
+
+def _list(reg: Registry, kind: str | None, as_json: bool) -> None:
+    """Print the names that `lot show` takes: the sections of each file, and the components (of `kind` only, if given)."""
+    wanted = [] if kind else sections()
+    components = [item for each in KINDS if kind in (None, each) for item in reg.components(each)]
+    if as_json:
+        told = [{"name": s.name, "path": s.path, "file": s.file, "summary": s.summary} for s in wanted]
+        listed = [{"kind": i.kind, "name": i.name, "use": reg.name_of(i), "summary": i.summary} for i in components]
+        click.echo(json.dumps({"sections": told, "components": listed}, indent=2))
+        return
+    headed = {f"sections of a {file} file": [(s.name, s.summary) for s in wanted if s.file == file] for file in FILES}
+    for each in KINDS:
+        headed[f"components: {each}"] = [(reg.name_of(i), i.summary) for i in components if i.kind == each]
+    aligned = columns([row for rows in headed.values() for row in rows], (NAME, PLAIN))
+    blocks = [
+        [click.style(heading, **BOLD), *(next(aligned) for _ in rows)] for heading, rows in headed.items() if rows
+    ]
+    click.echo("\n\n".join("\n".join(block) for block in blocks) or f"no {kind} is installed")
+
+
+def _look_up(name: str, kind: str | None, reg: Registry) -> tuple[Section | None, list[Component]]:
+    """The section and the components that are called `name`. Raises BadInput, with the nearest names, where there is none."""
+    if kind is not None:
+        return None, [reg.get(kind, name)]
+    section = find_section(name)
+    try:
+        return section, reg.find(name)
+    except BadInput as error:
+        if section is not None:
+            return section, []
+        close = _close_section(name)
+        if close is None:
+            raise
+        raise BadInput(
+            f"unknown name {name!r}", fix=f"did you mean the section {close!r}?\nlot show lists what there is"
+        ) from error
+
+
+def _close_section(name: str) -> str | None:
+    """The section that is spelled nearly like `name`, or whose kind of component `name` is."""
+    of_kind = next((section.name for section in sections() if section.kind == name), None)
+    names = [section.name for section in sections()]
+    return of_kind or next(iter(difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7)), None)
+
+
+def section_facts(section: Section, reg: Registry) -> dict[str, Any]:
+    """A section as plain data; `components` are the names that can be given there."""
+    return {
+        "name": section.name,
+        "path": section.path,
+        "file": section.file,
+        "summary": section.summary,
+        "kind": section.kind or None,
+        "components": reg.names(section.kind) if section.kind else [],
+        "options": _option_facts(section.options),
+    }
 
 
 def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
@@ -68,17 +134,7 @@ def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
         "emits": sorted(component.emits),
         "needs": sorted(component.needs),
         "notes": list(component.notes),
-        "options": [
-            {
-                "name": option.name,
-                "type": option.type,
-                "required": option.required,
-                "default": _plain(option.default),
-                "bounds": option.bounds,
-                "help": option.help,
-            }
-            for option in describe(component.config_class)
-        ],
+        "options": _option_facts(describe(component.config_class)),
     }
     if component.kind == "loss":
         facts.update(weight=component.weight, replaces=sorted(component.replaces))
@@ -89,10 +145,47 @@ def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
     return facts
 
 
+def _option_facts(options: Iterable[OptionInfo]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": option.name,
+            "type": option.type,
+            "required": option.required,
+            "default": _plain(option.default),
+            "bounds": option.bounds,
+            "help": option.help,
+        }
+        for option in options
+    ]
+
+
+def _section_page(section: Section, reg: Registry) -> Iterator[str]:
+    """A section for people."""
+    where = f"section of a {section.file} file" if section.path else f"keys of a {section.file} file"
+    yield f"{click.style(section.name, **BOLD)}  {click.style(where, **DIM)}"
+    yield from wrapped(section.summary)
+    facts = []
+    if section.path not in ("", section.name):
+        facts.append(("path", section.path))
+    if not section.path:
+        facts.append(("sections", ", ".join(each.name for each in sections(section.file) if each.path)))
+    if section.kind:
+        facts.append(("takes", ", ".join(reg.names(section.kind)) or f"nothing yet: no {section.kind} is installed"))
+        facts.append(("see", f"lot show NAME, for the options of one {section.kind}"))
+    if facts:
+        yield ""
+        yield from columns(facts, (DIM, PLAIN), indent=0)
+    yield ""
+    options = section.options
+    heading = "keys"
+    if section.file == "run":
+        prefix = f"{section.path}." if section.path else ""
+        heading += f", as in --set {prefix}{_example(options)}"
+    yield from _option_rows(heading, options)
+
+
 def _page(component: Component, reg: Registry) -> Iterator[str]:
     """A component for people."""
-    from lot.options.declare import describe
-
     owner = f"{component.kind} of {component.distribution} {_version(component, reg)}"
     yield f"{click.style(reg.name_of(component), **BOLD)}  {click.style(owner, **DIM)}"
     yield from wrapped(component.summary)
@@ -101,13 +194,18 @@ def _page(component: Component, reg: Registry) -> Iterator[str]:
     yield from columns(list(_facts(component, reg, options)), (DIM, PLAIN), indent=0)
     if options:
         yield ""
-        yield click.style(f"options{_how_to_set(component, options)}", **BOLD)
-        rows = [(option.name, _default(option), f"{_type(option)}\n{option.help}") for option in options]
-        yield from columns(rows, (NAME, PLAIN, DIM, PLAIN))
+        yield from _option_rows(f"options{_how_to_set(component, options)}", options)
     if component.notes:
         yield ""
         yield click.style("notes", **BOLD)
         yield from columns([("-", note) for note in component.notes], (DIM, PLAIN), gap=1)
+
+
+def _option_rows(heading: str, options: Iterable[OptionInfo]) -> Iterator[str]:
+    """A heading, and each option with its default, type, bounds and help."""
+    yield click.style(heading, **BOLD)
+    rows = [(option.name, _default(option), f"{_type(option)}\n{option.help}") for option in options]
+    yield from columns(rows, (NAME, PLAIN, DIM, PLAIN))
 
 
 def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> Iterator[tuple[str, str]]:
@@ -145,9 +243,13 @@ def _how_to_set(component: Component, options: list[OptionInfo]) -> str:
     """How an option is set from the command line."""
     if component.kind not in TABLES:
         return ""
-    table = TABLES[component.kind].format(component.name)
-    known = [f"{option.name}={_default(option)}" for option in options if option.default is not None]
-    return f", as in --set {table}.{known[0] if known else 'OPTION=VALUE'}"
+    return f", as in --set {TABLES[component.kind].format(component.name)}.{_example(options)}"
+
+
+def _example(options: Sequence[OptionInfo]) -> str:
+    """An option as `--set` takes it, with its default."""
+    known = (f"{option.name}={_default(option)}" for option in options if option.default is not None)
+    return next(known, f"{next(iter(options)).name}=VALUE")
 
 
 def _default(option: OptionInfo) -> str:
@@ -155,7 +257,7 @@ def _default(option: OptionInfo) -> str:
     if option.required:
         return "required"
     value = _plain(option.default)
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def _type(option: OptionInfo) -> str:

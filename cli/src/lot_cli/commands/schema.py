@@ -1,0 +1,37 @@
+"""`lot schema`: what may stand in a file, in the form in which editors read it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lot.plugins.registry import registry
+from lot_cli.reference import FILES
+
+
+@click.command()
+@click.argument("file", type=click.Choice(FILES), default="run")
+def schema(file: str) -> None:
+    """Write the JSON Schema of run files, or of study files, to stdout.
+
+    An editor with the YAML language server completes and checks a file from it:
+
+    \b
+      lot schema > run.schema.json
+      lot schema study > study.schema.json
+
+    and this comment as the first line of the file:
+
+    \b
+      # yaml-language-server: $schema=run.schema.json
+
+    The schema holds what is installed. Write it again after you install or change a plugin.
+    """
+    from lot_cli.json_schema.files import SchemaMaker
+
+    maker = SchemaMaker(registry())
+    made = maker.study() if file == "study" else maker.run()
+    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    for problem in maker.unreadable.values():
+        click.echo(f"warning: {problem}; the schema allows any options there", err=True)

@@ -1,0 +1,1 @@
+"""The package of a plugin: written from templates, and extended by another component."""

@@ -1,0 +1,1 @@
+"""Attention by a running mean, for LOT."""
