@@ -76,9 +76,9 @@ def binary_bytes(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def count(number: int, noun: str) -> str:
+def count(amount: int, noun: str) -> str:
     """`1 seed`, `2 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
 
 def finite_or_null(metrics: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, power_
 pytest.importorskip("lot_tasks")
 
 
-def test_what_a_reader_should_hold_against_a_result_is_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_reader_should_hold_against_a_result_is_told(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not [line for line in made.result.warnings if "edited" in line or "finite" in line]
+    folder = shutil.copytree(made.folder, tmp_path / "copy")  # the result there is replaced
     real, read = module.run_key, assemble.read_scores
     monkeypatch.setattr(module, "run_key", lambda config, numerics: real(config, numerics)[::-1])
     monkeypatch.setattr(assemble, "read_scores", lambda run, metrics: {**read(run, metrics), "loss": None})
-    warnings = make(small(), made.folder).warnings
+    warnings = make(small(), folder).warnings
     make_again = [line for line in warnings if line not in made.result.warnings]
     assert (
         "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch.utils.flop_counter import FlopCounterMode
+
 from lot.config.schema import Config
+from lot.contracts import Context
 from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
+from lot.training.compose import compose
+from lot_cli.bench.harness import peak_bytes
 from lot_cli.study.result import Cost
 
 
@@ -49,12 +54,6 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
     weights and optimizer state; on a GPU the runs record their peak themselves,
     and `peak_bytes` is None here.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from lot.contracts import Context
-    from lot.training.compose import compose
-    from lot_cli.bench.harness import peak_bytes
-
     composition = compose(config)
     model = composition.model.train()
 
