@@ -1,4 +1,4 @@
-"""`lot plugins new`: a complete package with a component of one's own, or another component in such a package."""
+"""`lot plugins new`: a package with a component, or another component in a package; an author starts from what works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lot_cli.scaffold.package import Package, add_component, find_package, write
 
 
 class Template(NamedTuple):
-    """What differs between kinds beside the files: words of the README, and how the component is tried."""
+    """What differs between kinds beside the files: words of the README, and the command that tries the component."""
 
     title: str
     implementation: str
@@ -61,12 +61,14 @@ TEMPLATES = {
 }
 
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
-"""A name that PyPI would take, and whose module can begin with a letter."""
+"""A name that PyPI takes, with a letter first, as a module needs."""
 
 
 @click.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(TEMPLATES)), default="attention", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(list(TEMPLATES)), default="attention", show_default=True, help="Kind of the component."
+)
 @click.option("--into", type=click.Path(path_type=Path), help="Add the component NAME to the package in this folder.")
 def new(name: str, kind: str, into: Path | None) -> None:
     """Write the package NAME (my-waves) into a new folder of that name: it installs, passes its tests, and trains.
