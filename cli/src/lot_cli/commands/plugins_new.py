@@ -6,6 +6,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -114,10 +115,12 @@ def _new_component(name: str, kind: str, package: Package) -> None:
     for path in written:
         click.echo(f"  {path}")
     click.echo("now:")
+    # Written as a path, so that pip cannot take the folder for the name of a distribution.
+    folder = str(package.folder) if str(package.folder)[0] in "./" else f"./{package.folder}"
     _say_next(
-        f'pip install -e "{package.folder}[test]"',
+        f'pip install -e "{folder}[test]"',
         f"lot plugins check {component}",
-        f"pytest {package.folder}",
+        f"pytest {shlex.quote(str(package.folder))}",
         TEMPLATES[kind].command.format(name=component),
     )
 
