@@ -154,7 +154,7 @@ def test_where_nothing_can_be_written_the_crash_file_is_temporary(
     elsewhere.mkdir()
     here.mkdir()
     monkeypatch.chdir(here)
-    here.rmdir()  # a current directory that no longer exists cannot be written, whoever is asking
+    here.rmdir()  # a current directory that no longer exists cannot be written, not even by root
     monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
     done = lot("boom")
     (crash,) = elsewhere.iterdir()

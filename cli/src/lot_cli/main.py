@@ -1,7 +1,8 @@
 """The `lot` command: it finds the subcommand, and turns every error into a message and an exit code.
 
-0 done; 1 a bug, whose traceback goes to a crash file; 2 bad input; 3 a run that failed; 130 interrupted (a run that has
-saved itself after SIGTERM says 143). Importing this module imports click and nothing else that takes time.
+The exit code is 0 when the command is done, 1 after a bug (its traceback goes to a crash file), 2 for bad input, 3 when a
+run fails, 130 after an interruption, and 143 after SIGTERM, when the run has saved itself. This module imports click and
+nothing else that takes time.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from lot_cli.terminal.group import LazyGroup
 
 COMMANDS = {
     "run": ("lot_cli.commands.run:run", "Train a model, evaluate it and record the run."),
-    "runs": ("lot_cli.commands.runs:runs", "List recorded runs: state, metrics, how to go on."),
+    "runs": ("lot_cli.commands.runs:runs", "List recorded runs: state, metrics, how to continue."),
     "eval": ("lot_cli.commands.eval:evaluate", "Evaluate the best checkpoint of a run."),
     "generate": ("lot_cli.commands.generate:generate", "Continue a prompt with the best model of a run."),
     "export": ("lot_cli.commands.export:export", "Write the best model of a run as a file for other programs."),
     "plot": ("lot_cli.commands.plot:plot", "Draw a run: learning curves and diagnostics."),
     "compare": ("lot_cli.commands.study:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
-    "study": ("lot_cli.commands.study:study", "Make a study: arms, seeds, statistics, report."),
+    "study": ("lot_cli.commands.study:study", "Run a study: arms, seeds, statistics, report."),
     "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
     "show": ("lot_cli.commands.show:show", "Show a component or a section of a file: options, source, notes."),
     "schema": ("lot_cli.commands.schema:schema", "Write the JSON Schema of run files or study files, for editors."),
@@ -50,7 +51,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
 def cli(ctx: click.Context, debug: bool) -> None:
     """A test bench for physics-inspired attention.
 
-    lot run --attn vanilla --task copy_reverse trains a model; lot plugins lists what else there is to choose from.
+    lot run --attn vanilla --task copy_reverse trains a model; lot plugins lists what else you can choose.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with cli.make_context("lot", args.copy()) as ctx:
             debug = ctx.params["debug"]
             cli.invoke(ctx)
-            sys.stdout.flush()  # a reader that has gone is noticed here, and not at exit
+            sys.stdout.flush()  # where the reader has gone, this fails here and not at exit
         return 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -110,7 +111,7 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was not to be had; torch says so on a GPU by a class of its own, on a CPU by this text."""
+    """Whether memory ran out: torch has a class of its own for this on a GPU, and this text on a CPU."""
     by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     return by_torch or isinstance(error, MemoryError)
 
@@ -124,6 +125,6 @@ def _say(message: str, code: int) -> int:
 
 
 def _discard_stdout() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter does not fail on it at exit."""
+    """Send what is still buffered to nowhere, so that the interpreter does not fail on it at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -90,7 +90,7 @@ _SECTIONS = (
         name="run",
         path="",
         file="run",
-        summary="The top level of a run file: keys of the run as a whole, beside the sections.",
+        summary="The run as a whole: the top level of a run file, beside the sections.",
         home="lot.config.schema:TopConfig",
     ),
     Section(
@@ -120,14 +120,14 @@ _SECTIONS = (
         name="attn",
         path="attn",
         file="run",
-        summary="The attention mechanism of all layers, and those of single layers.",
+        summary="The attention mechanism of all layers, and of single layers.",
         kind="attention",
         keys=(
             _name("attention", "vanilla"),
             _table(
                 "layers",
-                "number of a layer, from 0 -> a table like this one, for that layer; "
-                "without a name it changes options of the mechanism of all layers",
+                "single layers: a table like this one under the number of the layer, counted from 0; "
+                "without a name, it changes options of the mechanism of all layers",
             ),
         ),
     ),
@@ -135,7 +135,7 @@ _SECTIONS = (
         name="losses",
         path="losses.NAME",
         file="run",
-        summary="A loss of the objective; cross_entropy is there unless it is null or contained in another loss.",
+        summary="A loss of the objective. cross_entropy is one, unless it is null or another loss contains it.",
         kind="loss",
         home="lot.config.schema:LossTable",
     ),
@@ -173,7 +173,7 @@ _SECTIONS = (
         name="study",
         path="",
         file="study",
-        summary="The top level of a study file: what is compared, how often, and what counts.",
+        summary="The study as a whole: what is compared, how often, and what counts.",
         home="lot_cli.study.design.file:Study",
         filled={"name": "name of the file"},
     ),
@@ -181,8 +181,10 @@ _SECTIONS = (
         name="arms",
         path="arms.NAME",
         file="study",
-        summary="An arm of a study: the sections of a run file, as far as they differ from those of `base`.",
-        keys=(_table("grid", "path of a run file -> list of values; each combination of values makes an arm"),),
+        summary="An arm of a study: sections of a run file, with what differs from `base`.",
+        keys=(
+            _table("grid", "a list of values under each path of a run file; each combination of values makes an arm"),
+        ),
     ),
     Section(
         name="claims",

@@ -129,7 +129,7 @@ def test_what_happened_and_what_to_do_next_is_said(lot: Callable, hand: Path) ->
         "  hand-made/src/hand/plugin.py",
         "  hand-made/src/hand/config.py",
         "now:",
-        '  pip install -e "hand-made[test]"',
+        '  pip install -e "./hand-made[test]"',
         "  lot plugins check my_second",
         "  pytest hand-made",
         "  lot run --loss my_second --task copy_reverse",

@@ -59,7 +59,7 @@ def test_a_diagnostic_says_how_often(lot: Callable, site: Path) -> None:
     done = lot("show", "stir")
     assert "measured  every 7 steps" in done.out
     assert "lot run --set diagnostics.stir.every=7" in done.out
-    assert "options   it has none" in done.out
+    assert "options   none" in done.out
 
 
 def test_as_data(lot: Callable, site: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_section_for_people(lot: Callable, site: Path) -> None:
     assert done.code == 0
     assert done.out.splitlines() == [
         "losses  section of a run file",
-        "A loss of the objective; cross_entropy is there unless it is null or contained in another loss.",
+        "A loss of the objective. cross_entropy is one, unless it is null or another loss contains it.",
         "",
         "path   losses.NAME",
         "takes  calm, cross_entropy",

@@ -1,4 +1,4 @@
-"""`lot plugins`: what is installed, and what is wrong with it."""
+"""`lot plugins`: what is installed, and what is wrong with it, so that a broken plugin is seen before it is missed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from lot.plugins.discovery import Plugin
 
 COMMANDS = {
-    "new": ("lot_cli.commands.plugins_new:new", "Write a complete package with a component of yours."),
-    "check": ("lot_cli.commands.plugins_check:check", "Run the test kit on a component, or on all of a distribution."),
+    "new": ("lot_cli.commands.plugins_new:new", "Write a package with a component of yours, or add one to a package."),
+    "check": (
+        "lot_cli.commands.plugins_check:check",
+        "Run the test kit on a component or on a distribution.",
+    ),
     "build": ("lot_cli.commands.plugins_build:build", "Compile the kernels of a plugin for this machine."),
 }
 
 
 @click.group("plugins", cls=LazyGroup, table=COMMANDS, invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool) -> None:
-    """List the installed plugins with their components, and those that are broken with their error."""
+    """List the installed plugins: their components and, where one is broken, its error."""
     if ctx.invoked_subcommand is not None:
         return
     reg = registry()
@@ -55,7 +58,7 @@ def plugin_facts(plugin: Plugin, reg: Registry) -> dict[str, Any]:
 
 
 def _listing(found: Sequence[Plugin], reg: Registry) -> Iterator[str]:
-    """The plugins for people: a heading each, its components in the order of kinds, its failure."""
+    """The plugins for people: under each heading its components, in the order of kinds, and its failure."""
     if not found:
         yield "no plugin is installed, not even lot-core: pip install lot-core"
         return

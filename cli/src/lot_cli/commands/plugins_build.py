@@ -1,4 +1,4 @@
-"""`lot plugins build`: compile the kernels of a plugin ahead of their first use."""
+"""`lot plugins build`: compile the kernels of a plugin now, so that the first run does not wait for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lot_cli.terminal.names import ComponentName
 @click.command()
 @click.argument("name", type=ComponentName("kernel"))
 def build(name: str) -> None:
-    """Compile the kernels NAME: those of that name, or all of the plugin or distribution of that name."""
+    """Compile kernels for this machine. NAME is a kernel, or a plugin or distribution with all its kernels."""
     reg = registry()
     wanted = normalize(name)
     whole = [p for p in reg.plugins() if wanted in (normalize(p.distribution), normalize(p.entry_point))]

@@ -1,4 +1,4 @@
-"""`lot plugins check`: the test kit on anything that is installed."""
+"""`lot plugins check`: the test kit on what is installed, so that an author needs no test file to use it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Result = tuple[str, str, str]
 
 @click.command()
 @click.argument("name", type=ComponentName())
-@click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
+@click.option("--kind", type=click.Choice(KINDS), help="Check only components of this kind.")
 @click.pass_context
 def check(ctx: click.Context, name: str, kind: str | None) -> None:
-    """Check NAME, a component or a distribution (my-waves, or its module my_waves), with the test kit.
+    """Run the test kit on NAME: a component, or all components of a distribution.
 
-    Exits with 1 when a check fails.
+    A distribution is named as pip names it (my-waves) or by its module (my_waves). The exit code is 1 when a check fails.
     """
     reg = registry()
     whole, components = _wanted(reg, name, kind)
@@ -68,7 +68,7 @@ def _wanted(reg: Registry, name: str, kind: str | None) -> tuple[list[Plugin], l
 
 
 def _check_plugin(plugin: Plugin) -> Iterator[Result]:
-    """What a plugin as a whole must keep."""
+    """The rules for a plugin as a whole."""
     yield ("ok", "loads", "") if plugin.failure is None else ("FAIL", "loads", plugin.failure)
     if plugin.imports_torch:
         yield "FAIL", "imports no torch", f"{plugin.module} imports torch; name factories as 'module:Name' instead"
@@ -77,7 +77,7 @@ def _check_plugin(plugin: Plugin) -> Iterator[Result]:
 
 
 def _check_description(component: Component) -> Iterator[Result]:
-    """What `lot show` needs."""
+    """Whether a component says of itself what `lot show` prints."""
     missing = [name for name in ("summary", "reference") if not getattr(component, name).strip()]
     missing += [
         f"help of option {option.name}" for option in describe(component.config_class) if not option.help.strip()
@@ -109,7 +109,7 @@ def _check_behavior(component: Component) -> Iterator[Result]:
 
 
 def _check_kernel(component: Component) -> Iterator[Result]:
-    """That a kernel says in one line how it is."""
+    """Whether a kernel says its state in one line."""
     try:
         status = component.create(component.configure()).status()
     except BadInput as error:

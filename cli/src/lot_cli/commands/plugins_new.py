@@ -1,4 +1,4 @@
-"""`lot plugins new`: a complete package with a component of one's own, or another component in such a package."""
+"""`lot plugins new`: a package with a component, or another component in a package; an author starts from what works."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from lot_cli.scaffold.package import Package, add_component, find_package, write
 
 
 class Template(NamedTuple):
-    """What differs between kinds beside the files: words of the README, and how the component is tried."""
+    """What differs between kinds beside the files: words of the README, and the command that tries the component."""
 
     title: str
     implementation: str
@@ -61,12 +62,14 @@ TEMPLATES = {
 }
 
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
-"""A name that PyPI would take, and whose module can begin with a letter."""
+"""A name that PyPI takes, with a letter first, as a module needs."""
 
 
 @click.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(TEMPLATES)), default="attention", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(list(TEMPLATES)), default="attention", show_default=True, help="Kind of the component."
+)
 @click.option("--into", type=click.Path(path_type=Path), help="Add the component NAME to the package in this folder.")
 def new(name: str, kind: str, into: Path | None) -> None:
     """Write the package NAME (my-waves) into a new folder of that name: it installs, passes its tests, and trains.
@@ -112,10 +115,12 @@ def _new_component(name: str, kind: str, package: Package) -> None:
     for path in written:
         click.echo(f"  {path}")
     click.echo("now:")
+    # Written as a path, so that pip cannot take the folder for the name of a distribution.
+    folder = str(package.folder) if str(package.folder)[0] in "./" else f"./{package.folder}"
     _say_next(
-        f'pip install -e "{package.folder}[test]"',
+        f'pip install -e "{folder}[test]"',
         f"lot plugins check {component}",
-        f"pytest {package.folder}",
+        f"pytest {shlex.quote(str(package.folder))}",
         TEMPLATES[kind].command.format(name=component),
     )
 

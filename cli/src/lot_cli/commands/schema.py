@@ -1,4 +1,4 @@
-"""`lot schema`: what may stand in a file, in the form in which editors read it."""
+"""`lot schema`: what a file may hold, in the form that editors read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from lot_cli.reference import FILES
 def schema(file: str) -> None:
     """Write the JSON Schema of run files, or of study files, to stdout.
 
-    An editor with the YAML language server completes and checks a file from it:
-
     \b
       lot schema > run.schema.json
       lot schema study > study.schema.json
 
-    and this comment as the first line of the file:
+    An editor with the YAML language server then completes and checks a file whose first line is this comment:
 
     \b
       # yaml-language-server: $schema=run.schema.json

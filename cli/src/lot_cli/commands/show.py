@@ -33,13 +33,13 @@ FLAGS = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", 
 
 @click.command()
 @click.argument("name", type=ComponentName(sections=True), required=False)
-@click.option("--kind", type=click.Choice(KINDS), help="Only the component of this kind.")
-@click.option("--example", is_flag=True, help="Also print an example of a task.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option("--kind", type=click.Choice(KINDS), help="Show only components of this kind.")
+@click.option("--example", is_flag=True, help="Print an example too, where NAME is a task.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def show(name: str | None, kind: str | None, example: bool, as_json: bool) -> None:
-    """Show what NAME is, where it comes from, and every option.
+    """Show what NAME is, where it comes from, and each of its options.
 
-    NAME is a component (vanilla), a section of a run file (train), or study. Without NAME: list all of them.
+    NAME is a component (vanilla) or a section of a file (train, study). Without NAME, list all names.
     """
     reg = registry()
     if name is None:
@@ -122,7 +122,7 @@ def section_facts(section: Section, reg: Registry) -> dict[str, Any]:
 
 
 def component_facts(component: Component, reg: Registry) -> dict[str, Any]:
-    """A component as plain data. `weight`, `replaces`, `every` and `watch` are there for the kinds that have them."""
+    """A component as plain data, with `weight`, `replaces`, `every` and `watch` for the kinds that have them."""
     facts: dict[str, Any] = {
         "name": component.name,
         "use": reg.name_of(component),
@@ -209,7 +209,7 @@ def _option_rows(heading: str, options: Iterable[OptionInfo]) -> Iterator[str]:
 
 
 def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> Iterator[tuple[str, str]]:
-    """What there is to say beside options and notes: a label and a text each."""
+    """What the page says beside options and notes, as pairs of label and text."""
     if component.reference:
         yield "source", component.reference
     if component.emits:
@@ -232,7 +232,7 @@ def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> It
     else:
         yield "use", f"lot plugins build {component.name}"
     if not options:
-        yield "options", "it has none"
+        yield "options", "none"
 
 
 def _givers(signal: str, reg: Registry) -> list[Component]:
@@ -280,7 +280,7 @@ def _version(component: Component, reg: Registry) -> str:
 
 
 def _examples(name: str, found: list[Component]) -> dict[Component, str]:
-    """An example of each task among `found`: of seed 0, and the same every time. Imports torch."""
+    """An example of each task among `found`, from seed 0: the same example every time. Imports torch."""
     tasks = [item for item in found if item.kind == "task"]
     if not tasks:
         kinds = " and ".join(item.kind for item in found)
@@ -291,7 +291,7 @@ def _examples(name: str, found: list[Component]) -> dict[Component, str]:
 
 
 def _color_example(text: str) -> str:
-    """An example, input and target in a color each; labels and positions that are not scored (`.`) are dim."""
+    """An example in color: one for the input, one for the target; labels and positions without a score (`.`) are dim."""
     styles = {"input": NAME, "target": GOOD}
     lines = ["", click.style("example", **BOLD)]
     for line in text.splitlines():
