@@ -112,7 +112,7 @@ def test_two_train_as_one(
             {"train": {"context_parallel": 3}},
             "train.context_parallel: expected a divisor of the task's 16 tokens, got 3",
         ),
-        ({"task": {**TINY["task"], "seq_len": 14}}, "attn.balance: expected an even number of positions a process"),
+        ({"task": {**TINY["task"], "seq_len": 14}}, "attn.balance: expected an even number of positions per process"),
         ({"losses": {"wave_coherence": {}}}, "losses.wave_coherence: this loss needs whole sequences"),
     ],
 )
