@@ -6,9 +6,9 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
-from kit_specimens.tasks import Accuracy, Honest
+from kit_specimens.tasks import Honest
 from lot.contracts import IGNORED
-from lot.testing.specimens.mean_loss import MeanLoss
+from lot.metrics import MeanLoss, TokenAccuracy
 
 
 class NoPrimary(Honest):
@@ -17,7 +17,7 @@ class NoPrimary(Honest):
     primary = "exact_match"
 
 
-class _LowerAccuracy(Accuracy):
+class _LowerAccuracy(TokenAccuracy):
     higher_is_better = False
 
 
@@ -28,7 +28,7 @@ class WrongDirection(Honest):
         return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _LowerAccuracy()})
 
 
-class _AimlessAccuracy(Accuracy):
+class _AimlessAccuracy(TokenAccuracy):
     higher_is_better = None  # type: ignore[assignment]
 
 
@@ -39,10 +39,10 @@ class NoDirection(Honest):
         return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": _AimlessAccuracy()})
 
 
-class _MeanOfBatches(Accuracy):
+class _MeanOfBatches(TokenAccuracy):
     def update(self, logits: Tensor, targets: Tensor) -> None:
         scored = targets != IGNORED
-        self.right += (logits.argmax(-1) == targets)[scored].float().mean()
+        self.right = self.right + (logits.argmax(-1) == targets)[scored].float().mean()
         self.count += 1
 
 
@@ -63,4 +63,4 @@ class LossOverAll(Honest):
     """A loss over all positions."""
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": _LossOverAll(), "accuracy": Accuracy()})
+        return torchmetrics.MetricCollection({"loss": _LossOverAll(), "accuracy": TokenAccuracy()})

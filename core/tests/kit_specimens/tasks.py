@@ -8,35 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import torchmetrics
-from torch import Tensor
 
 from lot.contracts import IGNORED, Batch, Split, Task
+from lot.metrics import MeanLoss, TokenAccuracy
 from lot.options.declare import NoOptions
 from lot.random import numpy_generator, permutation
-from lot.testing.specimens.mean_loss import MeanLoss
 
 V, T = 12, 10
-
-
-class Accuracy(torchmetrics.Metric):
-    """Share of scored targets that are the most likely token."""
-
-    higher_is_better = True
-    right: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("right", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        scored = targets != IGNORED
-        self.right += (logits.argmax(-1) == targets)[scored].sum()
-        self.count += scored.sum()
-
-    def compute(self) -> Tensor:
-        return self.right / self.count
 
 
 class Honest(Task):
@@ -78,7 +56,7 @@ class Honest(Task):
         return Batch(inputs.to(device), targets.masked_fill(padding, IGNORED).to(device), padding.to(device))
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": Accuracy()})
+        return torchmetrics.MetricCollection({"loss": MeanLoss(), "accuracy": TokenAccuracy()})
 
     def decode(self, ids: Any) -> str:
         return "".join("abcdefghijkl"[int(i)] for i in ids)

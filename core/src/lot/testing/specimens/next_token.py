@@ -32,7 +32,7 @@ class NextToken(Task):
         """The mean loss, in nats per scored token."""
         import torchmetrics
 
-        from lot.testing.specimens.mean_loss import MeanLoss
+        from lot.metrics import MeanLoss
 
         return torchmetrics.MetricCollection({"loss": MeanLoss()})
 
