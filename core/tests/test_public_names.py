@@ -17,19 +17,22 @@ SURFACE = {
     "lot": """
         Attention BadInput Batch Cache Component Config Context CrossEntropy Decoder Diagnostic Dims Diverged
         Embedding GeneratorFor IGNORED Interrupted Kernel Loss LotError NoOptions Output PluginError Positions Probe
-        Record RecordedRun Registry Result RunFailed Split Task __version__ ablation build_model build_task evaluate
-        generate hookimpl load_config load_run option registry train
+        Record RecordedRun Registry Result RunFailed Split Task __version__ ablation build_model build_task cache_folder
+        evaluate generate hookimpl load_config load_run option registry train
     """,
     "lot.nn": """
-        FEATURE_MULTIPLE KeyValueCache Projections Rotary attend attention_mask attention_weights dropout_now
-        require_heads
+        Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Projections Rotary attend attention_mask
+        attention_weights dropout_now require_heads
     """,
+    "lot.metrics": "BitsPerUnit ExactMatch MeanLoss Perplexity TokenAccuracy",
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",
     "lot.circular": "chance_order circular_mean circular_variance order_parameter wrap",
-    "lot.figure": "DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP new_figure save_animation smooth",
+    "lot.figure": """
+        DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP heading new_figure save_animation smooth spaced
+    """,
     "lot.signals": "SIGNALS Shape Signal Source shape_problem",
     "lot.testing": """
-        Case DIMS KitFailure NotApplicable check_attention check_diagnostic check_embedding check_loss check_optimizer
+        DIMS KitFailure NotApplicable check_attention check_diagnostic check_embedding check_loss check_optimizer
         check_task checks run_checks
     """,
 }

@@ -11,29 +11,11 @@ import torchmetrics
 from lot.config.load import load_config
 from lot.config.schema import Config
 from lot.contracts import Batch, Split, Task
+from lot.metrics import MeanLoss
 from lot.options.declare import option
 from lot.plugins.component import Component
 from lot.plugins.registry import registry
 from lot.random import numpy_generator
-
-
-class MeanLoss(torchmetrics.Metric):
-    """Mean cross-entropy over scored targets."""
-
-    higher_is_better = False
-    full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        self.total += torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-        self.count += targets.numel()
-
-    def compute(self) -> torch.Tensor:
-        return self.total / self.count
 
 
 @attrs.frozen(kw_only=True)

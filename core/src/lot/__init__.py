@@ -15,7 +15,7 @@ A plugin
     Attention, Embedding, Task, Loss, Diagnostic, Kernel      the contract of each kind of component
     Dims, Context, Batch, Output, Probe, Record  what a component is given and returns
     BadInput, PluginError, RunFailed, Diverged, Interrupted, LotError       errors and their exit codes
-    IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation  parts that these use
+    IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation, cache_folder    parts that these use
 
 Beside it: `lot.nn` (what mechanisms are built from), `lot.random` (keyed generators), `lot.circular` (statistics of
 angles), `lot.signals`, `lot.metrics`, `lot.figure` (the style of pictures) and `lot.testing` (the kit). All else is internal.
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from lot.plugins.registry import Registry as Registry, registry as registry
     from lot.runs.evaluate import evaluate as evaluate
     from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
+    from lot.storage.cache import cache_folder as cache_folder
     from lot.training.train import train as train
     from lot.training.trainer import Result as Result
 
@@ -107,6 +108,7 @@ _HOMES = {
     "plugins.hookspecs": ("hookimpl",),
     "plugins.registry": ("Registry", "registry"),
     "runs.evaluate": ("evaluate",),
+    "storage.cache": ("cache_folder",),
     "runs.load": ("RecordedRun", "load_run"),
     "training.train": ("train",),
     "training.trainer": ("Result",),

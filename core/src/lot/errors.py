@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 
+def first_line(problem: object) -> str:
+    """The first line of a text, or of what an exception says; an exception that says nothing is named by its class."""
+    lines = [line for line in str(problem or "").splitlines() if line.strip()]
+    return (
+        lines[0].strip()
+        if lines
+        else type(problem).__name__
+        if isinstance(problem, BaseException)
+        else "unknown problem"
+    )
+
+
 class LotError(Exception):
     """Base of all errors that are told to the user in one to three lines, without a traceback."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#8F7A00")
 """Qualitative colors (Okabe and Ito, 2008, yellow darkened for white paper)."""
@@ -74,7 +74,7 @@ def heading(figure: Figure, text: str, **changes: Any) -> Text:
     return figure.suptitle(text, **{"x": 0.01, "ha": "left", "fontsize": 12, "fontweight": "bold", **changes})
 
 
-def spaced(items: Sequence[T], most: int) -> list[T]:
+def spaced(items: Sequence[_T], most: int) -> list[_T]:
     """At most `most` of `items`: the first, the last, and those evenly between. most: 1 or more."""
     if len(items) <= most:
         return list(items)

@@ -69,7 +69,7 @@ def permutation(indices: np.ndarray, size: int, seed: int, *purpose: str | int) 
     while outside.any():
         left, right = value[outside] >> shift, value[outside] & mask
         for key in keys:
-            left, right = right, left ^ (_mix(right ^ key) & mask)
+            left, right = right, left ^ (_splitmix(right ^ key) & mask)
         value[outside] = (left << shift) | right
         outside = value >= np.uint64(size)
     return value.astype(np.int64)
@@ -80,7 +80,7 @@ def _stored_permutation(size: int, key: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).permutation(size)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _splitmix(x: np.ndarray) -> np.ndarray:
     """The finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -89,3 +89,32 @@ def test_defaults_are_not_shared() -> None:
     first, second = structure(Example, {"needed": "y"}, "x"), structure(Example, {"needed": "y"}, "x")
     first.table["changed"] = 1
     assert second.table == {}
+
+
+@attrs.frozen(kw_only=True)
+class Leaf:
+    weight: float = option(1.0, ge=0, help="a weight")
+
+
+@attrs.frozen(kw_only=True)
+class Tree:
+    one: Leaf | None = option(None, help="a nested table")
+    many: tuple[Leaf, ...] = option((), help="tables in a list")
+    named: dict[str, Leaf] = option({}, help="tables by name")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"one": "linear"}, "x.one: expected table or null, got 'linear'"),
+        ({"many": [{}, 3]}, "x.many.1: expected a table, got 3"),
+        ({"many": [{}, {"weight": -1}]}, "x.many.1.weight: expected a number >= 0, got -1.0"),
+        ({"named": {"a": 3}}, "x.named.a: expected a table, got 3"),
+        ({"named": {"a": {"wight": 3}}}, "x.named.a.wight: unknown option; did you mean 'weight'?"),
+    ],
+    ids=str,
+)
+def test_nested_tables_are_refused_by_their_path(data: dict[str, object], told: str) -> None:
+    with pytest.raises(BadInput) as error:
+        structure(Tree, data, "x")
+    assert str(error.value) == told

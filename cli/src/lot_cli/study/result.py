@@ -8,8 +8,7 @@ a finished study is reported without them.
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -236,11 +235,7 @@ class Result:
         if isinstance(data, Mapping) and data.get("format") != FORMAT:
             raise OtherFormat(where="format", expected=str(FORMAT), got=repr(data.get("format")))
         complete = _with_fair(data)
-        try:
-            result: Result = structure(cls, complete, "")
-        except Exception:
-            _find_damage(cls, complete, "")  # names the entry of a table or list, which `structure` leaves out
-            raise
+        result: Result = structure(cls, complete, "")
         return result
 
 
@@ -253,29 +248,4 @@ def _with_fair(data: Any) -> Any:
         fair = data["fairness"]["fair"]
         return {**data, "comparisons": [{"fair": fair, **comparison} for comparison in data["comparisons"]]}
     except (TypeError, KeyError):
-        return data  # damaged: `_find_damage` says where
-
-
-def _find_damage(kind: type, data: Any, path: str) -> None:
-    """Raises BadInput with the path of the first part of `data` that does not fit the class
-    `kind`, if there is one."""
-    if not isinstance(data, Mapping):
-        raise BadInput(where=path, expected="a table", got=repr(data))
-    for name, hint in typing.get_type_hints(kind).items():
-        for part_kind, key, part in _parts(hint, data[name]) if name in data else ():
-            _find_damage(part_kind, part, ".".join(filter(None, (path, name, key))))
-    structure(kind, data, path)
-
-
-def _parts(hint: Any, value: Any) -> Iterator[tuple[type, str, Any]]:
-    """Class, key and content of what `value`, of the type `hint`, holds of our own classes."""
-    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and attrs.has(kind)]
-    for kind in kinds:
-        if kind is hint:
-            yield kind, "", value
-        elif isinstance(value, list):
-            yield from ((kind, str(place), part) for place, part in enumerate(value))
-        elif typing.get_origin(hint) is dict:
-            yield from ((kind, key, part) for key, part in value.items()) if isinstance(value, Mapping) else ()
-        elif value is not None:
-            yield kind, "", value
+        return data  # damaged: `structure` says where

@@ -170,7 +170,8 @@ def _find(registry: Registry, kind: str, name: Any, path: str) -> Component:
 
 def _choose_layers(tree: Mapping[str, Any], model: ModelConfig, registry: Registry) -> dict[int, Chosen]:
     base = dict(_table(tree, "attn"))
-    layers = base.pop("layers", None) or {}
+    layers = base.pop("layers", None)
+    layers = {} if layers is None else layers
     if not isinstance(layers, dict):
         raise BadInput(
             where="attn.layers", expected="a table from layer (counted from 0) to attention", got=repr(layers)

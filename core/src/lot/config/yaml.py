@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lot.errors import BadInput
+from lot.errors import BadInput, first_line
 
 MAX_BYTES = 256 * 1024
 WIDTH = 110
@@ -42,13 +42,13 @@ def parse_yaml(text: str, where: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise BadInput(f"{where}{at}: not YAML: {_first_line(error.problem or error.context)}") from None
+        raise BadInput(f"{where}{at}: not YAML: {first_line(error.problem or error.context)}") from None
     except YAMLError as error:
-        raise BadInput(f"{where}: not YAML: {_first_line(str(error))}") from None
+        raise BadInput(f"{where}: not YAML: {first_line(str(error))}") from None
     except RecursionError:
         raise BadInput(f"{where}: not usable: nested too deeply") from None
     except ValueError as error:
-        raise BadInput(f"{where}: not YAML: {_first_line(str(error))}") from None
+        raise BadInput(f"{where}: not YAML: {first_line(str(error))}") from None
     if _expanded_size(value, {}, where) > MAX_VALUES:
         raise BadInput(where=where, expected=f"at most {MAX_VALUES} values", got="more once its aliases are expanded")
     return value
@@ -78,10 +78,6 @@ def _lines(table: dict[Any, Any], indent: str) -> Iterator[str]:
             yield from (indent + text for text in (line, *more))
     if not indent:
         yield ""
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "unknown problem").strip().splitlines()[0]
 
 
 def _expanded_size(value: Any, seen: dict[int, int | None], where: str) -> int:

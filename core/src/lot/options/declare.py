@@ -105,7 +105,11 @@ def describe(config: type) -> list[OptionInfo]:
 def describe_bounds(bounds: dict[str, float]) -> str:
     """Bounds in words: `>= 0 and < 1`."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return " and ".join(f"{signs[key]} {value:g}" for key, value in bounds.items())
+    return " and ".join(f"{signs[key]} {_number(value)}" for key, value in bounds.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def type_name(hint: Any) -> str:
@@ -122,6 +126,6 @@ def type_name(hint: Any) -> str:
             kinds = dict.fromkeys(type_name(arg) for arg in args)
             return f"list of {len(args)} {' and '.join(kinds)}"
         return f"list of {type_name(args[0])}"
-    if hint is dict or origin is dict:
+    if hint is dict or origin is dict or (isinstance(hint, type) and attrs.has(hint)):
         return "table"
     return getattr(hint, "__name__", str(hint))

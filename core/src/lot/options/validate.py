@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import cattrs
+import cattrs.gen
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from lot.errors import BadInput
@@ -24,6 +25,14 @@ class _WrongType(ValueError):
         super().__init__(f"expected {expected}")
         shown = repr(value)
         self.expected, self.got = expected, shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+class _Below(ValueError):
+    """Something is wrong with an item of a table or list."""
+
+    def __init__(self, place: Any, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.place, self.cause = place, cause
 
 
 def structure(cls: type[Any], data: Any, path: str) -> Any:
@@ -71,6 +80,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _exactly(int))
     converter.register_structure_hook(float, _exactly(float, int))
     converter.register_structure_hook(str, _exactly(str))
+    converter.register_structure_hook_factory(attrs.has, _table)
     converter.register_structure_hook(dict, _mapping)
     for hook, origins in (
         (_mapping, (dict,)),
@@ -131,9 +141,11 @@ def _sequence(value: Any, hint: Any) -> Any:
         raise _WrongType(type_name(hint), value)
     kinds = args if fixed else (args[0],) * len(value)
     try:
-        items = [_converter().structure(item, kind) for item, kind in zip(value, kinds, strict=True)]
-    except _WrongType as error:
-        raise _WrongType(type_name(hint), value) from error
+        items = [_structured_at(place, item, kind) for place, (item, kind) in enumerate(zip(value, kinds, strict=True))]
+    except _Below as error:
+        if isinstance(error.cause, _WrongType) and not attrs.has(kinds[error.place]):
+            raise _WrongType(type_name(hint), value) from error
+        raise
     return tuple(items) if origin is tuple else items
 
 
@@ -141,8 +153,29 @@ def _mapping(value: Any, hint: Any) -> Any:
     if not isinstance(value, Mapping):
         raise _WrongType(type_name(hint), value)
     key_type, value_type = typing.get_args(hint) or (Any, Any)
-    structured = _converter().structure
-    return {structured(key, key_type): structured(item, value_type) for key, item in value.items()}
+    return {_converter().structure(key, key_type): _structured_at(key, item, value_type) for key, item in value.items()}
+
+
+def _structured_at(place: Any, value: Any, hint: Any) -> Any:
+    """The item of a table or list. Raises _Below, so that the path to what is wrong names the place."""
+    try:
+        return _converter().structure(value, hint)
+    except Exception as error:
+        raise _Below(place, error) from error
+
+
+def _table(cls: type) -> typing.Callable[[Any, Any], Any]:
+    """A hook for a nested attrs class, which takes a table and nothing else."""
+    read: typing.Callable[[Any, Any], Any] = cattrs.gen.make_dict_structure_fn(
+        cls, _converter(), _cattrs_forbid_extra_keys=True
+    )
+
+    def hook(value: Any, hint: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _WrongType("a table", value)
+        return read(value, hint)
+
+    return hook
 
 
 def _explain(error: BaseException, path: str) -> typing.Iterator[BadInput]:
@@ -160,6 +193,8 @@ def _explain(error: BaseException, path: str) -> typing.Iterator[BadInput]:
     elif isinstance(error, IterableValidationError):
         for leaf, place in error.group_exceptions()[0]:
             yield from _explain(leaf, f"{path}.{place.index}")
+    elif isinstance(error, _Below):
+        yield from _explain(error.cause, f"{path}.{error.place}")
     elif isinstance(error, _WrongType):
         yield BadInput(where=path, expected=error.expected, got=error.got)
     elif isinstance(error, BadInput):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from lot import BadInput
-from lot_tasks.text.cache import cache_dir
 from lot_tasks.text.corpora import CORPORA, Corpus
 from lot_tasks.text.download import fetch
 
@@ -206,13 +205,3 @@ def test_registered_corpora_are_complete() -> None:
         assert len({url.rsplit("/", 1)[1] for url in corpus.urls}) == 1  # one file at several addresses
         assert len(corpus.members) in (0, 1, 3)
         assert corpus.license
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_dir() == tmp_path / "cache"
-    monkeypatch.delenv("LOT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
-    assert cache_dir() == tmp_path / "shared" / "lot"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_dir() == tmp_path / "home" / ".cache" / "lot"

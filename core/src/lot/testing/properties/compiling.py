@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lot.contracts import Context
+from lot.errors import first_line
 from lot.testing.case import Case, call, output
 from lot.testing.draws import normal
 from lot.testing.failure import KitFailure, require, require_close
@@ -62,7 +63,7 @@ def compiled(case: Case) -> None:
         raise KitFailure(
             "torch.compile(fullgraph=True)",
             expected="one graph",
-            got=_first_line(error),
+            got=first_line(error),
             cause="data-dependent Python control flow, .item(), or an operator without a fake form",
         ) from error
     finally:
@@ -105,7 +106,7 @@ def exported(case: Case) -> None:
         raise KitFailure(
             "torch.export",
             expected="a program",
-            got=f"{type(error).__name__}: {_first_line(error)}",
+            got=f"{type(error).__name__}: {first_line(error)}",
             cause="data-dependent Python control flow, .item(), or an operator without a fake form",
         ) from error
     fresh = case.inputs(2, min(6, case.dims.max_len), "fresh")
@@ -117,8 +118,3 @@ def exported(case: Case) -> None:
             "y of the exported program",
             cause="a value that tracing froze",
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import platform
 import shlex
 import shutil
@@ -27,6 +26,7 @@ from pathlib import Path
 import filelock
 import torch
 
+from lot import cache_folder
 from lot_lattice.kernels.toolchain import BuildError, Name, Recipe, recipe, torch_headers, torch_libraries
 
 SOURCES = Path(__file__).parent.parent / "csrc"
@@ -36,11 +36,8 @@ _logger = logging.getLogger("lot_lattice")
 
 
 def cache_directory() -> Path:
-    """Where libraries are kept: `kernels` in LOT_CACHE, or in `lot` of XDG_CACHE_HOME, or of ~/.cache."""
-    if own := os.environ.get("LOT_CACHE"):
-        return Path(own).expanduser() / "kernels"
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "lot" / "kernels"
+    """Where libraries are kept: `kernels` in the cache folder of LOT. It may not exist yet."""
+    return cache_folder() / "kernels"
 
 
 def built(name: Name) -> Path | None:

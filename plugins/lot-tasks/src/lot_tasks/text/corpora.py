@@ -10,8 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from lot import BadInput
-from lot_tasks.text.cache import cache_dir
+from lot import BadInput, cache_folder
 from lot_tasks.text.download import fetch
 
 
@@ -33,7 +32,7 @@ class Corpus:
 
     def files(self) -> tuple[Path, ...]:
         """The text files in the cache, downloaded first where they are not there. Raises BadInput where that fails."""
-        folder = cache_dir() / "corpora" / self.name
+        folder = cache_folder() / "corpora" / self.name
         target = folder / self.urls[0].rsplit("/", 1)[1]
         fix = f"connect to the network, put the file at {target}, or name a text file of your own with path="
         fetch(self.urls, target, sha256=self.sha256, name=self.title, fix=fix)

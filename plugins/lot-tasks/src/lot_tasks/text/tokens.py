@@ -13,8 +13,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from lot import Split
-from lot_tasks.text.cache import cache_dir
+from lot import Split, cache_folder
 from lot_tasks.text.source import SPLITS, Source
 from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words
 
@@ -77,7 +76,7 @@ def _tokens(
     if source.size < _KEPT:
         return _encode(source, make())
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint} {kind}".encode()).hexdigest()[:32]
-    folder = cache_dir() / "tokens" / key
+    folder = cache_folder() / "tokens" / key
     kept = _load(folder, remake)
     if kept is None:
         kept = _encode(source, make())

@@ -1,4 +1,4 @@
-"""Where downloads and encoded texts are kept."""
+"""Where what can be made again is kept between runs: downloads, encoded texts, compiled kernels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def cache_dir() -> Path:
+def cache_folder() -> Path:
     """$LOT_CACHE, else $XDG_CACHE_HOME/lot, else ~/.cache/lot. It may not exist yet."""
     if own := os.environ.get("LOT_CACHE"):
         return Path(own).expanduser()
