@@ -31,8 +31,13 @@ TABLES = {
 FLAGS = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", "loss": "--loss", "task": "--task"}
 
 
+def _section_names() -> dict[str, str]:
+    """The sections of files that can be shown, each with its summary."""
+    return {section.name: section.summary for section in sections()}
+
+
 @click.command()
-@click.argument("name", type=ComponentName(sections=True), required=False)
+@click.argument("name", type=ComponentName(also=_section_names), required=False)
 @click.option("--kind", type=click.Choice(KINDS), help="Show only components of this kind.")
 @click.option("--example", is_flag=True, help="Print an example too, where NAME is a task.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
