@@ -115,8 +115,11 @@ def readme(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site in docs/build/html: warnings are errors, links and anchors lead somewhere, and the pages' commands run."""
-    install(session, "-r", "requirements.txt", "-r", "docs/requirements.txt", "pytest")
-    session.run("pytest", "tests/docs", "tests/test_docs.py", env=ON_CPU)
+    install(session, "-r", "requirements.txt", "-r", "docs/requirements.txt", "pytest", "mypy")
+    session.run("mypy", "docs/_ext/lot_docs", "docs/conf.py", env={"MYPYPATH": "docs/_ext:core/src:cli/src"})
+    session.run(
+        "pytest", "-m", "not slow", "tests/docs", "tests/test_docs.py", env=ON_CPU
+    )  # the build draws the pictures
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/build/html", env=ON_CPU)
     session.run("python", "tests/docs/check_links.py", "docs/build/html")
     session.run("python", "tests/docs/run_pages.py", session.create_tmp(), env=ON_CPU)

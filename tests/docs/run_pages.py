@@ -33,7 +33,7 @@ def script(page: str, folder: Path) -> str:
     lines = ["set -eu"]
     for number, (language, text) in enumerate(blocks(page)):
         if language == "sh":
-            for command in text.splitlines():
+            for command in text.replace("\\\n", " ").splitlines():
                 if ".venv" not in command:
                     lines += [f"echo {shlex.quote(f'+ {command}')}", command]
             continue

@@ -23,7 +23,12 @@ def text(plain: str) -> str:
 
 def _literal(part: str) -> str:
     marked = _CODE.split(_NAME.sub(r"`\g<0>`", part))
-    return "".join(each if _CODE.fullmatch(each) else re.sub(r"([\\*_{}\[\]<>|$~^])", r"\\\1", each) for each in marked)
+    return "".join(each if _CODE.fullmatch(each) else escaped(each) for each in marked)
+
+
+def escaped(plain: str) -> str:
+    """`plain` with no sign that Markdown would read."""
+    return re.sub(r"([\\*_{}\[\]<>|$~^`])", r"\\\1", plain)
 
 
 def code(plain: str) -> str:

@@ -12,7 +12,7 @@ from lot.config.schedule import WeightSchedule
 from lot.config.schema import DiagnosticTable, LossTable, ModelConfig, TopConfig, TrainConfig
 from lot.options.declare import OptionInfo, describe
 from lot_cli.study.design.file import Claim, Study
-from lot_docs.markdown import code, definitions, text
+from lot_docs.markdown import code, definitions, escaped, text
 
 TABLES: dict[str, type] = {
     "run": TopConfig,
@@ -49,7 +49,7 @@ def _term(prefix: str, row: OptionInfo) -> str:
     kind = f"{row.type}, {row.bounds}" if row.bounds else row.type
     default = "required" if row.required else f"default {_default(row.default)}"
     target = f"{prefix}-{row.name}".replace("_", "-")
-    return f"[{code(row.name)}]{{#{target} .option}} [{text(f'{kind}; {default}')}]{{.facts}}"
+    return f"[{code(row.name)}]{{#{target} .option}} [{escaped(f'{kind}; {default}')}]{{.facts}}"
 
 
 def _default(value: Any) -> str:
