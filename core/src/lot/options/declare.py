@@ -126,6 +126,6 @@ def type_name(hint: Any) -> str:
             kinds = dict.fromkeys(type_name(arg) for arg in args)
             return f"list of {len(args)} {' and '.join(kinds)}"
         return f"list of {type_name(args[0])}"
-    if hint is dict or origin is dict or (isinstance(hint, type) and attrs.has(hint)):
+    if hint is dict or origin is dict:
         return "table"
     return getattr(hint, "__name__", str(hint))

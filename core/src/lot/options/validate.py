@@ -131,7 +131,8 @@ def _union(value: Any, hint: Any) -> Any:
             failures.append(error)
     if len(failures) == 1 and not isinstance(failures[0], _WrongType):
         raise failures[0]
-    raise _WrongType(type_name(hint), value)
+    # What a user writes is a table; the class that checks it is our affair.
+    raise _WrongType(" or ".join("table" if attrs.has(member) else type_name(member) for member in members), value)
 
 
 def _sequence(value: Any, hint: Any) -> Any:
