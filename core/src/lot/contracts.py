@@ -113,7 +113,7 @@ class Attention(nn.Module):
     tolerance: 0, or the error (relative to the output) up to which causality holds where a bit-exact form is impossible.
 
     Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
-    `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache).
+    `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache); `lot.nn.CachedAttention` has what is common.
     Optional: `ablate(generator)`, a context manager in which the mechanism's state is randomized.
     """
 

@@ -8,28 +8,17 @@ from typing import Any
 
 import attrs
 
-from lot.config.schedule import WeightSchedule
-from lot.config.schema import DiagnosticTable, LossTable, ModelConfig, TopConfig, TrainConfig
-from lot.options.declare import OptionInfo, describe
-from lot_cli.study.design.file import Claim, Study
+from lot.options.declare import OptionInfo
+from lot_cli.reference import sections
 from lot_docs.markdown import code, definitions, escaped, text
 
-TABLES: dict[str, type] = {
-    "run": TopConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "losses": LossTable,
-    "schedule": WeightSchedule,
-    "diagnostics": DiagnosticTable,
-    "study": Study,
-    "claims": Claim,
-}
-"""Name of a table of options on the pages -> the class that declares it."""
+TABLES = {section.name: section for section in sections()}
+"""Name of a table of options on the pages -> the section of a run file or of a study file that it is."""
 
 
-def rows(name: str) -> list[OptionInfo]:
+def rows(name: str) -> Sequence[OptionInfo]:
     """The options of one of `TABLES`. All pages take them from here."""
-    return describe(TABLES[name])
+    return TABLES[name].options
 
 
 def page(name: str) -> str:
