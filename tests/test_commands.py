@@ -113,7 +113,7 @@ GARBAGE = bytes(range(255, 0, -1)) + b"\n{}\n"
         ("run.json", ["runs", "r"], 0, ["damaged", "r/run.json"]),
         ("metrics.json", ["runs", "r"], 0, ["damaged", "r/metrics.json", "remove it"]),
         ("metrics.json", ["run", "--resume", "--run-dir", "r"], 2, ["r/metrics.json: damaged", "remove it"]),
-        ("metrics.jsonl", ["plot", "r"], 2, ["r/metrics.jsonl, line 1: damaged"]),
+        ("metrics.jsonl", ["plot", "r"], 2, ["r/metrics.jsonl: damaged (its checksum is not that in metrics.json)"]),
         ("status.json", ["runs", "r"], 0, ["complete", "exact_match"]),
         (
             "snapshots/order_parameter/step_00000000.safetensors",

@@ -14,7 +14,8 @@ import pytest
 from lot.config.schema import Config
 from lot.plugins.component import KINDS
 from lot.plugins.registry import Registry, registry
-from lot_cli.commands.show import FLAGS, TABLES, _color_example
+from lot_cli.commands.show import _color_example
+from lot_cli.commands.show_pages import FLAGS, TABLES
 from lot_cli.reference import Section, find_section, sections
 from lot_cli.terminal.text import DIM, GOOD, NAME, columns
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lot.contracts import IGNORED, Batch, Context, Loss, Output
+from lot.contracts import IGNORED, Batch, Context
 from lot.testing.case import Case, CheckFunction
 from lot.testing.draws import normal
 from lot.testing.failure import (
-    KitFailure,
     NotApplicable,
     largest,
     require,
@@ -18,21 +17,14 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.generators import untouched_generators
-from lot.testing.specimens.loss_call import B, LossCall, T, V, loss_calls, loss_terms, term_gradients
-from lot.testing.specimens.read_signals import ReadSignals
+from lot.testing.kinds.loss_parts import adds_up, build_loss, parts
+from lot.testing.specimens.loss_call import B, T, V, loss_calls, loss_terms, term_gradients
 from lot.testing.specimens.samples import mapped
-
-
-def _loss(case: Case) -> Loss:
-    loss = case.build()
-    if not isinstance(loss, Loss):
-        raise KitFailure("factory", expected="a lot.Loss", got=type(loss).__name__)
-    return loss
 
 
 def builds(case: Case) -> None:
     """The factory gives a loss whose `needs` are all declared by its component."""
-    loss = _loss(case)
+    loss = build_loss(case)
     case.require_declared(loss.needs)
     for signal in sorted(loss.needs | case.component.needs):
         if case.signal(signal) is None:
@@ -43,7 +35,7 @@ def builds(case: Case) -> None:
 
 def terms(case: Case) -> None:
     """Terms are finite named scalars with the same names in every call, on fresh inputs that stay as they were."""
-    loss = _loss(case)
+    loss = build_loss(case)
     names: set[str] | None = None
     for padding in (False, True):
         for call in loss_calls(case, loss, padding=padding):
@@ -63,7 +55,7 @@ def terms(case: Case) -> None:
 
 def differentiable(case: Case) -> None:
     """Every term has a finite gradient with respect to logits and signals, and on some input one that is not zero."""
-    loss = _loss(case)
+    loss = build_loss(case)
     without: set[str] = set()
     trains: set[str] = set()
     for call in loss_calls(case, loss):
@@ -84,7 +76,7 @@ def differentiable(case: Case) -> None:
 
 def needs(case: Case) -> None:
     """The signals in `needs` are enough, and the terms depend on each of them."""
-    loss = _loss(case)
+    loss = build_loss(case)
     if not loss.needs:
         for call in loss_calls(case, loss, optional=False):
             loss_terms(loss, call)
@@ -114,7 +106,7 @@ def needs(case: Case) -> None:
 
 def ignored(case: Case) -> None:
     """Logits of targets that are not scored change no term and get no gradient; with nothing to score, terms are finite."""
-    loss = _loss(case)
+    loss = build_loss(case)
     for call in loss_calls(case, loss):
         unscored = (call.batch.targets == IGNORED)[..., None]
         other = torch.where(unscored, 10.0 * normal((B, T, V), "other"), call.output.logits.detach()).requires_grad_()
@@ -141,7 +133,7 @@ def ignored(case: Case) -> None:
 
 def padding(case: Case) -> None:
     """Signals and logits of padding tokens change no term; for a batch that is nothing but padding, terms are finite."""
-    loss = _loss(case)
+    loss = build_loss(case)
     for call in loss_calls(case, loss, padding=True):
         mask = call.batch.padding
         assert mask is not None
@@ -176,11 +168,11 @@ def padding(case: Case) -> None:
 
 def determinism(case: Case) -> None:
     """The same call gives the same bits, by this object again or a fresh one, and draws from no global generator."""
-    loss = _loss(case)
+    loss = build_loss(case)
     for call in loss_calls(case, loss):
         with untouched_generators("the loss"):
             first = loss_terms(loss, call)
-        for which, other in (("the same", loss), ("a fresh", _loss(case))):
+        for which, other in (("the same", loss), ("a fresh", build_loss(case))):
             for name, value in loss_terms(other, call).items():
                 require_equal(
                     value.detach(),
@@ -192,7 +184,7 @@ def determinism(case: Case) -> None:
 
 def precision(case: Case) -> None:
     """Logits in bfloat16 (autocast) give the terms that the same numbers in float32 give, and in float32."""
-    loss = _loss(case)
+    loss = build_loss(case)
     for call in loss_calls(case, loss):
         narrow = call.output.logits.detach().bfloat16()
         wide = loss_terms(loss, call.replaced(logits=narrow.float()))
@@ -213,7 +205,7 @@ def replaces(case: Case) -> None:
     """A loss that replaces cross-entropy depends on logits and targets."""
     if "cross_entropy" not in case.component.replaces:
         raise NotApplicable("it does not replace cross-entropy")
-    loss = _loss(case)
+    loss = build_loss(case)
     call = next(loss_calls(case, loss))
     targets = torch.where(call.batch.targets == IGNORED, IGNORED, (call.batch.targets + 1) % V)
     before, after = loss_terms(loss, call), loss_terms(loss, call.replaced(batch=Batch(call.batch.inputs, targets)))
@@ -223,82 +215,6 @@ def replaces(case: Case) -> None:
         expected="other values, for it stands for cross-entropy",
         got="the same values",
     )
-
-
-def parts(case: Case) -> None:
-    """A loss with `per_target` gives sums that add up over parts of the sequences."""
-    loss = _loss(case)
-    if not loss.per_target:
-        raise NotApplicable("it needs whole sequences, so that train.context_parallel cannot be used with it")
-    call = next(loss_calls(case, loss))
-    call.batch.targets[0, T // 4 : T // 2] = (
-        IGNORED  # unequal numbers of scored targets: in the rows, and in the parts of a row
-    )
-    whole = loss(call.output, call.batch, call.ctx)
-    summed = dict.fromkeys(whole, 0.0)
-    for first, last in ((0, T // 3), (T // 3, T)):
-        part = Batch(call.batch.inputs[:, first:last], call.batch.targets[:, first:last])
-        ctx = Context(call.ctx.step, start=first)
-        found = loss(Output(call.output.logits[:, first:last], ReadSignals({})), part, ctx)
-        for name, value in found.items():
-            summed[name] += float(value.detach())
-    for name, value in whole.items():
-        require_close(
-            torch.tensor(summed[name]),
-            value.detach().float(),
-            1e-5,
-            f"sum of the term {name} over two parts of the sequences, against the whole",
-            cause="a mean over all positions, a signal, or a neighbor that the part lacks: then per_target is wrong",
-        )
-
-
-def adds_up(case: Case) -> None:
-    """Sums and counts over two parts of a batch add up to the mean over the whole, whatever is scored in each part."""
-    loss = _loss(case)
-    for call in loss_calls(case, loss, padding=True):
-        targets = call.batch.targets.clone()
-        targets[0, 1:] = IGNORED  # a part in which little is scored must weigh little
-        batch = Batch(call.batch.inputs, targets, call.batch.padding)
-        halves = [_rows(case, call.replaced(batch=batch), rows) for rows in (slice(0, 1), slice(1, B))]
-        whole = _means([(loss(call.output, batch, call.ctx), loss.counts(batch), batch)])
-        parted = _means(
-            [(loss(part.output, part.batch, part.ctx), loss.counts(part.batch), part.batch) for part in halves]
-        )
-        for name, value in whole.items():
-            require_close(
-                parted[name],
-                value,
-                1e-5,
-                f"term {name}: sums over counts of two parts of a batch, against the whole batch",
-                scale=max(largest(value), 1e-3),
-                cause="a mean is returned where the sum over the batch is asked for; what is no mean belongs in `finish`",
-            )
-
-
-def _rows(case: Case, call: LossCall, rows: slice) -> LossCall:
-    """The call for some of the sequences."""
-
-    def cut(name: str, value: Tensor) -> Tensor:
-        signal = case.signal(name)
-        assert signal is not None
-        letters = next(shape for shape in signal.shapes if len(shape) == value.dim())
-        index = tuple(rows if letter == "B" else slice(None) for letter in letters)
-        return value[index]
-
-    padding = None if call.batch.padding is None else call.batch.padding[rows]
-    output = Output(call.output.logits[rows], ReadSignals(mapped(call.output.signals, cut)))
-    batch = Batch(call.batch.inputs[rows], call.batch.targets[rows], padding)
-    return LossCall(output, batch, Context(call.ctx.step, padding=padding))
-
-
-def _means(parts: list[tuple[dict[str, Tensor], dict[str, Tensor], Batch]]) -> dict[str, Tensor]:
-    """Each term's sums of all parts over its counts of all parts."""
-    means = {}
-    for name in parts[0][0]:
-        total = torch.stack([sums[name].detach() for sums, _, _ in parts]).sum(0)
-        count = torch.stack([counts.get(name, batch.scored()) for _, counts, batch in parts]).sum()
-        means[name] = total / count.clamp(min=1)
-    return means
 
 
 LOSS_CHECKS: dict[str, CheckFunction] = {
