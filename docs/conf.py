@@ -31,6 +31,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!lot\.).*"),
     (r"py:class", r"lot\.(builtin|config|model|nn|options|plugins|runs|storage|testing|training)\.\w+\..*"),
+    (r"py:class", r"lot\.\w+\._\w+"),  # type variables
 ]
 
 html_theme = "furo"
