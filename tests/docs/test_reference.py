@@ -121,6 +121,8 @@ def test_every_command_is_on_the_page_with_every_option() -> None:
             names = parameter.opts if parameter.param_type_name == "option" else parameter.get_usage_pieces(ctx)
             assert all(name in section for name in names)
     assert "commands" in ASKED
+    headings = [line for line in re.sub(r"```.*?```", "", page, flags=re.DOTALL).splitlines() if line.startswith("#")]
+    assert all(line.startswith("## `lot") for line in headings), "a comment in an example is no heading"
 
 
 def test_every_signal_is_on_the_page_with_who_gives_and_needs_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterator
 
 import click
@@ -33,8 +34,16 @@ def _section(ctx: click.Context) -> str:
     command, path = ctx.command, ctx.command_path
     usage = " ".join([path, *command.collect_usage_pieces(ctx)])
     help_text = inspect.cleandoc(command.help or "")
-    paragraphs = [text(paragraph) for paragraph in help_text.replace("\b\n", "").split("\n\n")]
+    paragraphs = [_paragraph(paragraph) for paragraph in help_text.split("\n\n")]
     options = [record for parameter in command.get_params(ctx) if (record := parameter.get_help_record(ctx))]
     lines = [anchor(path.replace(" ", "-")), f"## {code(path)}", "", *(f"{paragraph}\n" for paragraph in paragraphs)]
     lines += ["```text", usage, "```", "", definitions((code(term), text(meaning)) for term, meaning in options)]
     return "\n".join(lines)
+
+
+def _paragraph(plain: str) -> str:
+    """A paragraph of a help text; one whose lines click leaves as they are (after \\b) is an example."""
+    lines = plain.split("\n")
+    if lines[0].strip() == "\b":
+        return "```text\n" + textwrap.dedent("\n".join(lines[1:])) + "\n```"
+    return text(plain)
