@@ -60,6 +60,13 @@ class SharedCache(Honest):
         return super().prefill(x, ctx, self.shared)
 
 
+class FirstLayerForgets(ForgetfulDecoding):
+    """Decodes from the last eight tokens only, in the first layer alone."""
+
+    def decode(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
+        return super().decode(x, ctx, cache) if self.dims.layer == 0 else Honest.decode(self, x, ctx, cache)
+
+
 class PaddingForgottenInCache(Honest):
     """Decoding attends to the padding of the prompt."""
 

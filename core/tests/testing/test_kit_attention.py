@@ -112,6 +112,7 @@ CAUGHT = [
     (positions_and_decoding.SharedCache, "decoding", "two batches in turn"),
     (positions_and_decoding.PaddingForgottenInCache, "decoding with padding", "padding"),
     (positions_and_decoding.NoDecode, "decoding", "decode of a module"),
+    (positions_and_decoding.FirstLayerForgets, "decoding", "logits of a decoder of two layers"),
 ]
 
 PASSES = [

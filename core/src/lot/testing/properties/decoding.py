@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from lot.contracts import Attention
 from lot.testing.case import Case, as_attention, output
 from lot.testing.failure import NotApplicable, largest, require, require_close, require_equal
 from lot.testing.properties.padding import example_padding, honors_padding
+from lot.testing.specimens.small_decoder import small_decoder, token_ids
 
 TOLERANCE = 1e-5
 """Relative to the largest output: far above float64 rounding, since a cache may keep features in float32."""
@@ -67,7 +69,7 @@ def _decoding_module(case: Case, **dims: Any) -> Attention:
 
 @torch.no_grad()
 def decoding(case: Case) -> None:
-    """Prefill and decode equal the forward: from an empty cache, in pieces, up to max_len, and with two caches in turn."""
+    """Prefill and decode equal the forward: in pieces, up to max_len, with two caches in turn, and through a decoder."""
     module = _decoding_module(case)
     T = min(LENGTH, case.dims.max_len)
     n = max(2, T // 2)
@@ -88,6 +90,7 @@ def decoding(case: Case) -> None:
             case, _decoding_module(case, positions="rotary"), T, "with rotary positions", (n, *(1,) * (T - n))
         )
     _require_separate_caches(case, module, T)
+    _require_decoder(case)
 
 
 def _require_forward(case: Case, module: Attention, T: int, how: str, pieces: Sequence[int]) -> None:
@@ -125,6 +128,31 @@ def _require_separate_caches(case: Case, module: Attention, T: int) -> None:
             y,
             "output of decoding two batches in turn, each with its own cache",
             cause="state kept on the module instead of in the cache",
+        )
+
+
+def _require_decoder(case: Case) -> None:
+    """A decoder of two layers gives the same logits with caches as in a full pass, up to max_len, whatever the batch."""
+    model = small_decoder(case.component, case.options, replace(case.dims, causal=True, token_counts=None)).double()
+    model = model.to(case.device).eval()
+    L = case.dims.max_len
+    tolerance = max([TOLERANCE, *(attention.tolerance for attention in model.attentions)])
+    for batch in (1, 4):
+        ids = token_ids(case, batch, L)
+        full = model(ids, case.context()).logits
+        caches = model.init_cache(batch, ids.device, torch.float64)
+        found = []
+        for start, end in ((0, L // 2), (L // 2, L - 2), (L - 2, L - 1), (L - 1, L)):
+            if start < end:
+                logits, caches = model.extend(ids[:, start:end], case.context(start=start), caches)
+                found.append(logits)
+        require_close(
+            torch.cat(found, dim=1),
+            full,
+            tolerance,
+            f"logits of a decoder of two layers, decoding {batch} sequences of {L} tokens in pieces",
+            scale=largest(full),
+            cause="a cache that layers share, or one that is changed in place where a new one is returned",
         )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lot.builtin.config import CrossEntropyConfig
 from lot.builtin.cross_entropy import CrossEntropy
 from lot.builtin.plugin import lot_attentions, lot_embeddings
 from lot.config.schema import ModelConfig
@@ -57,7 +56,7 @@ def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int
     def gradients() -> dict[str, Tensor]:
         named = dict(model.named_parameters())
         with torch.enable_grad():
-            loss = CrossEntropy(CrossEntropyConfig())(model(batch.inputs, ctx), batch, ctx)["cross_entropy"]
+            loss = CrossEntropy().terms(model(batch.inputs, ctx), batch, ctx)["cross_entropy"]
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         return {name: g for name, g in zip(named, found, strict=True) if g is not None}
 

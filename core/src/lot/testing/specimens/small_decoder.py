@@ -1,0 +1,39 @@
+"""A decoder around the attention under test: some defects show only between its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lot.builtin.plugin import lot_embeddings
+from lot.config.schema import ModelConfig
+from lot.contracts import Dims
+from lot.model.decoder import Decoder
+from lot.plugins.component import Component
+from lot.random import initialize, torch_generator
+from lot.testing.case import Case
+from lot.testing.draws import perturb
+
+LAYERS = 2
+
+
+def small_decoder(attention: Component, options: Mapping[str, Any], dims: Dims) -> Decoder:
+    """A decoder of two layers with this attention, its parameters moved away from their initial values."""
+    dims = replace(dims, layers=LAYERS, positions="learned")
+    attentions = [attention.build(replace(dims, layer=layer), **options) for layer in range(LAYERS)]
+    config = ModelConfig(width=dims.width, heads=dims.heads, layers=LAYERS)
+    (token,) = lot_embeddings()
+    model = Decoder(token.build(replace(dims, layer=0)), attentions, config, replace(dims, layer=0))
+    initialize(model, 0)
+    perturb(model)
+    return model
+
+
+def token_ids(case: Case, batch: int, length: int) -> Tensor:
+    """Tokens (batch, length) int64 on the device of the case."""
+    generator = torch_generator(0, "kit", "tokens", batch, length)
+    return torch.randint(case.dims.vocab_size, (batch, length), generator=generator).to(case.device)
