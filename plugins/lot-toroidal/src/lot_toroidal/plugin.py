@@ -25,9 +25,15 @@ def _exact() -> list[Component]:
             emits=TORUS_SIGNALS,
             watch=("fusion_rank",),
             notes=(
-                "As published, frequencies are geometric, so that a cyclic shift of the input moves the output by 0.02 too "
-                "much: frequencies=geometric keeps that. Corrected (the default): whole turns over the ring, exact when the "
-                "sequence fills the ring and nothing is masked.",
+                "With the frequencies of RoPE (frequencies=geometric) a cyclic shift of the input is not exact; the source's "
+                "code is off by 0.004 to 0.009, its README says 0.02. Corrected (the default): whole turns over the ring, "
+                "exact when the sequence fills the ring and nothing is masked.",
+                "Once the source's cosines and sines are copied in, outputs equal its own to 3e-8. differs: its angle is "
+                "2 pi i w_m / T + 2 pi k u_m / D with T the current length; outputs differ by 2.6e-2 to 3.2e-2.",
+                "differs: the source's fusion by attention is one learned D x D matrix, whatever the content; the two cannot "
+                "be mapped onto each other.",
+                "The source's module ignores the 4-D causal mask that its host model passes, so that the future leaks into "
+                "every prediction; causal=false with allow_leak repeats that.",
                 "As published, N in the distance is the current length, so that scores change while decoding. Here it is a "
                 "fixed period.",
                 "low_rank fusion of rank r leaves r / depth of a head's freedom (the default, as published: a quarter): see "
@@ -68,6 +74,8 @@ def _variants() -> list[Component]:
                 "lags=position is a mechanism of its own and exact. lags=content approximates toroidal attention by the mean "
                 "score at each lag; that mean is over all tokens, so it cannot be causal. The diagnostic circulant_error says "
                 "how far it is off.",
+                "differs: at content lags the source takes the sum over tokens where the mean is taken here; after rescaling "
+                "they agree to 4e-16.",
                 "Causal lags are convolved block by block, past into future only: the future is left out to the last bit, at "
                 "O(T log^2 T) instead of O(T log T).",
                 "It cannot drop attention weights: model.dropout must be 0.",
@@ -83,6 +91,8 @@ def _variants() -> list[Component]:
             watch=("fusion_rank",),
             notes=(
                 "linear and min_gru train in parallel (associative scan); gru, the published cell, one position after another.",
+                "differs: with update=gru only the cell is the source's, which keeps a state per head, averages keys and "
+                "values over platters, and reads the state through a sigmoid gate of the query.",
                 "Always causal; there are no attention weights that model.dropout could drop.",
             ),
         ),
@@ -96,6 +106,8 @@ def _variants() -> list[Component]:
             watch=("depth_weights",),
             notes=(
                 "While training all candidates run and are mixed; at evaluation the likeliest depth runs alone.",
+                "differs: candidates share their projections here; in the source each has its own (16.7 thousand against 49.9 "
+                "thousand parameters in the compared setting).",
                 "route=true chooses a depth for every token from that token, which keeps the choice causal.",
             ),
         ),
