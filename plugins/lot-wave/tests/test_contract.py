@@ -25,7 +25,13 @@ FORMS = {
         for kernel in ("elu_plus_one", "sigmoid", "exp")
         for on in ("features", "scores")
     ],
-    "wave_packet": [{}, {"learn_amplitudes": True}, {"anneal_steps": 10, "rank": "token_id", "frequency_scale": 1.0}],
+    "wave_packet": [
+        {},
+        {"learn_amplitudes": True},
+        {"anneal_steps": 10, "rank": "token_id", "frequency_scale": 1.0},
+        {"form": "published"},
+        {"form": "published", "anneal_steps": 10},
+    ],
     "wave_native": [{}, {"rank": 2, "refresh": 2}, {"rank": None}],
     "wave_coherence": [{}, {"variance": "angle", "window": 3}],
     "wave_inference": [{"prompt_tokens": 4, "new_tokens": 3}],

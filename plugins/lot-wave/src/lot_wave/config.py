@@ -64,6 +64,13 @@ class PureWaveConfig:
 class WavePacketConfig:
     """Options of the wave-packet embedding."""
 
+    form: Literal["corrected", "published"] = option(
+        "corrected",
+        help=(
+            "corrected: the frequency of a token turns its waves along the positions; published: it is a constant phase, each "
+            "wave has a learned frequency along the positions that all tokens share, and a LayerNorm comes last"
+        ),
+    )
     waves: int = option(
         48, ge=1, le=4096, help="number of waves W per token, equal in frequency, each with a learned phase"
     )
@@ -73,14 +80,15 @@ class WavePacketConfig:
     rank: Literal["auto", "frequency", "token_id"] = option(
         "auto",
         help="where the rank in a token's mass 1/(rank + 1) comes from. frequency: how often it occurs in the training data; "
-        "token_id: its id, as published; auto: frequency where the task counts its tokens, else token_id",
+        "token_id: its id, as published; auto: frequency where the task counts its tokens, else token_id; with "
+        "form=published it is token_id",
     )
     frequency_scale: float | None = option(
         None,
         gt=0,
         help=(
-            "radians per position of the heaviest token; published: 1.0; null: the value with which the wave of the lightest "
-            "token turns once over max_len"
+            "radians per position of the heaviest token; null: the value with which the wave of the lightest token turns once "
+            "over max_len; with form=published, turns that its constant phase is, and null is 1.0, as published"
         ),
     )
     learn_amplitudes: bool = option(

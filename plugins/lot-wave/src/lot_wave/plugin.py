@@ -66,8 +66,9 @@ def lot_embeddings() -> list[Component]:
                 "rank=token_id with frequency_scale=1.0 has the source's frequencies. A wave that turns fast gives the same "
                 "token another vector at every position, and above pi radians per position it aliases. By default ranks "
                 "are by frequency, and the wave of the lightest token turns once over max_len.",
-                "differs: in the source a token's frequency is a constant phase that never multiplies the position, each "
-                "wave has a learned positional frequency, and a LayerNorm comes last. Outputs differ by 1.96.",
+                "form=published has the source's formula: a token's frequency is a constant phase that never multiplies the "
+                "position, each wave has a learned positional frequency, and a LayerNorm comes last. Without it outputs differ "
+                "by 1.96.",
                 "The harmonic term of wave_coherence acts with learn_amplitudes=true only; published amplitudes were "
                 "constants, and so was that term.",
                 "It has no (V, D) weight that a tied head could share.",
