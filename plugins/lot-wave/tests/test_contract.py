@@ -32,8 +32,12 @@ FORMS = {
         {"form": "published"},
         {"form": "published", "anneal_steps": 10},
     ],
-    "wave_native": [{}, {"rank": 2, "refresh": 2}, {"rank": None}],
-    "wave_coherence": [{}, {"variance": "angle", "window": 3}],
+    "wave_native": [{}, {"rank": 2, "refresh": 2}, {"rank": None}, {"rank": None, "decay": "l2", "project": "all"}],
+    "wave_coherence": [
+        {},
+        {"variance": "angle", "window": 3},
+        {"variance": "unbiased_angle", "window": 3, "energy": "absolute"},
+    ],
     "wave_inference": [{"prompt_tokens": 4, "new_tokens": 3}],
     "interference_map": [{"surrogates": 20}],
 }

@@ -121,7 +121,16 @@ class WaveNativeConfig:
         ),
     )
     refresh: int = option(50, ge=1, help="steps between two updates of a tracked subspace")
-    weight_decay: float = option(0.01, ge=0, help="decoupled weight decay, on matrices and tables only")
+    weight_decay: float = option(0.01, ge=0, help="weight decay; what it acts on and how: see `decay`")
+    decay: Literal["decoupled", "l2"] = option(
+        "decoupled",
+        help="decoupled: parameters shrink beside the step, matrices and tables only; l2: weight_decay times the parameter joins "
+        "the gradient of every parameter, and so runs through projection and momentum, as published",
+    )
+    project: Literal["matrices", "all"] = option(
+        "matrices",
+        help="whose gradients are projected. matrices: those of linear maps; all: of every 2-D parameter, tables too, as published",
+    )
     foreach: bool | None = option(None, help="update all parameters at once; null: wherever torch can")
 
 
@@ -132,17 +141,21 @@ class WaveCoherenceConfig:
     lambda_phase: float = option(
         0.01, ge=0, help="weight of the phase lock term: variance of phase over windows of positions"
     )
-    lambda_energy: float = option(
-        0.01, ge=0, help="weight of the energy term: squared relative change of the norm between layers"
-    )
+    lambda_energy: float = option(0.01, ge=0, help="weight of the energy term: change of the norm between layers")
     lambda_harmonic: float = option(
         0.01,
         ge=0,
         help="weight of the harmonic term: distance of the embedding's amplitudes from 1/n; the term is 0 where there are none",
     )
     window: int = option(8, ge=2, help="positions per window of the phase lock term")
-    variance: Literal["circular", "angle"] = option(
-        "circular", help="circular: 1 - R; angle: variance of the wrapped angle, as published, which jumps at +-pi"
+    variance: Literal["circular", "angle", "unbiased_angle"] = option(
+        "circular",
+        help="circular: 1 - R; angle: variance of the wrapped angle, which jumps at +-pi; unbiased_angle: the unbiased one, over "
+        "whole windows only, as published",
+    )
+    energy: Literal["relative", "absolute"] = option(
+        "relative",
+        help="how a norm changes from a to b between layers. relative: ((b - a) / (a + b))^2; absolute: |b - a|, as published",
     )
 
 
