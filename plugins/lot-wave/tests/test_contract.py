@@ -19,11 +19,16 @@ FORMS = {
             for normalize in ("row", "energy", "softmax")
         ),
         {"waves": 3, "own_keys": True},
+        {"waves": 3, "evolution": "pairwise", "normalize": "energy", "bias": True},
     ],
     "pure_wave": [
-        {"waves": 3, "kernel": kernel, "kernel_on": on}
-        for kernel in ("elu_plus_one", "sigmoid", "exp")
-        for on in ("features", "scores")
+        *(
+            {"waves": 3, "kernel": kernel, "kernel_on": on}
+            for kernel in ("elu_plus_one", "sigmoid", "exp")
+            for on in ("features", "scores")
+        ),
+        {"waves": 3, "form": "published"},
+        {"waves": 3, "form": "published", "kernel": "exp", "kernel_on": "scores"},
     ],
     "wave_packet": [
         {},

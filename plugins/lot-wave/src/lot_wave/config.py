@@ -30,6 +30,9 @@ class InterferenceConfig:
     own_keys: bool = option(
         False, help="give keys their own waves; false: the waves of a token serve as query and as key"
     )
+    bias: bool = option(
+        False, help="give the amplitude, frequency and phase of a wave a learned bias each, as published"
+    )
     causal: bool | None = option(
         None, help="attend to the token itself and earlier ones only; null: what the task asks for"
     )
@@ -39,6 +42,13 @@ class InterferenceConfig:
 class PureWaveConfig:
     """Options of pure wave attention."""
 
+    form: Literal["corrected", "published"] = option(
+        "corrected",
+        help=(
+            "corrected: sines with learned amplitudes, weights over their row sum; published: sines of unit norm over the waves, "
+            "times W^(1/4), and own keys; on scores, a learned scale per head, and weights over the root of the number of keys"
+        ),
+    )
     waves: int = option(
         16, ge=1, le=4096, help="number of waves W, and so of sine features A sin(p + w t), per token and head"
     )
@@ -53,7 +63,8 @@ class PureWaveConfig:
         ),
     )
     own_keys: bool = option(
-        False, help="give keys their own waves; false: the waves of a token serve as query and as key"
+        False,
+        help="give keys their own waves, as form=published does always; false: the waves of a token serve as query and as key",
     )
     causal: bool | None = option(
         None, help="attend to the token itself and earlier ones only; null: what the task asks for"
