@@ -28,14 +28,14 @@ def _exact() -> list[Component]:
                 "With the frequencies of RoPE (frequencies=geometric) a cyclic shift of the input is not exact; the source's "
                 "code is off by 0.004 to 0.009, its README says 0.02. Corrected (the default): whole turns over the ring, "
                 "exact when the sequence fills the ring and nothing is masked.",
-                "Once the source's cosines and sines are copied in, outputs equal its own to 3e-8. differs: its angle is "
-                "2 pi i w_m / T + 2 pi k u_m / D with T the current length; outputs differ by 2.6e-2 to 3.2e-2.",
-                "differs: the source's fusion by attention is one learned D x D matrix, whatever the content; the two cannot "
-                "be mapped onto each other.",
+                "form=published has the source's encoding and distance, which depend on the current length T, so that it has no "
+                "decoding cache. Outputs equal the source's to 3e-8 once its cosines and sines are copied in; the default form "
+                "differs by 2.6e-2 to 3.2e-2.",
+                "The source's fusion by attention is one learned D x D matrix, whatever the content: fusion=learned. "
+                "fusion=attention depends on the content; the two cannot be mapped onto each other.",
                 "The source's module ignores the 4-D causal mask that its host model passes, so that the future leaks into "
                 "every prediction; causal=false with allow_leak repeats that.",
-                "As published, N in the distance is the current length, so that scores change while decoding. Here it is a "
-                "fixed period.",
+                "By default the ring is a fixed period, so that scores do not change while decoding.",
                 "low_rank fusion of rank r leaves r / depth of a head's freedom (the default, as published: a quarter): see "
                 "the diagnostic fusion_rank.",
                 "With depth=1, lambda_distance=0 and no window it is rotary attention on plain fused kernels.",
@@ -84,15 +84,16 @@ def _variants() -> list[Component]:
         Component(
             name="toroidal_latent",
             summary="A state of fixed size that turns on the ring: O(1) memory while streaming.",
-            factory="lot_toroidal.attention.latent:LatentAttention",
+            factory="lot_toroidal.attention.latent_heads:latent_attention",
             config="lot_toroidal.config:LatentConfig",
             reference=f"{PROJECT}; min_gru: Feng et al., Were RNNs All We Needed?, 2024",
             emits=frozenset({"platter_mixing"}),
             watch=("fusion_rank",),
             notes=(
                 "linear and min_gru train in parallel (associative scan); gru, the published cell, one position after another.",
-                "differs: with update=gru only the cell is the source's, which keeps a state per head, averages keys and "
-                "values over platters, and reads the state through a sigmoid gate of the query.",
+                "As published: update=gru_per_head, with a state per head, keys and values averaged over platters, and a sigmoid "
+                "gate of the query. With update=gru only the cell is the source's. differs: its linear update, a full matrix, is "
+                "not offered.",
                 "Always causal; there are no attention weights that model.dropout could drop.",
             ),
         ),
