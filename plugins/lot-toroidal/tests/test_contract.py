@@ -21,10 +21,11 @@ FORMS: dict[str, list[dict[str, Any]]] = {
         {"depth": 1, "lambda_distance": 0.0},
         {"causal": False, "fusion": "mean"},
         {"chunk": 16, "fusion": "attention", "frequencies": "geometric", "recompute": True},
+        {"fusion": "learned"},
     ],
     "toroidal_ring": [{}, {"window": 20, "block": 32}],
     "toroidal_fft": [{}, {"causal": False}, {"causal": False, "lags": "content"}],
-    "toroidal_latent": [{}, {"update": "linear", "fusion": "attention"}, {"update": "gru"}],
+    "toroidal_latent": [{}, {"update": "linear", "fusion": "attention"}, {"update": "gru"}, {"update": "gru_per_head"}],
     "toroidal_adaptive": [{}, {"route": True, "depths": [1, 4]}],
 }
 MEASURED_ON = {"circulant_error": "toroidal_fft", "depth_weights": "toroidal_adaptive"}
@@ -56,6 +57,11 @@ def test_the_kit_finds_nothing_wrong_with_an_attention(
     name: str, options: dict[str, Any], attention: Callable[[str], Component]
 ) -> None:
     assert failures(attention(name), options, signals=SIGNALS) == {}
+
+
+def test_the_published_torus_breaks_one_rule_and_no_other(attention: Callable[[str], Component]) -> None:
+    """Its angles and distances go by the length of the sequence, so a prefix gives something else alone than within."""
+    assert set(failures(attention("toroidal"), {"form": "published"}, signals=SIGNALS)) == {"causal: prefix"}
 
 
 @pytest.mark.parametrize(

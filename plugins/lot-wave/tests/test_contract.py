@@ -19,15 +19,30 @@ FORMS = {
             for normalize in ("row", "energy", "softmax")
         ),
         {"waves": 3, "own_keys": True},
+        {"waves": 3, "evolution": "pairwise", "normalize": "energy", "bias": True},
     ],
     "pure_wave": [
-        {"waves": 3, "kernel": kernel, "kernel_on": on}
-        for kernel in ("elu_plus_one", "sigmoid", "exp")
-        for on in ("features", "scores")
+        *(
+            {"waves": 3, "kernel": kernel, "kernel_on": on}
+            for kernel in ("elu_plus_one", "sigmoid", "exp")
+            for on in ("features", "scores")
+        ),
+        {"waves": 3, "form": "published"},
+        {"waves": 3, "form": "published", "kernel": "exp", "kernel_on": "scores"},
     ],
-    "wave_packet": [{}, {"learn_amplitudes": True}, {"anneal_steps": 10, "rank": "token_id", "frequency_scale": 1.0}],
-    "wave_native": [{}, {"rank": 2, "refresh": 2}, {"rank": None}],
-    "wave_coherence": [{}, {"variance": "angle", "window": 3}],
+    "wave_packet": [
+        {},
+        {"learn_amplitudes": True},
+        {"anneal_steps": 10, "rank": "token_id", "frequency_scale": 1.0},
+        {"form": "published"},
+        {"form": "published", "anneal_steps": 10},
+    ],
+    "wave_native": [{}, {"rank": 2, "refresh": 2}, {"rank": None}, {"rank": None, "decay": "l2", "project": "all"}],
+    "wave_coherence": [
+        {},
+        {"variance": "angle", "window": 3},
+        {"variance": "unbiased_angle", "window": 3, "energy": "absolute"},
+    ],
     "wave_inference": [{"prompt_tokens": 4, "new_tokens": 3}],
     "interference_map": [{"surrogates": 20}],
 }

@@ -84,3 +84,16 @@ def test_studies_have_the_same_arms_and_tune_them_equally(file):
     assert min(rates) <= 3e-4 <= 1e-3 <= 0.1 <= max(rates)
     for arm in study["arms"].values():
         assert not {"task", "train", "model"} & set(arm)
+
+
+def test_the_published_file_asks_for_every_published_form():
+    config = load_config(FOLDER / "published.yaml").to_dict()
+    asked = {
+        "embed": {"form": "published"},
+        "attn": {"evolution": "pairwise", "normalize": "energy", "bias": True, "own_keys": False},
+        "optim": {"rank": None, "decay": "l2", "project": "all", "coherence_weight": 0.3},
+    }
+    for section, options in asked.items():
+        assert {name: config[section][name] for name in options} == options
+    loss = config["losses"]["wave_coherence"]
+    assert (loss["variance"], loss["energy"]) == ("unbiased_angle", "absolute")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lot import Batch, Context, Output
 from lot_wave.config import WaveCoherenceConfig
-from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance
+from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance, window_count
 from lot_wave.wave_coherence import WaveCoherence
 
 
@@ -150,3 +150,54 @@ def test_padding_and_ignored_targets_are_respected(make):
     assert float(d_logits[targets == -100].abs().max()) == 0.0
     assert float(d_hidden[:, padding].abs().max()) == 0.0
     assert float(d_hidden[:, 1, :4].abs().min()) > 0.0  # not scored, but no padding
+
+
+def published_terms(hidden, window, padding):
+    """Phase lock and energy as the source has them: whole windows, unbiased variance, mean |norm_b - norm_a|."""
+    L, B, T, _ = hidden.shape
+    windows, changes = [], []
+    for layer in range(L):
+        for b in range(B):
+            for start in range(0, T - window + 1, window):
+                rows = list(range(start, start + window))
+                if padding is not None and bool(padding[b, rows].any()):
+                    continue
+                angle = torch.fft.rfft(hidden[layer, b, rows], dim=-1).angle()  # (window, bins)
+                mean = angle.sum(0) / window
+                windows.append(((angle - mean) ** 2).sum(0) / (window - 1))
+            for t in range(T):
+                if layer and (padding is None or not padding[b, t]):
+                    changes.append((hidden[layer, b, t].norm() - hidden[layer - 1, b, t].norm()).abs())
+    return torch.stack(windows).mean(), torch.stack(changes).mean(), len(windows) // L
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_published_terms_equal_their_formulas(make, close, padded):
+    hidden = make.normal(3, 2, 11, 9).requires_grad_()
+    padding = torch.zeros(2, 11, dtype=torch.bool) if padded else None
+    if padded:
+        padding[0, 6:] = True
+    lock, energy, count = published_terms(hidden, 4, padding)
+    options = {"variance": "unbiased_angle", "energy": "absolute", "window": 4}
+    loss = WaveCoherence(WaveCoherenceConfig(**options, lambda_phase=0.3, lambda_energy=0.7))
+    ids = make.ids(5, 2, 11)
+    batch = Batch(ids, ids, padding)
+    terms = loss(Output(make.normal(2, 11, 5), {"hidden": hidden}), batch, Context())
+    counts = loss.counts(batch)
+    assert int(counts["phase_lock"]) == count == (3 if padded else 4)
+    assert int(counts["energy"]) == (17 if padded else 22)
+    close(terms["phase_lock"], 0.3 * lock * count, 1e-12)
+    close(terms["energy"], 0.7 * energy * counts["energy"], 1e-12)
+    for ours, theirs in ((terms["phase_lock"], 0.3 * lock * count), (terms["energy"], 0.7 * energy * counts["energy"])):
+        close(torch.autograd.grad(ours, hidden)[0], torch.autograd.grad(theirs, hidden)[0], 1e-10)
+
+
+def test_the_unbiased_variance_is_eight_sevenths_over_whole_windows(make, close):
+    hidden = make.normal(2, 2, 16, 9)
+    close(phase_variance(hidden, 8, "unbiased_angle"), phase_variance(hidden, 8, "angle") * 8 / 7, 1e-12)
+
+
+def test_a_sequence_without_a_whole_window_has_no_published_phase_lock(make):
+    hidden = make.normal(2, 2, 7, 9)
+    assert float(phase_variance(hidden, 8, "unbiased_angle")) == 0
+    assert int(window_count(make.ids(5, 2, 7), 8, "unbiased_angle")) == 0

@@ -277,3 +277,59 @@ def test_groups_follow_what_a_parameter_means(make):
         (False, True, ["waves.standard.weight"]),
         (False, False, ["linear.bias", "norm.bias", "norm.weight", "waves.log_amplitude", "waves.phase"]),
     ]
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_the_published_optimizer_equals_its_formula(make, close, foreach):
+    """g <- g + weight_decay theta for every parameter, then the projection of every 2-D one, then damped momentum."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.linear, self.norm = nn.Embedding(7, 4), nn.Linear(4, 6), nn.LayerNorm(6)
+
+        def forward(self, ids):
+            return self.norm(self.linear(self.table(ids)))
+
+    lr, gamma, c, decay = 0.05, 0.2, 0.3, 0.1
+    model = make.perturbed(Model())
+    config = WaveNativeConfig(
+        lr=lr,
+        damping=gamma,
+        coherence_weight=c,
+        rank=None,
+        weight_decay=decay,
+        decay="l2",
+        project="all",
+        foreach=foreach,
+    )
+    optimizer = wave_native(config, model)
+    theta = [p.detach().clone().requires_grad_() for p in model.parameters()]
+    velocity = [torch.zeros_like(p) for p in theta]
+    names = [name for name, _ in model.named_parameters()]
+    ids, target = make.ids(7, 5), make.normal(5, 6)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (model(ids) - target).square().sum().backward()
+        optimizer.step()
+        y = torch.func.functional_call(model, dict(zip(names, theta, strict=True)), (ids,))
+        gradients = torch.autograd.grad((y - target).square().sum(), theta)
+        for i, (p, g) in enumerate(zip(theta, gradients, strict=True)):
+            g = g + decay * p.detach()
+            if p.dim() == 2:
+                U, _, Vt = torch.linalg.svd(p.detach(), full_matrices=False)
+                g = c * U @ U.T @ g @ Vt.T @ Vt + (1 - c) * g
+            velocity[i] = (1 - gamma) * velocity[i] - lr * g
+            theta[i] = (p.detach() + velocity[i]).requires_grad_()
+    for name, found, expected in zip(names, model.parameters(), theta, strict=True):
+        assert found.shape == expected.shape, name
+        close(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_l2_decay_pulls_towards_zero_while_maximizing_too(foreach):
+    p = nn.Parameter(torch.tensor([2.0, -3.0], dtype=torch.float64))
+    p.grad = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    optimizer = WaveNative([p], lr=0.1, weight_decay=0.2, decoupled_weight_decay=False, maximize=True, foreach=foreach)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.tensor([2.0 + 0.1 * (1 - 0.4), -3.0 + 0.1 * (0.5 + 0.6)]).double())

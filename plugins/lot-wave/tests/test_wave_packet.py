@@ -132,3 +132,66 @@ def test_under_autocast_the_stream_keeps_its_dtype(make):
     module = make.packets(anneal_steps=10)
     with torch.autocast("cpu", torch.bfloat16):
         assert module(make.ids(11, 1, 5), at(5))[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("anneal_steps", [0, 10])
+def test_the_published_form_equals_its_formula(make, close, anneal_steps):
+    """Angle 2 pi n sqrt(v + 1) + phi_vw + t f_w; sines over n, then cosines; mixed with the standard one; LayerNorm last."""
+    W, N, start, r = 5, 3, 4, 0.7 if anneal_steps else 0.0
+    module = make.packets(
+        make.dims(token_counts=torch.arange(11)), form="published", anneal_steps=anneal_steps
+    ).double()
+    torch.testing.assert_close(module.frequency.float(), torch.arange(1, 12).sqrt())
+    module.frequency.copy_(torch.arange(1, 12).double().sqrt())  # beyond the digits that the buffer keeps
+    with torch.no_grad():
+        for name in ("project.bias", "layer_norm.weight", "layer_norm.bias"):
+            parameter = module.get_parameter(name)
+            parameter.copy_(make.normal(*parameter.shape))
+    phi, f = module.phase, module.positional_frequency
+    ids = make.ids(11, 2, 9)
+    rows = []
+    for b in range(2):
+        for t in range(9):
+            v = int(ids[b, t])
+            angle = [
+                2 * math.pi * n * math.sqrt(v + 1) + phi[v, w] + (start + t) * f[w]
+                for w in range(W)
+                for n in range(1, N + 1)
+            ]
+            over = [n for _ in range(W) for n in range(1, N + 1)]
+            sines = [a.sin() / n for a, n in zip(angle, over, strict=True)]
+            cosines = [a.cos() / n for a, n in zip(angle, over, strict=True)]
+            x = module.project.weight @ torch.stack(sines + cosines) + module.project.bias
+            if anneal_steps:
+                x = (1 - r) * x + r * module.standard.weight[v]
+            x = (x - x.mean()) / (x.var(correction=0) + module.layer_norm.eps).sqrt()
+            rows.append(x * module.layer_norm.weight + module.layer_norm.bias)
+    expected = torch.stack(rows).view(2, 9, -1)
+    found, _ = module(ids, Context(step=torch.tensor(3), start=start))
+    close(found, expected, 1e-7 if anneal_steps else 1e-11)  # the share of the mixture is kept in float32
+    upstream = make.normal(*found.shape)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, list(module.parameters()), upstream),
+        torch.autograd.grad(expected, list(module.parameters()), upstream),
+        strict=True,
+    ):
+        close(ours, theirs, 1e-6 if anneal_steps else 1e-10)
+
+
+def test_the_published_frequencies_start_at_a_tenth_of_a_radian(make):
+    f = make.packets(form="published", waves=4000).positional_frequency.detach()
+    assert float(f.std()) == pytest.approx(0.1, rel=0.1)
+    assert abs(float(f.mean())) < 0.01
+
+
+def test_the_cosines_of_each_form(make):
+    ids = make.ids(11, 2, 9)
+    for form in ("corrected", "published"):
+        module = make.packets(form=form)
+        features = module.features(ids).detach()
+        cosines = module.cosines(ids).detach()
+        assert cosines.shape == (2, 9, 15)
+        norm = module.norm**2
+        square = features.square().sum(-1) - cosines.square().sum(-1)
+        sines = (1 / torch.tensor([1.0, 2.0, 3.0]).square()).sum() * 5 / norm - cosines.square().sum(-1)
+        torch.testing.assert_close(square, sines)

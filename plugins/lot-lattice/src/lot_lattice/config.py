@@ -122,7 +122,11 @@ class OrderParameterConfig:
     """Options of the order parameter."""
 
     healthy: tuple[float, float] = option(
-        (0.35, 0.55), ge=0, le=1, check=_range, help="range of R that is called healthy"
+        (0.35, 0.55),
+        ge=0,
+        le=1,
+        check=_range,
+        help="range of R that is called healthy where it lies above random phases",
     )
     over: float = option(0.8, gt=0, le=1, help="R above this is called over-synchronized")
 

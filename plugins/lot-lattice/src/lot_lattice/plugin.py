@@ -26,6 +26,8 @@ def lot_attentions() -> list[Component]:
                 "Corrected (the default): the score gains alpha cos(theta(q) - theta(k)), phases belong to tokens and "
                 "sequences, and gradients reach every parameter of the lattice.",
                 "As published, training applied no causal mask: causal=false repeats that and needs allow_leak.",
+                "score=head equals the source's module to 2e-16, gradients to 2e-15; so do the neighbor weights and the "
+                "Kuramoto step.",
             ),
         ),
         Component(
@@ -43,6 +45,9 @@ def lot_attentions() -> list[Component]:
                 "K is coupling=-K here. Corrected: positive coupling attracts.",
                 "As published, the output reads the wrapped angle, which jumps at +-pi: readout=angle. Corrected: cos "
                 "and sin.",
+                "In these three options outputs equal the source's module to 2e-15, gradients to 2e-14. Its script averages "
+                "angles over 12 heads before it takes R: random phases give 0.876 that way, and its R = 0.88 is that "
+                "artefact. Per head they give 0.157.",
             ),
         ),
         Component(
@@ -76,6 +81,10 @@ def lot_losses() -> list[Component]:
             reference=LATTICE,
             needs=frozenset({"natural_frequency"}),
             weight=0.01,
+            notes=(
+                "differs: the source takes the unbiased variance over the frequencies of all layers at once; here it is the "
+                "plain variance of each layer, and the mean of the term over layers.",
+            ),
         ),
         Component(
             name="phase_regularization",
@@ -85,6 +94,10 @@ def lot_losses() -> list[Component]:
             reference=LATTICE,
             needs=frozenset({"phase"}),
             weight=0.1,
+            notes=(
+                "differs: the first LOT, which is named as the source, had (1 - R) + exp(-variance of the natural "
+                "frequencies); sync and diversity together have these two terms.",
+            ),
         ),
         Component(
             name="spatial_coherence",
@@ -93,6 +106,10 @@ def lot_losses() -> list[Component]:
             reference=LATTICE,
             needs=frozenset({"phase", "neighbor_weights"}),
             weight=0.01,
+            notes=(
+                "differs: the first LOT, which is named as the source, had the sum over neighbors of (kappa_i - kappa_j)^2, "
+                "so it smoothed the coupling strengths and not the phases.",
+            ),
         ),
         Component(
             name="coherence",

@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from matplotlib.collections import LineCollection
 from torch import nn
 
 from lot import BadInput, Batch, Context, NoOptions, Output, Probe, Record
 from lot_lattice.config import DelimiterWaveConfig, LatticeSnapshotConfig
+from lot_lattice.diagnostics import phase_snapshots
 from lot_lattice.diagnostics.attention_entropy import AttentionEntropy
 from lot_lattice.diagnostics.coupling import Coupling
 from lot_lattice.diagnostics.delimiter_wave import DelimiterWave
@@ -130,7 +132,7 @@ def test_lattice_snapshot_keeps_the_phases_of_lattices_at_tokens_over_the_sequen
 
 def test_phase_snapshots_keep_all_phases_of_the_first_sequence(make):
     phase, values = snapshot(make, PhaseSnapshots(NoOptions()))
-    assert set(values) == {"tokens", "phase_1", "phase_3", "shape_1"}
+    assert set(values) == {"tokens", "phase_1", "phase_3", "shape_1", "neighbors_1"}
     assert values["tokens"].tolist() == list(range(9))
     for layer in (1, 3):
         assert torch.equal(values[f"phase_{layer}"], phase[layer][0])
@@ -168,6 +170,23 @@ def test_the_animation_has_a_frame_per_token(make, tmp_path):
         assert picture.n_frames == 3
     with pytest.raises(BadInput, match="no phase snapshot"):
         diagnostic.animate([], tmp_path / "none.gif")
+
+
+def test_the_animation_draws_the_neighbors_of_the_model_itself(make, monkeypatch, tmp_path):
+    """On a (2, 4) lattice with opposite edges joined, each row is a ring of 4 pairs and each column one pair: 12."""
+    options = {"lattice_shape": (2, 4), "neighborhood": "von_neumann", "boundary": "periodic"}
+    model = make.lattice(make.dims(heads=8, layer=1), **options)
+    expected = {(r * 4 + c, r * 4 + (c + 1) % 4) for r in range(2) for c in range(4)} | {(c, 4 + c) for c in range(4)}
+    diagnostic = PhaseSnapshots(NoOptions())
+    values = diagnostic.measure(probe(None, model, phase={1: make.normal(1, 8, 5)}))
+    drawn = []
+    monkeypatch.setattr(phase_snapshots, "save_animation", lambda figure, *rest, **options: drawn.append(figure))
+    diagnostic.animate([Record(0, values)], tmp_path / "wave.gif")
+    (lines,) = [item for item in drawn[0].axes[0].collections if isinstance(item, LineCollection)]
+    places = [tuple(place) for place in site_positions((2, 4))]
+    found = {frozenset(places.index(tuple(end)) for end in segment) for segment in lines.get_segments()}
+    assert found == {frozenset(pair) for pair in expected}
+    assert len(lines.get_segments()) == 12
 
 
 def test_coupling_draws_force_and_agreement_of_each_layer(make):

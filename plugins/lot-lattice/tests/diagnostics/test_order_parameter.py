@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from lot import Batch, Context, Output, Probe, Record
 from lot_lattice.config import OrderParameterConfig
@@ -56,6 +57,9 @@ def record(step: int, R: float, R_tokens: float = 0.3, n: int = 8) -> Record:
         (0.32, 8, "no more in phase than by chance"),
         (0.45, 4, "no more in phase than by chance"),
         (0.15, 8, "below the healthy band"),
+        (0.37, 4, "below the healthy band of 0.49 to 0.55"),
+        (0.52, 4, "healthy, within 0.49 to 0.55"),
+        (0.75, 2, "more in phase than by chance, which leaves no healthy band below 0.55"),
         (0.70, 8, "above the healthy band"),
     ],
 )
@@ -83,6 +87,27 @@ def test_the_alarm_sounds_once_when_three_records_in_a_row_are_too_high():
     assert told[5] == "over-synchronized: R = 0.87 at each token and 0.30 over tokens, 3 times in a row"
     collapsed = [record(step, 0.97, 0.96) for step in range(3)]
     assert diagnostic.alarm(collapsed).startswith("collapsed: R = 0.97")
+
+
+def drawn_band(n: int) -> tuple[float, float] | None:
+    """The lower and upper end of the green band beside n oscillators, as it is drawn."""
+    axes = OrderParameter(OrderParameterConfig()).draw([record(0, 0.5, n=n)]).axes[0]
+    green = [patch for patch in axes.patches if patch.get_facecolor()[:3] == pytest.approx(to_rgb("#009E73"))]
+    assert len(green) <= 1
+    return (green[0].get_y(), green[0].get_y() + green[0].get_height()) if green else None
+
+
+@pytest.mark.parametrize("n", [4, 5, 8, 64])
+def test_the_healthy_band_lies_above_what_random_phases_give(n):
+    low, high = drawn_band(n)
+    random = torch.rand(20000, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) * 2 * math.pi
+    assert float(torch.polar(torch.ones_like(random), random).mean(1).abs().mean()) < low
+    assert low >= 0.35
+    assert high == pytest.approx(0.55)
+
+
+def test_there_is_no_healthy_band_where_random_phases_reach_past_it():
+    assert drawn_band(2) is None
 
 
 def test_drawing_shows_every_layer_and_the_level_of_random_phases():

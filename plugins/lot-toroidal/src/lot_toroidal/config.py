@@ -44,9 +44,10 @@ class TorusOptions(EncodingOptions):
     lambda_distance: float = option(
         0.1, ge=0, help="how much a score falls per unit of toroidal distance, in units of the score; 0: not at all"
     )
-    fusion: Literal["low_rank", "attention", "mean"] = option(
+    fusion: Literal["low_rank", "attention", "learned", "mean"] = option(
         "low_rank",
-        help="how platters are mixed after attention. low_rank: U V^T / sqrt(rank); attention: attention over platters; mean",
+        help="how platters are mixed after attention. low_rank: U V^T / sqrt(rank); attention: by content, over platters; "
+        "learned: one learned softmax matrix, as published under the name of attention; mean",
     )
     rank: int | None = option(None, ge=1, help="low_rank: its rank, at most the depth; null: depth / 4, at least 1")
 
@@ -55,6 +56,11 @@ class TorusOptions(EncodingOptions):
 class ToroidalConfig(TorusOptions):
     """Options of toroidal attention."""
 
+    form: Literal["corrected", "published"] = option(
+        "corrected",
+        help="corrected: a ring of `period` places; published: a ring as long as the sequence at hand, T, in the distance and in "
+        "the encoding 2 pi i w / T + 2 pi k u / D, so that outputs depend on the length and there is no decoding cache",
+    )
     window: int | None = option(
         None, ge=0, help="largest circular distance, in positions, that a query attends over; null: no limit"
     )
@@ -113,14 +119,23 @@ class FFTConfig(TorusOptions):
 class LatentConfig(EncodingOptions):
     """Options of the streaming state."""
 
-    depth: int = option(4, ge=1, help="number of platters over which the state is split; must divide its width")
-    latent: int | None = option(None, ge=1, help="width of the state, in channels; null: that of the model")
-    update: Literal["linear", "min_gru", "gru"] = option(
-        "min_gru",
-        help="how the state decays. linear: by a learned rate; min_gru: by a rate that depends on the token; gru: the "
-        "published cell, which takes one position after another",
+    depth: int = option(
+        4,
+        ge=1,
+        help="number of platters over which the state is split; must divide its width, or with gru_per_head that of a head",
     )
-    fusion: Literal["low_rank", "attention", "mean"] = option(
+    latent: int | None = option(
+        None,
+        ge=1,
+        help="width of the state, in channels, with gru_per_head of each head; null: that of the model, or of a head",
+    )
+    update: Literal["linear", "min_gru", "gru", "gru_per_head"] = option(
+        "min_gru",
+        help="how the state decays. linear: by a learned rate; min_gru: by a rate that depends on the token; gru: the published "
+        "cell, one position after another; gru_per_head: as published: that cell in each head, on keys and values averaged over "
+        "platters, read through a gate of the query",
+    )
+    fusion: Literal["low_rank", "attention", "learned", "mean"] = option(
         "low_rank", help="how platters are mixed when the state is read"
     )
     rank: int | None = option(None, ge=1, help="low_rank: its rank, at most the depth; null: depth / 4, at least 1")
@@ -140,7 +155,9 @@ class AdaptiveConfig(EncodingOptions):
     lambda_distance: float = option(
         0.1, ge=0, help="how much a score falls per unit of toroidal distance; 0: not at all"
     )
-    fusion: Literal["low_rank", "attention", "mean"] = option("low_rank", help="how platters are mixed after attention")
+    fusion: Literal["low_rank", "attention", "learned", "mean"] = option(
+        "low_rank", help="how platters are mixed after attention"
+    )
     rank: int | None = option(
         None, ge=1, help="low_rank: its rank, or the depth where that is less; null: depth / 4, at least 1"
     )

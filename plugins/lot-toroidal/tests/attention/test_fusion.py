@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lot.random import initialize
 from lot_toroidal.attention.emitted import mixing_signal
-from lot_toroidal.attention.fusion import AttentionFusion, LowRankFusion, MeanFusion, fusion
+from lot_toroidal.attention.fusion import AttentionFusion, LearnedFusion, LowRankFusion, MeanFusion, fusion
 from lot_toroidal.diagnostics.fusion_rank import effective_rank
 
 Draw = Callable[..., Tensor]
@@ -96,3 +96,26 @@ def test_effective_rank_counts_what_is_independent(draw: Draw) -> None:
     )
     rank = float(effective_rank(draw(6, 2) @ draw(2, 6)))
     assert 1 < rank <= 2 + 1e-9
+
+
+def test_the_published_fusion_equals_its_formula(draw: Draw) -> None:
+    """out[j] = sum_i x[i] M[i, j], M = softmax(A B^T / sqrt D) over rows."""
+    D = 3
+    module = LearnedFusion(D).double()
+    initialize(module, 0)
+    o = draw(2, 5, D, 4, grad=True)
+    score = module.a @ module.b.T / math.sqrt(D)
+    M = score.exp() / score.exp().sum(1, keepdim=True)
+    expected = torch.stack([sum(o[..., i, :] * M[i, j] for i in range(D)) for j in range(D)], dim=-2)
+    found = module(o)
+    torch.testing.assert_close(found, expected, atol=1e-14, rtol=1e-13)
+    inputs, g = [o, module.a, module.b], draw(2, 5, D, 4)
+    for x, y in zip(torch.autograd.grad(found, inputs, g), torch.autograd.grad(expected, inputs, g), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-13, rtol=1e-12)
+
+
+def test_the_matrices_of_the_published_fusion_start_at_size_one() -> None:
+    module = LearnedFusion(64)
+    initialize(module, 0)
+    for parameter in (module.a, module.b):
+        assert float(parameter.detach().std()) == pytest.approx(1.0, abs=0.05)

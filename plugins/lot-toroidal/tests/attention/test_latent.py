@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -157,3 +158,46 @@ def test_bad_input_gets_one_clear_line(options: dict[str, Any], message: str, at
     with pytest.raises(BadInput, match=message) as caught:
         attention("toroidal_latent").build(DIMS, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_the_published_update_equals_its_formula(attention: Get, draw: Draw) -> None:
+    """A GRU per head on [k, v], which are means over platters, k turned as at position 0; read through a gate of q."""
+    B, H, T, D, d, m = 2, 2, 6, 2, 8, 5
+    module = built(attention, draw, update="gru_per_head", depth=D, latent=m)
+    p, pairs = d // D, d // D // 2
+    x = draw(B, T, 16, grad=True)
+    q, k, v = (part.unflatten(-1, (D, p)) for part in module.heads.split(x))  # (B, H, T, D, p)
+    w = torch.tensor([10000.0 ** (-2 * j / p) for j in range(pairs)], dtype=torch.float64)
+    u = torch.tensor([10000.0 ** (-2 * j / (2 * p * D)) for j in range(pairs)], dtype=torch.float64)
+    u = u - (u * w).sum() / (w * w).sum() * w
+    u = u / u.norm() * w.norm()
+    turned = []
+    for platter in range(D):
+        angle = 2 * math.pi * platter / D * u
+        a, b = k[..., platter, :pairs], k[..., platter, pairs:]
+        turned.append(torch.cat((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), dim=-1))
+    k_mean, v_mean, q_mean = sum(turned) / D, v.mean(3), q.mean(3)
+    W_r, W_u, W_n = module.update.weight.chunk(3)
+    b_r, b_u, b_n = module.update.bias.chunk(3)
+    V_r, V_u, V_n = module.hidden.weight.chunk(3)
+    c_r, c_u, c_n = module.hidden.bias.chunk(3)
+    z, rows = torch.zeros(B, H, m, dtype=torch.float64), []
+    for t in range(T):
+        new = torch.cat((k_mean[:, :, t], v_mean[:, :, t]), dim=-1) @ module.write.weight.T + module.write.bias
+        reset = torch.sigmoid(new @ W_r.T + b_r + z @ V_r.T + c_r)
+        keep = torch.sigmoid(new @ W_u.T + b_u + z @ V_u.T + c_u)
+        z = (1 - keep) * torch.tanh(new @ W_n.T + b_n + reset * (z @ V_n.T + c_n)) + keep * z
+        gate = torch.sigmoid(((q_mean[:, :, t] @ module.gate.weight.T) * z).sum(-1, keepdim=True) / math.sqrt(m))
+        rows.append((z * gate) @ module.read.weight.T)
+    o = torch.stack(rows, dim=2)[:, :, :, None].expand(B, H, T, D, p)
+    expected = module.heads.unite(module.fusion(o))
+    found, _ = module(x, Context())
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-11)
+    inputs, g = [x, *module.parameters()], draw(B, T, 16)
+    for a, b in zip(torch.autograd.grad(found, inputs, g), torch.autograd.grad(expected, inputs, g), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-9)
+
+
+def test_the_published_state_is_as_wide_as_a_head_by_default(attention: Get, draw: Draw) -> None:
+    cache = built(attention, draw, update="gru_per_head").init_cache(3, "cpu", torch.float32)
+    assert cache.h.shape == (3, 16)

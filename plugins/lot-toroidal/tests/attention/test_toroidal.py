@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -146,3 +147,73 @@ def test_describe_names_the_form_and_its_reason(attention: Get) -> None:
     plain = built(attention, depth=1, lambda_distance=0.0).describe()
     assert plain.startswith("backend auto runs plain (lambda = 0 and no window: ")
     assert "ring of 24, depth 1, integer frequencies" in plain
+
+
+def published(q: Tensor, k: Tensor, v: Tensor, orthogonal: bool, causal: bool, strength: float) -> Tensor:
+    """The source's formula, a score at a time: q, k, v (B, H, T, D, p)."""
+    _, _, T, D, p = q.shape
+    pairs = p // 2
+    w = torch.tensor([10000.0 ** (-2 * m / p) for m in range(pairs)], dtype=torch.float64)
+    if orthogonal:
+        u = torch.tensor([10000.0 ** (-2 * m / (2 * p * D)) for m in range(pairs)], dtype=torch.float64)
+        u = u - (u * w).sum() / (w * w).sum() * w
+        u = u / u.norm() * w.norm()
+    else:
+        u = torch.tensor([10000.0 ** (-2 * m / (p * max(2 * D, 3))) for m in range(pairs)], dtype=torch.float64)
+
+    def turned(x: Tensor, i: int, k: int) -> Tensor:
+        angle = 2 * math.pi * i / T * w + 2 * math.pi * k / D * u
+        a, b = x[:, :, i, k, :pairs], x[:, :, i, k, pairs:]
+        return torch.cat((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), dim=-1)
+
+    rows = []
+    for i in range(T):
+        for kk in range(D):
+            seen = [(j, l) for j in range(T) for l in range(D) if j <= i or not causal]  # noqa: E741
+            scores = [
+                (turned(q, i, kk) * turned(k, j, l)).sum(-1) / math.sqrt(p)
+                - strength * (min(abs(i - j), T - abs(i - j)) / T + abs(kk - l) / D)
+                for j, l in seen  # noqa: E741
+            ]
+            weights = torch.stack(scores).softmax(0)
+            rows.append(sum(weight[..., None] * v[:, :, j, l] for weight, (j, l) in zip(weights, seen, strict=True)))  # noqa: E741
+    return torch.stack(rows, dim=2).unflatten(2, (T, D))
+
+
+@pytest.mark.parametrize("orthogonal", [None, False])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("T", [5, 8])
+def test_the_published_form_equals_its_formula(
+    T: int, causal: bool, orthogonal: bool | None, attention: Get, draw: Draw
+) -> None:
+    """Whatever the longest sequence of the model, 24 here: the ring is the sequence at hand."""
+    options = {"form": "published", "depth": 4, "lambda_distance": 0.3, "orthogonal": orthogonal, "causal": causal}
+    module = built(attention, dims(width=32), **options).double()
+    x = draw(2, T, 32, grad=True)
+    q, k, v = (part.unflatten(-1, (4, 4)) for part in module.heads.split(x))
+    o = published(q, k, v, orthogonal is not False, causal, 0.3)
+    expected = module.heads.unite(module.fusion(o))
+    found, _ = module(x, Context())
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-11)
+    inputs, g = [x, module.heads.qkv.weight, module.heads.out.weight], draw(2, T, 32)
+    for a, b in zip(torch.autograd.grad(found, inputs, g), torch.autograd.grad(expected, inputs, g), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-10)
+
+
+def test_the_published_form_has_no_decoding_cache_and_no_fixed_ring(attention: Get) -> None:
+    module = built(attention, form="published")
+    assert not module.can_decode()
+    with pytest.raises(BadInput, match="cannot decode token by token"):
+        module.init_cache(1, "cpu", torch.float32)
+    assert "ring of the sequence at hand, depth 4, published frequencies, orthogonal bases" in module.describe()
+    for options, where in (({"period": 30}, "period"), ({"frequencies": "geometric"}, "frequencies")):
+        with pytest.raises(BadInput, match=f"{where}: expected its default with form=published"):
+            built(attention, form="published", **options)
+
+
+def test_a_window_that_would_meet_itself_on_a_short_sequence_hides_nothing(attention: Get, draw: Draw) -> None:
+    options = {"form": "published", "lambda_distance": 0.0, "causal": False}
+    wide, none = built(attention, window=4, **options).double(), built(attention, **options).double()
+    for T, equal in ((8, True), (9, True), (10, False)):
+        x = draw(1, T, 64)
+        assert torch.allclose(wide(x, Context())[0], none(x, Context())[0], atol=1e-12) is equal, T

@@ -30,6 +30,9 @@ class InterferenceConfig:
     own_keys: bool = option(
         False, help="give keys their own waves; false: the waves of a token serve as query and as key"
     )
+    bias: bool = option(
+        False, help="give the amplitude, frequency and phase of a wave a learned bias each, as published"
+    )
     causal: bool | None = option(
         None, help="attend to the token itself and earlier ones only; null: what the task asks for"
     )
@@ -39,6 +42,13 @@ class InterferenceConfig:
 class PureWaveConfig:
     """Options of pure wave attention."""
 
+    form: Literal["corrected", "published"] = option(
+        "corrected",
+        help=(
+            "corrected: sines with learned amplitudes, weights over their row sum; published: sines of unit norm over the waves, "
+            "times W^(1/4), and own keys; on scores, a learned scale per head, and weights over the root of the number of keys"
+        ),
+    )
     waves: int = option(
         16, ge=1, le=4096, help="number of waves W, and so of sine features A sin(p + w t), per token and head"
     )
@@ -53,7 +63,8 @@ class PureWaveConfig:
         ),
     )
     own_keys: bool = option(
-        False, help="give keys their own waves; false: the waves of a token serve as query and as key"
+        False,
+        help="give keys their own waves, as form=published does always; false: the waves of a token serve as query and as key",
     )
     causal: bool | None = option(
         None, help="attend to the token itself and earlier ones only; null: what the task asks for"
@@ -64,6 +75,13 @@ class PureWaveConfig:
 class WavePacketConfig:
     """Options of the wave-packet embedding."""
 
+    form: Literal["corrected", "published"] = option(
+        "corrected",
+        help=(
+            "corrected: the frequency of a token turns its waves along the positions; published: it is a constant phase, each "
+            "wave has a learned frequency along the positions that all tokens share, and a LayerNorm comes last"
+        ),
+    )
     waves: int = option(
         48, ge=1, le=4096, help="number of waves W per token, equal in frequency, each with a learned phase"
     )
@@ -73,14 +91,15 @@ class WavePacketConfig:
     rank: Literal["auto", "frequency", "token_id"] = option(
         "auto",
         help="where the rank in a token's mass 1/(rank + 1) comes from. frequency: how often it occurs in the training data; "
-        "token_id: its id, as published; auto: frequency where the task counts its tokens, else token_id",
+        "token_id: its id, as published; auto: frequency where the task counts its tokens, else token_id; with "
+        "form=published it is token_id",
     )
     frequency_scale: float | None = option(
         None,
         gt=0,
         help=(
-            "radians per position of the heaviest token; published: 1.0; null: the value with which the wave of the lightest "
-            "token turns once over max_len"
+            "radians per position of the heaviest token; null: the value with which the wave of the lightest token turns once "
+            "over max_len; with form=published, turns that its constant phase is, and null is 1.0, as published"
         ),
     )
     learn_amplitudes: bool = option(
@@ -113,7 +132,16 @@ class WaveNativeConfig:
         ),
     )
     refresh: int = option(50, ge=1, help="steps between two updates of a tracked subspace")
-    weight_decay: float = option(0.01, ge=0, help="decoupled weight decay, on matrices and tables only")
+    weight_decay: float = option(0.01, ge=0, help="weight decay; what it acts on and how: see `decay`")
+    decay: Literal["decoupled", "l2"] = option(
+        "decoupled",
+        help="decoupled: parameters shrink beside the step, matrices and tables only; l2: weight_decay times the parameter joins "
+        "the gradient of every parameter, and so runs through projection and momentum, as published",
+    )
+    project: Literal["matrices", "all"] = option(
+        "matrices",
+        help="whose gradients are projected. matrices: those of linear maps; all: of every 2-D parameter, tables too, as published",
+    )
     foreach: bool | None = option(None, help="update all parameters at once; null: wherever torch can")
 
 
@@ -124,17 +152,21 @@ class WaveCoherenceConfig:
     lambda_phase: float = option(
         0.01, ge=0, help="weight of the phase lock term: variance of phase over windows of positions"
     )
-    lambda_energy: float = option(
-        0.01, ge=0, help="weight of the energy term: squared relative change of the norm between layers"
-    )
+    lambda_energy: float = option(0.01, ge=0, help="weight of the energy term: change of the norm between layers")
     lambda_harmonic: float = option(
         0.01,
         ge=0,
         help="weight of the harmonic term: distance of the embedding's amplitudes from 1/n; the term is 0 where there are none",
     )
     window: int = option(8, ge=2, help="positions per window of the phase lock term")
-    variance: Literal["circular", "angle"] = option(
-        "circular", help="circular: 1 - R; angle: variance of the wrapped angle, as published, which jumps at +-pi"
+    variance: Literal["circular", "angle", "unbiased_angle"] = option(
+        "circular",
+        help="circular: 1 - R; angle: variance of the wrapped angle, which jumps at +-pi; unbiased_angle: the unbiased one, over "
+        "whole windows only, as published",
+    )
+    energy: Literal["relative", "absolute"] = option(
+        "relative",
+        help="how a norm changes from a to b between layers. relative: ((b - a) / (a + b))^2; absolute: |b - a|, as published",
     )
 
 

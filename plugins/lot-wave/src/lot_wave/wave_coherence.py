@@ -28,11 +28,10 @@ class WaveCoherence(Loss):
         zero = terms["cross_entropy"].new_zeros(())
         if config.lambda_phase:
             lock = phase_variance(output.signals["hidden"], config.window, config.variance, batch.padding)
-            terms["phase_lock"] = config.lambda_phase * lock * window_count(batch.inputs, config.window, batch.padding)
+            terms["phase_lock"] = config.lambda_phase * lock * self._windows(batch)
         if config.lambda_energy:
-            terms["energy"] = (
-                config.lambda_energy * norm_drift(output.signals["hidden"], batch.padding) * batch.tokens()
-            )
+            drift = norm_drift(output.signals["hidden"], batch.padding, config.energy)
+            terms["energy"] = config.lambda_energy * drift * batch.tokens()
         if config.lambda_harmonic:
             amplitude = output.signals.get("harmonic_amplitude")
             terms["harmonic"] = zero if amplitude is None else config.lambda_harmonic * infidelity(amplitude)
@@ -41,7 +40,10 @@ class WaveCoherence(Loss):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Windows of positions, tokens, and one per part of a batch for what depends on parameters alone."""
         return {
-            "phase_lock": window_count(batch.inputs, self.config.window, batch.padding),
+            "phase_lock": self._windows(batch),
             "energy": batch.tokens(),
             "harmonic": batch.targets.new_ones(()),
         }
+
+    def _windows(self, batch: Batch) -> Tensor:
+        return window_count(batch.inputs, self.config.window, self.config.variance, batch.padding)

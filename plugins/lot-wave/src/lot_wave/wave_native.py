@@ -17,6 +17,7 @@ from lot_wave.ops.subspace import full_subspaces, project, refine_subspaces, sta
 class WaveNative(torch.optim.Optimizer):
     """v <- (1 - damping) v - lr g', theta <- (1 - lr weight_decay) theta + v, with g' = c U U^T g V V^T + (1 - c) g.
 
+    With decoupled_weight_decay=False, weight_decay theta joins g before it is projected, and theta is not shrunk.
     U and V span the leading `rank` singular directions of theta (all of them, by SVD at every step, where rank is
     None). Only matrices of groups with `project` are projected; everywhere else g' = g. Subspaces are tracked by one
     step of subspace iteration every `refresh` steps, matrices taking turns, so that no step is much longer than
@@ -36,6 +37,7 @@ class WaveNative(torch.optim.Optimizer):
         rank: int | None = 64,
         refresh: int = 50,
         weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
         project: bool = True,
         maximize: bool = False,
         foreach: bool | None = None,
@@ -47,6 +49,7 @@ class WaveNative(torch.optim.Optimizer):
             "rank": rank,
             "refresh": refresh,
             "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
             "project": project,
             "maximize": maximize,
             "foreach": foreach,
@@ -111,22 +114,31 @@ class WaveNative(torch.optim.Optimizer):
             g = _gradient(p)
             if group["maximize"]:
                 g = -g
+            if not group["decoupled_weight_decay"]:
+                g = g + group["weight_decay"] * p
             if _projects(group, p):
                 g = c * project(g, state["left"], state["right"]) + (1 - c) * g
             v = state["velocity"]
             v.mul_(1 - group["damping"]).sub_(lr * g)
-            p.mul_(1 - lr * group["weight_decay"]).add_(v)
+            if group["decoupled_weight_decay"]:
+                p.mul_(1 - lr * group["weight_decay"])
+            p.add_(v)
 
     def _step_foreach(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """All parameters at once; a projected gradient is added to its velocity as a product of thin factors."""
         c, keep = group["coherence_weight"], 1 - group["damping"]
         rate = -group["lr"] if not group["maximize"] else group["lr"]
+        gradients = [_gradient(p) for p in params]
+        decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
+        if decay and not decoupled:
+            gradients = list(torch._foreach_add(gradients, params, alpha=-decay if group["maximize"] else decay))
+        gradient = {id(p): g for p, g in zip(params, gradients, strict=True)}
         projected = [p for p in params if _projects(group, p)]
         plain = [p for p in params if not _projects(group, p)]
         for p in projected:
             state = self.state[p]
             left, right = state["left"], state["right"]
-            core = left.mT @ _gradient(p) @ right  # (r, r)
+            core = left.mT @ gradient[id(p)] @ right  # (r, r)
             state["velocity"].addmm_(left @ core, right.mT, beta=keep, alpha=rate * c)
         for members, share in ((projected, 1 - c), (plain, 1.0)):
             if not members:
@@ -135,9 +147,9 @@ class WaveNative(torch.optim.Optimizer):
             if members is plain:
                 torch._foreach_mul_(velocities, keep)
             if share:
-                torch._foreach_add_(velocities, [_gradient(p) for p in members], alpha=rate * share)
-            if group["weight_decay"]:
-                torch._foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(velocities, [gradient[id(p)] for p in members], alpha=rate * share)
+            if decay and decoupled:
+                torch._foreach_mul_(members, 1 - group["lr"] * decay)
             torch._foreach_add_(members, velocities)
 
 
@@ -173,8 +185,10 @@ def _check(options: dict[str, Any]) -> None:
 def wave_native(config: WaveNativeConfig, model: nn.Module) -> WaveNative:
     """The optimizer over the trainable parameters of `model`, in up to three groups by what their shape means.
 
-    Matrices are projected and decay; embedding tables, and whatever has more than two dimensions, decay; vectors,
-    scalars and what else an embedding holds (angles and amplitudes, which have no reason to be small) do neither.
+    With project=matrices and decay=decoupled, matrices are projected and decay; embedding tables, and
+    whatever has more than two dimensions, decay; vectors, scalars and what else an embedding holds
+    (angles and amplitudes, which have no reason to be small) do neither.
+    With project=all everything of two dimensions is projected; with decay=l2 every parameter decays.
     """
     tables, waves = set(), set()
     for module in model.modules():
@@ -186,10 +200,11 @@ def wave_native(config: WaveNativeConfig, model: nn.Module) -> WaveNative:
     free = [p for p in trainable if p.dim() < 2 or id(p) in waves]
     others = [p for p in trainable if p.dim() >= 2 and id(p) not in waves and (p.dim() > 2 or id(p) in tables)]
     chosen = {id(p) for p in (*free, *others)}
+    decay, everything = config.weight_decay, config.project == "all"
     groups = [
-        {"params": [p for p in trainable if id(p) not in chosen], "project": True, "weight_decay": config.weight_decay},
-        {"params": others, "project": False, "weight_decay": config.weight_decay},
-        {"params": free, "project": False, "weight_decay": 0.0},
+        {"params": [p for p in trainable if id(p) not in chosen], "project": True, "weight_decay": decay},
+        {"params": others, "project": everything, "weight_decay": decay},
+        {"params": free, "project": everything, "weight_decay": decay if config.decay == "l2" else 0.0},
     ]
     return WaveNative(
         [group for group in groups if group["params"]],
@@ -198,5 +213,6 @@ def wave_native(config: WaveNativeConfig, model: nn.Module) -> WaveNative:
         coherence_weight=config.coherence_weight,
         rank=config.rank,
         refresh=config.refresh,
+        decoupled_weight_decay=config.decay == "decoupled",
         foreach=config.foreach,
     )

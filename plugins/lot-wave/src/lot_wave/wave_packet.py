@@ -19,6 +19,9 @@ class WavePacket(Embedding):
     omega_v: frequency scale times 1 / sqrt(mass_v), mass_v = 1 / (rank_v + 1), in radians per position. phi (V, W):
     learned. A: 1/n, or learned for each token and wave. P: a linear map to the width. Features have unit norm while A =
     1/n, so that x starts at the size of a standard embedding.
+
+    As published (`form`), the angle of harmonic n is 2 pi n omega_v + phi_vw + f_w t, with f (W,) learned and shared by all
+    tokens; P has a bias, features are not divided by their norm, and a LayerNorm comes after the mixture.
     """
 
     frequency: Tensor
@@ -29,25 +32,31 @@ class WavePacket(Embedding):
         super().__init__()
         V, W, N = dims.vocab_size, config.waves, config.harmonics
         self.harmonics, self.anneal_steps = N, config.anneal_steps
-        one_turn = 2 * math.pi / (dims.max_len * math.sqrt(V))
-        scale = one_turn if config.frequency_scale is None else config.frequency_scale
+        published = config.form == "published"
+        default = 1.0 if published else 2 * math.pi / (dims.max_len * math.sqrt(V))  # one turn of the lightest token
+        scale = default if config.frequency_scale is None else config.frequency_scale
         rank = _ranks(config, dims)
         # Follows from the configuration and the task, but is what the phases were learned for: kept in checkpoints.
-        self.register_buffer("frequency", (scale * (rank + 1).double().sqrt()).float())  # (V,) radians per position
+        # (V,) radians per position; as published, turns.
+        self.register_buffer("frequency", (scale * (rank + 1).double().sqrt()).float())
         n = torch.arange(1, N + 1, dtype=torch.float32)
         self.register_buffer("order", n, persistent=False)
-        self.norm = math.sqrt(W * float((1 / n.double() ** 2).sum()))
+        self.norm = 1.0 if published else math.sqrt(W * float((1 / n.double() ** 2).sum()))
         self.phase = nn.Parameter(torch.zeros(V, W))
         self.log_amplitude = nn.Parameter(torch.zeros(V, W, N)) if config.learn_amplitudes else None
-        self.project = nn.Linear(2 * W * N, dims.width, bias=False)
+        self.project = nn.Linear(2 * W * N, dims.width, bias=published)
+        self.positional_frequency = nn.Parameter(torch.zeros(W)) if published else None  # radians per position
+        self.layer_norm = nn.LayerNorm(dims.width) if published else None
         self.standard = nn.Embedding(V, dims.width) if config.anneal_steps else None
         if config.anneal_steps:
             # The last step of training, so that a trained model used without its step is the one that was trained.
             self.register_buffer("trained", torch.zeros((), dtype=torch.int64))
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
-        """Phases uniform over the circle, amplitudes 1/n, matrices from N(0, 0.02)."""
+        """Phases uniform over the circle, amplitudes 1/n, matrices from N(0, 0.02), positional frequencies from N(0, 0.1)."""
         super().reset_parameters(generator_for)
+        if self.positional_frequency is not None:
+            nn.init.normal_(self.positional_frequency, std=0.1, generator=generator_for("positional_frequency"))
         nn.init.uniform_(self.phase, -math.pi, math.pi, generator=generator_for("phase"))
         if self.log_amplitude is not None:
             with torch.no_grad():
@@ -71,11 +80,22 @@ class WavePacket(Embedding):
         """Waves (B, T, 2 W N), in float32 or wider, of tokens ids (B, T), the first at position `start`."""
         phase = F.embedding(ids, self.phase)  # (B, T, W)
         phase = phase.to(torch.promote_types(phase.dtype, torch.float32))
-        frequency = self.frequency[ids][..., None]  # (B, T, 1)
-        theta = turn(phase, frequency, positions(ids.shape[1], start, ids.device)[:, None])
-        angle = theta[..., None] * self.order  # (B, T, W, N)
+        time = positions(ids.shape[1], start, ids.device)[:, None]
         amplitude = 1 / self.order if self.log_amplitude is None else self.log_amplitude[ids].exp()
+        if self.positional_frequency is not None:
+            theta = turn(phase, self.positional_frequency, time)[..., None]  # (B, T, W, 1)
+            turns = self.frequency[ids].to(time.dtype)[..., None, None]  # (B, T, 1, 1)
+            angle = turn(theta, 2 * math.pi * self.order, turns)  # (B, T, W, N)
+            return torch.cat([(amplitude * wave).flatten(2) for wave in (angle.sin(), angle.cos())], dim=-1)
+        frequency = self.frequency[ids][..., None]  # (B, T, 1)
+        theta = turn(phase, frequency, time)
+        angle = theta[..., None] * self.order  # (B, T, W, N)
         return torch.stack((amplitude * angle.cos(), amplitude * angle.sin()), dim=-1).flatten(2) / self.norm
+
+    def cosines(self, ids: Tensor, start: int = 0) -> Tensor:
+        """The features (B, T, W N) that are cosines, waves outer and harmonics inner."""
+        features = self.features(ids, start)
+        return features[..., 0::2] if self.positional_frequency is None else features.chunk(2, dim=-1)[1]
 
     def forward(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D); on request the signal `harmonic_amplitude` (V, W, N)."""
@@ -84,12 +104,16 @@ class WavePacket(Embedding):
         x = self.project(self.features(ids, ctx.start).to(dtype)).to(dtype)
         if self.standard is not None:
             x = torch.lerp(x, self.standard(ids), self.standard_share(ctx).to(dtype))
+        if self.layer_norm is not None:
+            x = self.layer_norm(x).to(dtype)
         return x, {"harmonic_amplitude": self.amplitude()} if "harmonic_amplitude" in self.want else {}
 
 
 def _ranks(config: WavePacketConfig, dims: Dims) -> Tensor:
     """The rank (V,) of each token, from 0 for the heaviest; ties go by token id."""
     V, counts = dims.vocab_size, dims.token_counts
+    if config.form == "published" and config.rank == "auto":
+        return torch.arange(V)
     if config.rank == "token_id" or (config.rank == "auto" and counts is None):
         return torch.arange(V)
     if counts is None:

@@ -220,3 +220,32 @@ def test_a_full_cache_and_a_leaking_one_are_refused(make):
         module.prefill(make.normal(1, 5, 16), Context(), cache)
     with pytest.raises(BadInput, match="cannot decode"):
         make.interference(causal=False).init_cache(1, "cpu", torch.float64)
+
+
+def test_with_biases_the_published_form_equals_its_formula(make, close):
+    """A = softplus(x W_a + b_a), w = x W_f + b_f, p = x W_p + b_p; I over the energy, summed over the earlier tokens."""
+    B, H, T, W = 2, 2, 7, 3
+    module = make.interference(evolution="pairwise", normalize="energy", bias=True)
+    x = make.normal(B, T, 16).requires_grad_()
+    linear = module.token_waves.linear
+    a, w, p = (part.unflatten(-1, (H, W)) for part in (x @ linear.weight.T + linear.bias).chunk(3, dim=-1))
+    a = (1 + a.exp()).log()
+    v = (x @ module.value.weight.T + module.value.bias).unflatten(-1, (H, -1))
+    rows = []
+    for i in range(T):
+        total = 0.0
+        for j in range(i + 1):
+            angle = (w[:, i] - w[:, j]) * (i - j) + p[:, i] - p[:, j]
+            above = (a[:, i] ** 2 + a[:, j] ** 2 + 2 * a[:, i] * a[:, j] * angle.cos()).sum(-1)
+            below = ((a[:, i] + a[:, j]) ** 2).sum(-1)
+            total = total + (above / (below + 1e-6))[..., None] * v[:, j]
+        rows.append(total.flatten(1))
+    expected = torch.stack(rows, 1) @ module.out.weight.T + module.out.bias
+    found, _ = module(x, Context())
+    close(found, expected, 1e-11)
+    inputs = [x, linear.weight, linear.bias]
+    upstream = make.normal(*found.shape)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
+    ):
+        close(ours, theirs, 1e-9)

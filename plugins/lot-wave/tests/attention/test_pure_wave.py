@@ -163,3 +163,62 @@ def test_the_decoding_state_does_not_grow(make):
     for t in range(10):
         _, cache = module.decode(make.normal(1, 1, 16), Context(start=t), cache)
     assert cache.sums.shape == (1, 2, 3, 8 + 1)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel_on", ["features", "scores"])
+def test_the_published_form_equals_its_formula(make, close, kernel, kernel_on):
+    """s = sin(f t + g), of unit norm over the waves, times W^(1/4); a query at t sees t + 1 keys."""
+    B, H, T, W = 2, 2, 13, 3
+    module = make.pure_wave(form="published", kernel=kernel, kernel_on=kernel_on)
+    x = make.normal(B, T, 16).requires_grad_()
+    positive = {"elu_plus_one": lambda s: F.elu(s) + 1, "sigmoid": torch.sigmoid, "exp": torch.exp}[kernel]
+    t = torch.arange(T, dtype=torch.float64)[:, None]
+
+    def sines(linear):
+        f, g = (x @ linear.weight.T + linear.bias).chunk(2, dim=-1)  # (B, T, H W) each
+        s = (f.unflatten(-1, (H, W)) * t[:, None] + g.unflatten(-1, (H, W))).sin().transpose(1, 2)  # (B, H, T, W)
+        return s / s.square().sum(-1, keepdim=True).sqrt() * W**0.25
+
+    q, k = sines(module.token_waves.linear), sines(module.key_waves.linear)
+    v = (x @ module.value.weight.T + module.value.bias).unflatten(-1, (H, -1)).transpose(1, 2)
+    rows = []
+    for i in range(T):
+        if kernel_on == "features":
+            phi_q, phi_k = positive(q[:, :, i]), positive(k[:, :, : i + 1])
+            above = torch.einsum("bhw,bhtw,bhtd->bhd", phi_q, phi_k, v[:, :, : i + 1])
+            rows.append(above / ((phi_q * phi_k.sum(2)).sum(-1, keepdim=True) + 1e-6))
+        else:
+            score = module.scale[:, None] * torch.einsum("bhw,bhtw->bht", q[:, :, i], k[:, :, : i + 1])
+            rows.append(torch.einsum("bht,bhtd->bhd", positive(score), v[:, :, : i + 1]) / math.sqrt(i + 1))
+    y = torch.stack(rows, 1).flatten(2)  # (B, T, H d)
+    expected = y @ module.out.weight.T + module.out.bias
+    found, _ = module(x, Context())
+    close(found, expected, 1e-11)
+    inputs = [x, *module.parameters()]
+    upstream = make.normal(*found.shape)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, upstream), torch.autograd.grad(expected, inputs, upstream), strict=True
+    ):
+        close(ours, theirs, 1e-9)
+
+
+def test_the_published_scale_starts_at_1(make):
+    module = make.pure_wave(form="published", kernel_on="scores")
+    module.reset_parameters(lambda name: make.generator)
+    assert module.scale.tolist() == [1.0, 1.0]
+    assert make.pure_wave(form="published").scale is None
+
+
+@pytest.mark.parametrize("kernel_on", ["features", "scores"])
+def test_the_published_weights_times_values_are_the_output(make, close, kernel_on):
+    module = make.pure_wave(form="published", kernel_on=kernel_on)
+    module.want = frozenset({"attention"})
+    padding = torch.zeros(2, 30, dtype=torch.bool)
+    padding[1, 20:] = True
+    x = make.normal(2, 30, 16)
+    y, signals = module(x, Context(padding=padding))
+    _, _, v = module._split(x)
+    expected = module._merge(signals["attention"] @ v)
+    close(y[0], expected[0], 1e-11)
+    close(y[1, :20], expected[1, :20], 1e-11)

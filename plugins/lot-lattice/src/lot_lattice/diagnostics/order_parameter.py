@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 COLLAPSED = 0.95
 """R above this at each token and over tokens alike, `PATIENCE` records in a row: the phases say nothing any more."""
 PATIENCE = 3
+BY_CHANCE = 0.1
+"""R within this share of the level of random phases says no more than chance does; a healthy R lies above it."""
 
 
 class OrderParameter(Diagnostic):
     """Kuramoto's R = |mean exp(i theta)| over the heads of a lattice, or over the oscillators of a phase head.
 
-    n independent phases give sqrt(pi / 4n) by chance, so every R is shown beside that level.
+    n independent phases give sqrt(pi / 4n) by chance, so every R is shown beside that level,
+    and no R near or below it is called healthy.
     """
 
     needs = frozenset({"phase"})
@@ -77,15 +80,23 @@ class OrderParameter(Diagnostic):
         return figure
 
     def _mark_bands(self, axes: Axes, populations: Tensor, named: bool) -> None:
-        """The healthy band, the over-synchronized one, and what random phases give; named at the right edge."""
-        (low, high), over = self.config.healthy, self.config.over
-        axes.axhspan(low, high, color="#009E73", alpha=0.13, lw=0)
+        """The healthy band, the over-synchronized one, and what random phases give; named at the right edge.
+
+        The healthy band starts above every level of random phases, and is left out where they reach its end.
+        """
+        levels = sorted({chance_order(int(n)) for n in populations.tolist()})
+        band, over = self.healthy_band(max(levels)), self.config.over
         axes.axhspan(over, 1.0, color="#D55E00", alpha=0.13, lw=0)
-        names = [((low + high) / 2, "healthy", "#00694D"), ((over + 1) / 2, "over-\nsynchronized", "#A34700")]
-        for level in sorted({chance_order(int(n)) for n in populations.tolist()}):
+        names = [((over + 1) / 2, "over-\nsynchronized", "#A34700")]
+        middle = None
+        if band is not None:
+            axes.axhspan(*band, color="#009E73", alpha=0.13, lw=0)
+            middle = sum(band) / 2
+            names.append((middle, "healthy", "#00694D"))
+        for level in levels:
             axes.axhline(level, color="#4D4D4D", lw=1, ls=(0, (4, 3)))
-            middle = (low + high) / 2
-            names.append((middle - 0.06 if abs(level - middle) < 0.06 else level, "random phases", "#4D4D4D"))
+            close = middle is not None and abs(level - middle) < 0.06
+            names.append((middle - 0.06 if close else level, "random phases", "#4D4D4D"))  # type: ignore[operator]
         for height, name, color in names if named else ():
             axes.annotate(
                 name,
@@ -96,6 +107,15 @@ class OrderParameter(Diagnostic):
                 color=color,
                 annotation_clip=False,
             )
+
+    def healthy_band(self, chance: float) -> tuple[float, float] | None:
+        """The part of the configured range of R that lies above what random phases give; None where none is left.
+
+        chance: R of random phases, `lot.circular.chance_order` of the number of oscillators.
+        """
+        low, high = self.config.healthy
+        start = max(low, (1 + BY_CHANCE) * chance)
+        return (start, high) if start < high else None
 
     def alarm(self, records: list[Record]) -> str | None:
         """A warning when R has just been too high for `PATIENCE` records in a row; once each time."""
@@ -121,14 +141,21 @@ class OrderParameter(Diagnostic):
             return None
         last = records[-1].values
         R, n = float(last["R"]), int(last["layers"][0, 1])
-        chance, (low, high), over = chance_order(n), self.config.healthy, self.config.over
+        chance, over = chance_order(n), self.config.over
         told = f"R = {R:.2f} over {n} oscillators (random phases give {chance:.2f})"
         if self._collapsed(records):
             return f"{told}: collapsed, above {COLLAPSED} at every token and over tokens, {PATIENCE} records in a row"
         if over < R:
             return f"{told}: over-synchronized, above {over:g}"
-        if abs(R - chance) < 0.1 * chance:
+        if abs(R - chance) < BY_CHANCE * chance:
             return f"{told}: no more in phase than by chance"
+        band = self.healthy_band(chance)
+        if band is None:
+            side = "more" if chance < R else "less"
+            return (
+                f"{told}: {side} in phase than by chance, which leaves no healthy band below {self.config.healthy[1]:g}"
+            )
+        low, high = band
         if low <= R <= high:
-            return f"{told}: healthy, within {low:g} to {high:g}"
-        return f"{told}: {'above' if high < R else 'below'} the healthy band of {low:g} to {high:g}"
+            return f"{told}: healthy, within {low:.2g} to {high:.2g}"
+        return f"{told}: {'above' if high < R else 'below'} the healthy band of {low:.2g} to {high:.2g}"

@@ -13,6 +13,7 @@ from torch import Tensor
 from lot import BadInput, Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order
 from lot.figure import PALETTE, new_figure, save_animation, spaced
+from lot_lattice.attention.lattice import LatticeAttention
 from lot_lattice.diagnostics.drawing import (
     MOST_LAYERS,
     LatticeView,
@@ -22,7 +23,6 @@ from lot_lattice.diagnostics.drawing import (
     phase_map,
 )
 from lot_lattice.diagnostics.lattices import lattice_shapes
-from lot_lattice.ops.geometry import neighbor_distances
 from lot_lattice.ops.synchrony import by_layer, order, population
 
 if TYPE_CHECKING:
@@ -43,12 +43,18 @@ class PhaseSnapshots(Diagnostic):
         pass
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """tokens: (T,) ids; by layer L: phase_L (H, T) or (H, T, O) radians; of a lattice, shape_L (n,) too."""
+        """tokens: (T,) ids; by layer L: phase_L (H, T) or (H, T, O) radians.
+
+        Of a lattice also shape_L (n,), and neighbors_L (H, H) bool: which heads its own options make neighbors.
+        """
         values = {"tokens": probe.batch.inputs[0]}
         for layer, theta in by_layer(probe.output, "phase").items():
             values[f"phase_{layer}"] = theta[0]
         for layer, shape in lattice_shapes(probe).items():
             values[f"shape_{layer}"] = torch.tensor(shape)
+        for module in probe.model.modules():
+            if isinstance(module, LatticeAttention) and f"shape_{module.dims.layer}" in values:
+                values[f"neighbors_{module.dims.layer}"] = module.get_buffer("neighbor")
         return values
 
     def draw(self, records: list[Record]) -> Figure | None:
@@ -92,7 +98,11 @@ class PhaseSnapshots(Diagnostic):
             above, wave, curve = panels[column], panels[columns + column], panels[2 * columns + column]
             theta = values[f"phase_{layer}"]
             shape = values.get(f"shape_{layer}")
-            turn.append(_circle(above, theta) if shape is None else _lattice(above, theta, tuple(shape.tolist())))
+            turn.append(
+                _circle(above, theta)
+                if shape is None
+                else _lattice(above, theta, tuple(shape.tolist()), values[f"neighbors_{layer}"])
+            )
             above.set_title(f"Layer {layer}, step {step}")
             phase_map(wave, theta, x=(0, T - 1))
             wave.set_ylabel("head" if column == 0 else "")
@@ -124,9 +134,9 @@ def _cursor(axes: Axes) -> Callable[[int], None]:
     return lambda t: line.set_xdata([t, t])
 
 
-def _lattice(axes: Axes, theta: Tensor, shape: tuple[int, ...]) -> Callable[[int], None]:
-    """Heads on their lattice; theta (H, T)."""
-    view = LatticeView(axes, shape, neighbor_distances(shape)[1].float())
+def _lattice(axes: Axes, theta: Tensor, shape: tuple[int, ...], neighbors: Tensor) -> Callable[[int], None]:
+    """Heads on their lattice, a line between neighbors; theta (H, T), neighbors (H, H) bool."""
+    view = LatticeView(axes, shape, neighbors.float())
     return lambda t: view.show(theta[:, t])
 
 

@@ -71,8 +71,16 @@ class TorusEncoding(nn.Module):
                 fix="lower the depth, or set orthogonal=false",
             )
         self.period, self.depth = period, depth
-        self.omega = sequence_frequencies(pairs, period, options.frequencies)
-        self.phi = platter_frequencies(self.omega, depth, self.orthogonal and pairs > 1)
+        self.omega, self.phi = self._bases(options, pairs)
+        self._make_table(options, pairs)
+
+    def _bases(self, options: EncodingOptions, pairs: int) -> tuple[Tensor, Tensor]:
+        omega = sequence_frequencies(pairs, self.period, options.frequencies)
+        return omega, platter_frequencies(omega, self.depth, self.orthogonal and pairs > 1)
+
+    def _make_table(self, options: EncodingOptions, pairs: int) -> None:
+        """Buffers cos, sin (N, D, width / 2) of all angles; `table` reads them."""
+        period, depth = self.period, self.depth
         position, platter = torch.arange(period, dtype=torch.float64), torch.arange(depth, dtype=torch.float64)
         if options.frequencies == "integer":
             # Whole turns are taken off in integers: positions i and i + N get the very same angle.
@@ -86,17 +94,51 @@ class TorusEncoding(nn.Module):
     @property
     def score(self) -> float:
         """Orthogonality score of the two bases; 0 where a single platter leaves nothing to confuse."""
-        return 0.0 if self.cos.shape[1] == 1 else orthogonality(self.omega, self.phi)  # type: ignore[index]
+        return 0.0 if self.depth == 1 else orthogonality(self.omega, self.phi)
+
+    def table(self, start: int, stop: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin (stop - start, D, width / 2) of the angles of positions `start` to before `stop`."""
+        return self.cos[start:stop].to(dtype), self.sin[start:stop].to(dtype)  # type: ignore[index]
 
     def forward(self, x: Tensor, start: int = 0, *, inverse: bool = False) -> Tensor:
         """x (..., T, D, width) turned (back, with `inverse`) from position `start` on; same dtype, computed in float32 or wider."""
         end = start + x.shape[-3]
         wide = torch.promote_types(x.dtype, torch.float32)
-        cos, sin = self.cos[start:end].to(wide), self.sin[start:end].to(wide)  # type: ignore[index]
+        cos, sin = self.table(start, end, x.device, wide)
         if inverse:
             sin = -sin
         a, b = x.to(wide).chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+
+
+class PublishedEncoding(TorusEncoding):
+    """As published: angle 2 pi i w_m / T + 2 pi k u_m / D for position i of T and platter k of D; it depends on T.
+
+    w_m = 10000^(-2m / p) over the p / 2 pairs of a platter. u_m, `orthogonal` (the default): 10000^(-m / (p D)) without its part
+    along w, with the norm of w; otherwise 10000^(-2m / (p max(2D, 3))). omega: radians per position at the longest sequence.
+    """
+
+    def _bases(self, options: EncodingOptions, pairs: int) -> tuple[Tensor, Tensor]:
+        m, width = torch.arange(pairs, dtype=torch.float64), 2 * pairs
+        w = 10000.0 ** (-2 * m / width)
+        if self.orthogonal and pairs > 1:
+            u = 10000.0 ** (-2 * m / (2 * width * self.depth))
+            u = u - (u @ w) / (w @ w) * w
+            u = u * w.norm() / u.norm()
+        else:
+            u = 10000.0 ** (-2 * m / (width * max(2 * self.depth, 3)))
+        return 2 * math.pi * w / self.period, 2 * math.pi * u / self.depth
+
+    def _make_table(self, options: EncodingOptions, pairs: int) -> None:
+        """None: angles depend on the length at hand."""
+
+    def table(self, start: int, stop: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """As `TorusEncoding.table`, of a sequence of `stop` tokens."""
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        position, platter = (torch.arange(*ends, device=device).to(wide) for ends in ((start, stop), (0, self.depth)))
+        turned = position[:, None] * (self.omega * self.period).to(device, wide) / stop
+        angle = turned[:, None] + platter[:, None] * self.phi.to(device, wide)
+        return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
 def resolve_period(period: int | None, max_len: int) -> int:

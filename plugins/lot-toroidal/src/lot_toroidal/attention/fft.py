@@ -61,7 +61,7 @@ class FFTAttention(CachedAttention[ValueCache]):
             raise BadInput(
                 where="frequencies",
                 expected="integer (a circulant repeats after one turn of the ring)",
-                got="geometric",
+                got=self.options.frequencies,
             )
         if self.options.lags == "content" and self.causal:
             raise BadInput(

@@ -21,6 +21,8 @@ def fusion(kind: str, depth: int, rank: int | None, width: int) -> Fusion:
         return Fusion(1)
     if kind == "low_rank":
         return LowRankFusion(depth, max(1, depth // 4) if rank is None else rank)
+    if kind == "learned":
+        return LearnedFusion(depth)
     return AttentionFusion(depth, width) if kind == "attention" else MeanFusion(depth)
 
 
@@ -90,3 +92,21 @@ class AttentionFusion(Fusion):
         wide = torch.promote_types(score.dtype, torch.float32)
         weights: Tensor = score.to(wide).softmax(-1)
         return weights
+
+
+class LearnedFusion(Fusion):
+    """As published under the name of attention: out_j = sum_i o_i M[i, j], M = softmax(A B^T / sqrt(D)) over rows, A, B (D, D)."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self.a, self.b = nn.Parameter(torch.zeros(depth, depth)), nn.Parameter(torch.zeros(depth, depth))
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """N(0, 1), as published."""
+        for name, parameter in (("a", self.a), ("b", self.b)):
+            nn.init.normal_(parameter, generator=generator_for(name))
+
+    def matrix(self, o: Tensor) -> Tensor:
+        """M^T (D, D), whose columns sum to 1."""
+        score = self.a @ self.b.T / math.sqrt(self.depth)
+        return score.to(torch.promote_types(score.dtype, torch.float32)).softmax(-1).T

@@ -7,10 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lot import Context, Dims, GeneratorFor
+from lot import BadInput, Context, Dims, GeneratorFor
 from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
 from lot_toroidal.attention.emitted import attention_signals, mixing_signal
-from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
+from lot_toroidal.attention.encoding import (
+    PublishedEncoding,
+    TorusEncoding,
+    check_length,
+    resolve_period,
+    split_platters,
+    split_width,
+)
 from lot_toroidal.attention.fusion import fusion
 from lot_toroidal.config import EncodingOptions, ToroidalConfig, TorusOptions
 from lot_toroidal.ops.dispatch import attend, check_backend, choose
@@ -20,13 +27,15 @@ from lot_toroidal.ops.torus import Torus
 class TorusHeads(Projections):
     """Queries, keys and values (B, H, T, D, p) split over platters, the first two turned by position and platter."""
 
-    def __init__(self, options: EncodingOptions, depth: int, dims: Dims) -> None:
+    def __init__(
+        self, options: EncodingOptions, depth: int, dims: Dims, encoding: type[TorusEncoding] = TorusEncoding
+    ) -> None:
         # The trunk's rotary encoding would turn the same channels a second time: the torus has its own.
         super().__init__(replace(dims, positions="none"))
         self.depth = depth
         self.width = split_width(dims.head_width, depth, "the head width")
         self.period = resolve_period(options.period, dims.max_len)
-        self.encoding = TorusEncoding(options, self.width, depth, self.period, "the head width")
+        self.encoding = encoding(options, self.width, depth, self.period, "the head width")
 
     def platters(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, T, D) -> q, k, v (B, H, T, D, p); `start` is the position of the first token. Raises BadInput past the period."""
@@ -44,11 +53,19 @@ class TorusAttention(CachedAttention[KeyValueCache]):
 
     rotary = True  # it turns queries and keys by itself, whatever the trunk does
 
-    def __init__(self, options: TorusOptions, dims: Dims, *, causal: bool | None, window: int | None) -> None:
+    def __init__(
+        self,
+        options: TorusOptions,
+        dims: Dims,
+        *,
+        causal: bool | None,
+        window: int | None,
+        encoding: type[TorusEncoding] = TorusEncoding,
+    ) -> None:
         super().__init__()
         self.options, self.dims = options, dims
         self.causal = dims.causal if causal is None else causal
-        self.heads = TorusHeads(options, options.depth, dims)
+        self.heads = TorusHeads(options, options.depth, dims, encoding)
         self.fusion = fusion(options.fusion, options.depth, options.rank, self.heads.width)
         self.torus = Torus(
             period=self.heads.period,
@@ -67,6 +84,10 @@ class TorusAttention(CachedAttention[KeyValueCache]):
         """o (B, H, Tq, D, p) of queries that are the last Tq of Tk positions."""
         raise NotImplementedError
 
+    def torus_of(self, length: int) -> Torus:
+        """The torus of a sequence of `length` tokens: here the same for all."""
+        return self.torus
+
     def forward(self, x: Tensor, ctx: Context, mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request attention (B, H, T, T), platter_attention (H, T, T, D), platter_mixing (D, D).
 
@@ -76,7 +97,7 @@ class TorusAttention(CachedAttention[KeyValueCache]):
             mask = mask.expand(x.shape[0], -1, -1)
         q, k, v = self.heads.platters(x, ctx.start)
         o = self.attend(q, k, v, ctx, mask)
-        signals = attention_signals(q, k, self.torus, self.want, ctx.padding, mask)
+        signals = attention_signals(q, k, self.torus_of(k.shape[2]), self.want, ctx.padding, mask)
         if "platter_mixing" in self.want:
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
         return self.heads.unite(self.fusion(o)), signals
@@ -100,10 +121,11 @@ class TorusAttention(CachedAttention[KeyValueCache]):
         bases = "orthogonal" if self.heads.encoding.orthogonal else "plain"
         if self.heads.width == 2 and self.torus.depth > 1:
             bases = "parallel (platters of 2 channels cannot be orthogonal)"
-        return (
-            f"ring of {self.torus.period}, depth {self.torus.depth}, {self.options.frequencies} frequencies, "
-            f"{bases} bases, fusion {self.options.fusion}"
-        )
+        ring = f"ring of {self.torus.period}"
+        frequencies = f"{self.options.frequencies} frequencies"
+        if isinstance(self.heads.encoding, PublishedEncoding):
+            ring, frequencies = "ring of the sequence at hand", "published frequencies"
+        return f"{ring}, depth {self.torus.depth}, {frequencies}, {bases} bases, fusion {self.options.fusion}"
 
 
 class ToroidalAttention(TorusAttention):
@@ -112,7 +134,11 @@ class ToroidalAttention(TorusAttention):
     options: ToroidalConfig
 
     def __init__(self, config: ToroidalConfig, dims: Dims) -> None:
-        super().__init__(config, dims, causal=config.causal, window=config.window)
+        self.published = config.form == "published"
+        if self.published:
+            _refuse_ring(config)
+        encoding = PublishedEncoding if self.published else TorusEncoding
+        super().__init__(config, dims, causal=config.causal, window=config.window, encoding=encoding)
         check_backend(config.backend, self.torus, dims.dropout)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
@@ -121,7 +147,7 @@ class ToroidalAttention(TorusAttention):
             q,
             k,
             v,
-            self.torus,
+            self.torus_of(k.shape[2]),
             padding=ctx.padding,
             mask=mask,
             dropout=dropout_now(self, self.dims),
@@ -130,6 +156,17 @@ class ToroidalAttention(TorusAttention):
             recompute=self.options.recompute,
         )
 
+    def torus_of(self, length: int) -> Torus:
+        """As published, a ring of `length`; a window that would meet itself on it hides nothing."""
+        if not self.published:
+            return self.torus
+        window = self.torus.window
+        return replace(self.torus, period=length, window=None if window is None or 2 * window >= length else window)
+
+    def can_decode(self) -> bool:
+        """As every attention; not as published, where a new token changes the angles and distances of all others."""
+        return super().can_decode() and not self.published
+
     def describe(self) -> str:
         """The form that runs on this device at the longest sequence, and why."""
         device = self.heads.out.weight.device.type
@@ -137,3 +174,14 @@ class ToroidalAttention(TorusAttention):
             self.options.backend, self.torus, device, self.dims.max_len, dropout=dropout_now(self, self.dims)
         )
         return f"backend {self.options.backend} runs {form} ({why}); {self.describe_torus()}"
+
+
+def _refuse_ring(config: ToroidalConfig) -> None:
+    """Raises BadInput for options of a fixed ring, which the published form does not have."""
+    for name, neutral in (("period", None), ("frequencies", "integer")):
+        if getattr(config, name) != neutral:
+            raise BadInput(
+                where=name,
+                expected="its default with form=published, whose ring is the sequence at hand",
+                got=getattr(config, name),
+            )

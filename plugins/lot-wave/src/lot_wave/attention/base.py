@@ -19,14 +19,15 @@ from lot_wave.ops.waves import Waves, evolved_phase
 class TokenWaves(Ablatable, nn.Module):
     """x (B, T, D) -> the waves of its tokens: A = softplus(x W_a), w = x W_f, p = x W_p, in float32 or wider.
 
-    There is no bias: one on the phase, or on the frequency where only differences of frequency count, could not act.
+    By default there is no bias: one on the phase, or on the frequency where only differences of frequency count,
+    could not act. amplitude: whether A is learned, else it is 1.
     While `ablate` lasts, every wave starts at a random phase.
     """
 
-    def __init__(self, dims: Dims, waves: int) -> None:
+    def __init__(self, dims: Dims, waves: int, *, bias: bool = False, amplitude: bool = True) -> None:
         super().__init__()
-        self.heads, self.waves = dims.heads, waves
-        self.linear = nn.Linear(dims.width, 3 * dims.heads * waves, bias=False)
+        self.heads, self.waves, self.parts = dims.heads, waves, 3 if amplitude else 2
+        self.linear = nn.Linear(dims.width, self.parts * dims.heads * waves, bias=bias)
 
     def forward(self, x: Tensor) -> Waves:
         """Waves, each part (B, H, T, W)."""
@@ -34,13 +35,14 @@ class TokenWaves(Ablatable, nn.Module):
         wide = torch.promote_types(x.dtype, torch.float32)
         # A frequency rounded to bfloat16 is off by radians after a few hundred tokens.
         with torch.autocast(x.device.type, enabled=False):
-            flat = F.linear(x.to(wide), self.linear.weight.to(wide))
-            parts = flat.view(B, T, 3, self.heads, self.waves).permute(2, 0, 3, 1, 4)  # (3, B, H, T, W)
-            amplitude, frequency, phase = parts.unbind(0)
+            bias = None if self.linear.bias is None else self.linear.bias.to(wide)
+            flat = F.linear(x.to(wide), self.linear.weight.to(wide), bias)
+            parts = flat.view(B, T, self.parts, self.heads, self.waves).permute(2, 0, 3, 1, 4)  # (3 or 2, B, H, T, W)
+            *amplitude, frequency, phase = parts.unbind(0)
         if self.scrambler is not None:
             turn = torch.rand(phase.shape, generator=self.scrambler, dtype=torch.float32, device=self.scrambler.device)
             phase = phase + 2 * math.pi * turn.to(phase)
-        return Waves(F.softplus(amplitude), frequency, phase)
+        return Waves(F.softplus(amplitude[0]) if amplitude else torch.ones_like(phase), frequency, phase)
 
 
 class WaveAttention(CachedAttention[KeyValueCache | LinearState]):
@@ -49,13 +51,22 @@ class WaveAttention(CachedAttention[KeyValueCache | LinearState]):
     linear: bool
     """Whether weights are products of `features`, divided by their row sum: O(T), with a state of fixed size."""
 
-    def __init__(self, config: InterferenceConfig | PureWaveConfig, dims: Dims) -> None:
+    def __init__(
+        self,
+        config: InterferenceConfig | PureWaveConfig,
+        dims: Dims,
+        *,
+        own_keys: bool,
+        bias: bool = False,
+        amplitude: bool = True,
+    ) -> None:
+        """own_keys, bias, amplitude: see `TokenWaves`; keys have waves of their own or those of the queries."""
         super().__init__()
         require_heads(dims)
         self.dims = dims
         self.causal = dims.causal if config.causal is None else config.causal
-        self.token_waves = TokenWaves(dims, config.waves)
-        self.key_waves = TokenWaves(dims, config.waves) if config.own_keys else None
+        self.token_waves = TokenWaves(dims, config.waves, bias=bias, amplitude=amplitude)
+        self.key_waves = TokenWaves(dims, config.waves, bias=bias, amplitude=amplitude) if own_keys else None
         self.value = nn.Linear(dims.width, dims.width)
         self.out = nn.Linear(dims.width, dims.width)
 

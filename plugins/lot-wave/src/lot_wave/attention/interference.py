@@ -26,7 +26,7 @@ class InterferenceAttention(WaveAttention):
     """
 
     def __init__(self, config: InterferenceConfig, dims: Dims) -> None:
-        super().__init__(config, dims)
+        super().__init__(config, dims, own_keys=config.own_keys, bias=config.bias)
         self.evolution, self.normalize = config.evolution, config.normalize
         self.linear = config.evolution == "evolved" and config.normalize == "row"
 

@@ -92,7 +92,9 @@ class EmbeddingSpectrum(Diagnostic):
         embedding, dims = model.embedding, model.dims
         length = 16 * dims.max_len if self.config.length is None else self.config.length
         length = max(64, length)
-        stated = embedding.frequency.double().cpu() if isinstance(embedding, WavePacket) else None
+        # As published, the frequency of a token turns nothing along the positions: there is none to be found.
+        turning = isinstance(embedding, WavePacket) and embedding.positional_frequency is None
+        stated = cast(WavePacket, embedding).frequency.double().cpu() if turning else None
         tokens = spaced(_resolvable(stated, dims.vocab_size, length), self.config.tokens)
         ctx = Context(step=probe.ctx.step)
         bin_width = 2 * math.pi / (PADDING * length)  # radians per position

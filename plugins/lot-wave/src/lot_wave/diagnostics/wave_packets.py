@@ -38,6 +38,7 @@ class WavePackets(Diagnostic):
         infidelity () of amplitudes against 1/n; order () mean over tokens of R over a token's phases; frequency (V,)
         radians per position, by rank; share (3, N) 5 %, 50 % and 95 % quantiles of A_n / sum A; phase (<= 64, W) of the
         heaviest tokens; packet (3, T) and name (3, bytes) of the heaviest, the middle and the lightest token.
+        Of the published form, positional_frequency (W,) radians per position too; there `frequency` counts turns.
         """
         model = cast(Decoder, probe.model)
         embedding = model.embedding
@@ -52,9 +53,10 @@ class WavePackets(Diagnostic):
         chosen = ranked[[0, len(ranked) // 2, -1]]
         length = model.dims.max_len
         ids = chosen[:, None].expand(3, length)
-        # Every second feature is a cosine; a packet is their sum over waves and harmonics.
-        packet = embedding.features(ids)[..., 0::2].sum(-1)
+        packet = embedding.cosines(ids).sum(-1)
+        shared = embedding.positional_frequency
         return {
+            **({} if shared is None else {"positional_frequency": shared.detach().float()}),
             "waves": torch.tensor(float(embedding.phase.shape[1])),
             "infidelity": infidelity(amplitude),
             "order": order_parameter(embedding.phase.detach()).mean(),
@@ -71,7 +73,10 @@ class WavePackets(Diagnostic):
             return None
         step, values = records[-1]
         figure, (frequencies, phases, harmonics, packets) = new_figure(2, 2, size=(10.0, 6.6))
-        _frequencies(frequencies, values["frequency"])
+        if "positional_frequency" in values:
+            _shared_frequencies(frequencies, values["positional_frequency"])
+        else:
+            _frequencies(frequencies, values["frequency"])
         _phases(phases, values["phase"], figure)
         _harmonics(harmonics, values["share"])
         _packets(packets, values["packet"], unpack(values["name"]))
@@ -104,6 +109,13 @@ def _frequencies(axes: Axes, frequency: Tensor) -> None:
     axes.set_title("Frequencies")
     axes.set(xlabel="rank + 1 (1: the heaviest token)", ylabel="frequency (radians per position)")
     axes.legend()
+
+
+def _shared_frequencies(axes: Axes, frequency: Tensor) -> None:
+    axes.bar(torch.arange(len(frequency)), frequency, color="#0072B2")
+    axes.axhline(0, color="#4D4D4D", lw=0.8)
+    axes.set_title("Frequencies, shared by all tokens")
+    axes.set(xlabel="wave", ylabel="frequency (radians per position)")
 
 
 def _phases(axes: Axes, phase: Tensor, figure: Figure) -> None:

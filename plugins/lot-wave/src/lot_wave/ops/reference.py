@@ -53,3 +53,13 @@ def pure_wave_weights(
         weight = apply_kernel(query, kernel) @ apply_kernel(key, kernel).transpose(-1, -2)
     weight = weight.masked_fill(~allowed, 0.0)
     return weight / (weight.sum(-1, keepdim=True) + EPSILON)
+
+
+def published_score_weights(query: Tensor, key: Tensor, allowed: Tensor, *, kernel: Kernel, scale: Tensor) -> Tensor:
+    """Weights (B, H, Tq, Tk) kernel(c_h q . k) over the root of the number of keys seen; rows do not sum to 1.
+
+    query (B, H, Tq, W), key (B, H, Tk, W): sine features. scale: c (H,).
+    """
+    weight = apply_kernel(scale.to(query)[:, None, None] * (query @ key.transpose(-1, -2)), kernel)
+    seen = allowed.expand(weight.shape).sum(-1, keepdim=True)
+    return weight.masked_fill(~allowed, 0.0) / seen.to(weight.dtype).sqrt()
