@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from lot import option
+from lot import BadInput, option
 
 
 def _training(default: int | None) -> Any:
@@ -167,11 +167,32 @@ class TextConfig:
     """Options of language modeling."""
 
     path: str | None = option(None, help="a text file of your own, in place of a corpus")
-    corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] = option(
-        "pydoc",
-        help="pydoc: the help topics of Python, which need no network; the others are downloaded once and verified",
+    corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] | None = option(
+        None,
+        help=(
+            "the corpus to read; null: pydoc, unless path is given. pydoc: the help topics of Python, which need no "
+            "network; the others are downloaded once and verified"
+        ),
+    )
+    format: Literal["text", "raw"] = option(
+        "text",
+        help=(
+            "what the file at path may be. text: plain text, and JSON, Parquet, archives and the like are refused; "
+            "raw: anything, read as it stands"
+        ),
     )
     seq_len: int = option(128, ge=1, help="T: tokens per window")
+
+    def __attrs_post_init__(self) -> None:
+        if self.path is None:
+            if self.format == "raw":
+                raise BadInput(where="format", expected="text where no path is given", got="'raw'")
+            if self.corpus is None:
+                object.__setattr__(self, "corpus", "pydoc")  # so that what is recorded and shown is what is read
+        elif self.corpus is not None:
+            raise BadInput(
+                where="corpus", expected="none where path is given", got=repr(self.corpus), fix="leave one of them out"
+            )
 
 
 @attrs.frozen(kw_only=True)
