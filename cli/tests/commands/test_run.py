@@ -65,3 +65,46 @@ def test_a_short_run_reaches_its_learning_rate_without_a_word(lot: Callable) -> 
     assert "warmup: 2" in Path("r/config.yaml").read_text()
     rates = [line.partition('"lr": ')[2].partition(",")[0] for line in Path("r/metrics.jsonl").read_text().splitlines()]
     assert max(float(rate) for rate in rates if rate) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--lr", "3e-4"], "no option --lr; set it as in --set optim.lr=VALUE"),
+        (["--batch-size", "8"], "no option --batch-size; set it as in --set train.batch_size=VALUE"),
+        (["--width=8"], "no option --width; set it as in --set model.width=VALUE"),
+        (["--vocab-size", "8"], "no option --vocab-size; set it as in --set task.vocab_size=VALUE"),
+        (["--allow-leak"], "no option --allow-leak; set it as in --set allow_leak=VALUE"),
+        (["--name", "x"], "--name and --run-dir both say where the run goes; give one of them"),
+        (["--print-config", "--json"], "--json prints metrics, and --print-config trains nothing; give one of them"),
+    ],
+)
+def test_flags_that_do_nothing_are_refused(lot: Callable, arguments: list[str], said: str) -> None:
+    done = lot(*COPY, *arguments)
+    assert (done.code, done.out, done.err) == (2, "", f"error: {said}\n       see lot run --help\n")
+    assert not Path("r").exists()
+
+
+def test_a_misspelled_flag_is_answered_with_the_nearest(lot: Callable) -> None:
+    done = lot(*COPY, "--atn", "lattice")
+    assert done.code == 2
+    assert done.err.startswith("error: No such option '--atn'.")
+    assert "'--attn'" in done.err
+
+
+def test_set_comes_after_every_flag_that_of_the_seed_too(lot: Callable) -> None:
+    assert lot(*COPY, "--seed", "1", "--print-config").out.startswith("seed: 1\n")
+    assert lot(*COPY, "--seed", "1", "--set", "seed=2", "--print-config").out.startswith("seed: 2\n")
+
+
+def test_options_beside_resume_are_compared_with_the_recorded_run(lot: Callable) -> None:
+    assert lot(*COPY, "--set", "train.steps=2").code == 0
+    resume = ["run", "--resume", "--run-dir", "r"]
+    other = lot(*resume, "--set", "train.steps=4")
+    assert other.code == 2
+    assert other.err.startswith("error: r was started with another configuration: train.steps is 4, was 2; ")
+    same = lot(*resume, "--set", "train.steps=2")
+    assert (same.code, "r is complete already" in same.err) == (0, True)
+    assert lot(*resume, "--print-config").out == Path("r/config.yaml").read_text()
+    absent = lot("run", "--resume", "--run-dir", "absent", "--seed", "1")
+    assert (absent.code, "absent: no run there" in absent.err) == (2, True)
