@@ -20,7 +20,7 @@ def test_numbers_and_words_follow_yaml_1_2() -> None:
     ("text", "message"),
     [
         ("a: [", "run.yaml, line 1, column 5: not YAML"),
-        ("a: 1\na: 2", "run.yaml, line 2, column 1: not YAML: found duplicate key \"a\"$"),
+        ("a: 1\na: 2", 'run.yaml, line 2, column 1: not YAML: found duplicate key "a"$'),
         ("&a [*a]", "an alias contains itself"),
         ("a: !!python/object/apply:os.system [x]", "not YAML: could not determine a constructor"),
         ("[" * 5000, "nested too deeply"),
