@@ -119,8 +119,18 @@ def test_words_are_ordered_by_frequency_and_rare_ones_unknown() -> None:
     assert words.vocabulary == ["<unk>", "b", "<eos>", "a"]
     assert words.tokens("a b c\nd").tolist() == [3, 1, 0, 2, 0]
     assert words.decode([3, 1, 2, 1]) == "a b\nb"
-    with pytest.raises(BadInput, match="'zebra'"):
+    with pytest.raises(BadInput, match="'zebra', which the training text never does, or fewer than min_count times"):
         words.encode("a zebra")
+
+
+@pytest.mark.parametrize(("name", "options"), [("word_lm", {"min_count": 10_000}), ("text_lm", {"tokenizer": "word"})])
+def test_a_text_of_unknown_words_alone_is_refused(
+    build: Make, tmp_path: Path, name: str, options: dict[str, object]
+) -> None:
+    path = tmp_path / "counted.txt"
+    path.write_text(" ".join(f"{number:04}" for number in range(1000)))
+    with pytest.raises(BadInput, match=r"would be <unk>.* times or more, got 1 at most; give a longer text"):
+        build(name, path=str(path), seq_len=8, **options)
 
 
 def test_bytes_that_are_no_text_are_told_with_file_and_offset(build: Make, tmp_path: Path) -> None:
@@ -311,10 +321,28 @@ def test_a_tokenizer_file_is_used(build: Make, text_file: Path, tmp_path: Path) 
     assert task.decode(task.tokens.ids["train"]) == text
 
 
+def test_a_tokenizer_whose_ids_have_holes_has_room_for_the_largest(
+    build: Make, text_file: Path, tmp_path: Path
+) -> None:
+    library = pytest.importorskip("tokenizers")
+    model = library.Tokenizer(library.models.WordLevel({"[UNK]": 0, "alpha": 3, "beta": 9}, unk_token="[UNK]"))
+    model.pre_tokenizer = library.pre_tokenizers.Whitespace()
+    path = tmp_path / "holes.json"
+    model.save(str(path))
+    task = build("text_lm", path=str(text_file), seq_len=16, tokenizer=str(path))
+    assert task.vocab_size == 10
+    assert task.token_counts[9] > 0
+    assert task.encode("alpha beta") == [3, 9]
+
+
 def test_tokenizer_files_that_cannot_be_used_are_told(build: Make, tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     with pytest.raises(BadInput, match=r"tokenizer: .*missing.json: no such file"):
         build("text_lm", tokenizer=str(tmp_path / "missing.json"))
+    with pytest.raises(BadInput, match=r"tokenizer: words: no such file; char, byte and word need none"):
+        build("text_lm", tokenizer="words")
+    with pytest.raises(BadInput, match=r"tokenizer: '~nobody-of-that-name/x' is no path"):
+        build("text_lm", tokenizer="~nobody-of-that-name/x")
+    pytest.importorskip("tokenizers")
     (tmp_path / "wrong.json").write_text("{}")
     with pytest.raises(BadInput, match=r"tokenizer: .*wrong.json is no tokenizer file"):
         build("text_lm", tokenizer=str(tmp_path / "wrong.json"))
