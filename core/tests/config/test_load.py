@@ -59,6 +59,13 @@ def test_defaults() -> None:
     assert config.title == "toy-vanilla"
 
 
+def test_the_warmup_is_recorded_as_the_number_that_it_is() -> None:
+    assert load(TOY).to_dict()["train"]["warmup"] == 50
+    assert load(TOY, overrides=["train.steps=20"]).to_dict()["train"]["warmup"] == 2
+    assert load(TOY, overrides=["train.steps=20", "train.warmup=50"]).train.warmup == 50
+    assert load({**TOY, "train": {"warmup": 7}}, overrides=["train.warmup=null"]).train.warmup == 50
+
+
 def test_precedence_is_file_then_flags_then_overrides(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("task: {name: toy}\nattn: {name: waves, depth: 3}\noptim: {lr: 0.1}\nseed: 1\n")
@@ -149,6 +156,9 @@ def test_an_attention_is_watched_unless_told_otherwise() -> None:
         (TOY, [f"seed=1{'0' * 400}"], r"seed: expected a number of at most 63 bits"),
         (TOY, ["attn.layers.\N{SUPERSCRIPT TWO}.name=waves"], r"attn\.layers\."),
         (TOY, ["model.width"], "expected PATH=VALUE"),
+        (TOY, ["train.clip="], r"^--set train\.clip: empty value; write null for none$"),
+        (TOY, ["train.clip=  "], r"^--set train\.clip: empty value; write null for none$"),
+        (TOY, ["train.clip=#1"], r"^--set train\.clip: empty value; .* is a comment, unless it is quoted$"),
         (TOY, ["model..width=3"], "expected PATH=VALUE"),
         (TOY, ["model.width.deep=3"], r"model\.width: expected int"),
         (TOY, ["attn.layers=3"], r"attn\.layers: expected a table"),

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lot.config.schedule import WeightSchedule, learning_rate_factor
+from lot.config.schedule import WeightSchedule, highest_rate, learning_rate_factor, warmup_steps
 from lot.errors import BadInput
 
 
@@ -23,6 +23,20 @@ def test_linear_and_constant() -> None:
     assert learning_rate_factor(50, 100, 0, "linear", 0.0) == pytest.approx(0.5)
     assert learning_rate_factor(99, 100, 0, "constant", 0.0) == 1.0
     assert learning_rate_factor(500, 100, 0, "cosine", 0.2) == pytest.approx(0.2), "past the end it stays at the floor"
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(0, 0), (7, 0), (20, 2), (100, 12), (399, 49), (400, 50), (10**6, 50)])
+def test_warmup_is_an_eighth_of_the_run_and_50_steps_at_most(steps: int, warmup: int) -> None:
+    assert warmup_steps(None, steps) == warmup
+    factors = [learning_rate_factor(step, steps, None, "cosine", 0.1) for step in range(min(steps, 100))]
+    assert factors == [learning_rate_factor(step, steps, warmup, "cosine", 0.1) for step in range(min(steps, 100))]
+    assert highest_rate(None, steps) == 1.0
+
+
+def test_a_warmup_that_is_given_is_kept_and_may_end_below_the_peak() -> None:
+    assert warmup_steps(30, 20) == 30
+    assert highest_rate(50, 20) == 0.4 == max(learning_rate_factor(step, 20, 50, "cosine", 0.1) for step in range(20))
+    assert highest_rate(20, 20) == 1.0
 
 
 def test_weights_move_from_start_over_steps() -> None:

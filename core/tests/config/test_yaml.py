@@ -20,7 +20,7 @@ def test_numbers_and_words_follow_yaml_1_2() -> None:
     ("text", "message"),
     [
         ("a: [", "run.yaml, line 1, column 5: not YAML"),
-        ("a: 1\na: 2", "run.yaml, line 2, column 1: not YAML: found duplicate key"),
+        ("a: 1\na: 2", 'run.yaml, line 2, column 1: not YAML: found duplicate key "a"$'),
         ("&a [*a]", "an alias contains itself"),
         ("a: !!python/object/apply:os.system [x]", "not YAML: could not determine a constructor"),
         ("[" * 5000, "nested too deeply"),
@@ -31,6 +31,16 @@ def test_what_is_not_yaml_is_one_line(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message) as caught:
         parse_yaml(text, "run.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "# nothing"])
+def test_an_empty_value_is_no_null_but_an_empty_file_is_empty(text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="x: empty value; write null for none"):
+        parse_yaml(text, "x")
+    assert [parse_yaml(null, "x") for null in ("null", "~", " NULL # none")] == [None, None, None]
+    file = tmp_path / "empty.yaml"
+    file.write_text(text)
+    assert read_yaml(file) is None
 
 
 def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:

@@ -29,7 +29,8 @@ def export(run: Path, file: Path, force: bool) -> None:
     """Write the best model of RUN to FILE.
 
     FILE.pt2 is a program: torch.export.load(FILE).module()(ids) gives the logits,
-    where ids are (B, T) int64; it runs without LOT. FILE.safetensors holds the weights by name,
+    where ids are (B, T) int64. It runs without LOT, unless the model calls operators of a plugin:
+    the command then names the module to import first. FILE.safetensors holds the weights by name,
     and the configuration as its metadata.
     """
     from lot.errors import BadInput

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +64,14 @@ def generate(
 
     For example: lot generate runs/char_lm-vanilla --prompt "The " --tokens 200 --temperature 0.8
     """
+    ctx = click.get_current_context()
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    if prompt is not None and "example" in given:
+        raise click.UsageError("--prompt and --example both say what to continue; give one of them")
+    for flag, number in (("--temperature", temperature), ("--top-p", top_p)):
+        if number is not None and not math.isfinite(number):  # NaN passes every bound
+            raise click.BadParameter(f"expected a finite number, got {number}", param_hint=flag)
+
     import torch
 
     from lot.model.generate import generate as continue_prompt
@@ -75,9 +85,10 @@ def generate(
     if prompt is None:
         ids, answer = _question(task, example)
     else:
-        ids = task.encode(prompt)
+        ids = _encoded(task, prompt)
     if temperature is None:
         temperature = 1.0 if answer is None else 0.0
+    _check_draws(temperature, given)
     if tokens is None:
         tokens = max(1, task.seq_len - len(ids)) if answer is None else len(answer)
     where = next(model.parameters()).device
@@ -125,6 +136,25 @@ def _show(
             right = sum(a == b for a, b in zip(answer, new, strict=False))
             verdict = f"{right} of {len(answer)} right" + ("" if new == answer else f"; answer: {task.decode(answer)}")
             stderr.print(verdict, style="green" if new == answer else "yellow", highlight=False, soft_wrap=True)
+
+
+def _check_draws(temperature: float, given: set[str]) -> None:
+    """Refuse an option about draws where nothing is drawn, since it would change nothing."""
+    if temperature == 0 and (idle := [name for name in ("samples", "top_k", "top_p", "seed") if name in given]):
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise click.UsageError(
+            f"{flags}: nothing is drawn at temperature 0, which takes the likeliest token; add --temperature 1"
+        )
+
+
+def _encoded(task: Task, prompt: str) -> list[int]:
+    """The tokens of a prompt. Raises BadInput for what the task cannot read."""
+    from lot.errors import BadInput, first_line
+
+    try:
+        return list(task.encode(prompt))
+    except ValueError as error:  # what a plugin may raise, as int() does
+        raise BadInput(f"the task cannot read it: {first_line(error)}", where="--prompt") from error
 
 
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:

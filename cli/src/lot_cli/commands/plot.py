@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lot_cli.terminal.output_file import writing_to
 
@@ -50,11 +51,16 @@ def plot(
     for name in names:
         if name not in drawable:
             raise BadInput(f"{path} recorded no {name!r}", fix=f"it has {', '.join(drawable)}")
+    wanted = names or tuple(drawable)
+    if smooth is not None and "curves" not in wanted:
+        raise click.UsageError("--smooth is about the learning curves; add the name curves")
+    if not animate and click.get_current_context().get_parameter_source("movie") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--movie is the format of the animations; add --animate")
     leak = bool(recorded.facts().get("leak"))
     folder = out or path / "plots"
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for name in names or drawable:
+    for name in wanted:
         if name == "curves":
             _save(draw_curves(recorded.rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
             continue
@@ -67,7 +73,9 @@ def plot(
         _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
         if (verdict := diagnostic.verdict(records)) is not None:
             click.echo(f"  {verdict}")
-        if animate and hasattr(diagnostic, "animate"):
+        if animate and not hasattr(diagnostic, "animate"):
+            click.echo(f"{name}: has no animation", err=True)
+        elif animate:
             film = folder / f"{name}.{movie}"
             with writing_to(film):
                 diagnostic.animate(records, film)

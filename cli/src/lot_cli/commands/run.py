@@ -5,15 +5,50 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.numbers import finite_or_null
 
+if TYPE_CHECKING:
+    from lot.config.schema import Config
 
-@click.command()
+
+class _Run(click.Command):
+    """Says, for an option of a component or a section that is given as a flag, how to set it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            path = _path_of(error.option_name.lstrip("-").replace("-", "_"))
+            if path is None:
+                raise
+            raise click.UsageError(
+                f"no option {error.option_name}; set it as in --set {path}=VALUE", ctx=error.ctx
+            ) from None
+
+
+def _path_of(name: str) -> str | None:
+    """The path of an option called `name` in a configuration: of a section, else of an installed component."""
+    import attrs
+
+    from lot.config.schema import SINGLE, ModelConfig, TopConfig, TrainConfig
+    from lot.plugins.registry import registry
+
+    for prefix, section in (("", TopConfig), ("train.", TrainConfig), ("model.", ModelConfig)):
+        if name in attrs.fields_dict(section):
+            return prefix + name
+    for prefix, kind in SINGLE.items():
+        for component in registry().components(kind):
+            if name in attrs.fields_dict(component.config_class):
+                return f"{prefix}.{name}"
+    return None
+
+
+@click.command(cls=_Run)
 @click.option("--attn", type=ComponentName("attention"), help="Attention mechanism.")
 @click.option("--embed", type=ComponentName("embedding"), help="Token embedding.")
 @click.option("--task", type=ComponentName("task"), help="Task or dataset.")
@@ -54,22 +89,16 @@ def run(
 
     For example: lot run --attn lattice --task copy_reverse --set train.steps=200
     """
-    from lot.config.load import load_config
-    from lot.config.schema import Config
-    from lot.runs.directory import RunDir, find_run
-
+    if name is not None and run_dir is not None:
+        raise click.UsageError("--name and --run-dir both say where the run goes; give one of them")
+    if print_config and as_json:
+        raise click.UsageError("--json prints metrics, and --print-config trains nothing; give one of them")
+    name = _run_name(name)
     chosen = {section: value for section, value in select.items() if value is not None}
-    sets = [*overrides, *([f"seed={seed}"] if seed is not None else [])]
-    config: Config | None = None
-    if config_file is not None or chosen or losses or sets:
-        config = load_config(config_file, select=chosen, losses=losses, overrides=sets)
-    elif resume and (run_dir is not None or name is not None):
-        if print_config:
-            config = RunDir(find_run(run_dir or Path("runs") / str(name))).config()
-    else:
-        config = load_config()  # raises BadInput, which lists the tasks that there are
+    sets = [*([f"seed={seed}"] if seed is not None else []), *overrides]  # as with every flag, --set comes last
+    recorded = run_dir or (Path("runs") / name if name is not None else None) if resume else None
+    config = _config(config_file, chosen, losses, sets, recorded)
     if print_config:
-        assert config is not None
         click.echo(config.to_yaml(), nl=False)
         return
 
@@ -79,7 +108,7 @@ def run(
     with display:
         from lot.training.train import train
 
-        result = train(config, run_dir, name=_run_name(name), resume=resume, device=device, report=display.report)
+        result = train(config, run_dir, name=name, resume=resume, device=device, report=display.report)
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
         document: dict[str, Any] = {
             "run": str(result.run_dir),
@@ -89,6 +118,25 @@ def run(
             "metrics": finite_or_null(result.metrics),
         }
         click.echo(json.dumps(document))
+
+
+def _config(
+    file: Path | None, chosen: dict[str, str], losses: tuple[str, ...], overrides: list[str], recorded: Path | None
+) -> Config:
+    """The configuration that is asked for.
+
+    recorded: the run to resume, if one is named. What is given then refines its configuration, unless a file or a task
+    begins another one; whether the two agree is checked where the run is resumed.
+    """
+    from lot.config.load import load_config
+    from lot.runs.directory import RunDir, find_run
+
+    if recorded is None or file is not None or "task" in chosen:
+        return load_config(file, select=chosen, losses=losses, overrides=overrides)
+    config = RunDir(find_run(recorded)).config()
+    if not (chosen or losses or overrides):
+        return config
+    return load_config(config.to_dict(), select=chosen, losses=losses, overrides=overrides)
 
 
 def _run_name(name: str | None) -> str | None:

@@ -25,7 +25,8 @@ def runs(folder: Path, as_json: bool) -> None:
     """List the runs below FOLDER (default: runs) with state, step and metrics,
     and how to go on with unfinished ones."""
     if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder", fix="lot run makes one; or name the folder that holds your runs")
+        problem = "not a folder" if folder.exists() else "no such folder"
+        raise BadInput(f"{folder}: {problem}", fix="lot run makes one; or name the folder that holds your runs")
     found = [run_facts(path) for path in find_runs(folder)]
     if as_json:
         click.echo(json.dumps({"runs": found}, indent=2))
@@ -40,7 +41,8 @@ def runs(folder: Path, as_json: bool) -> None:
 def find_runs(folder: Path) -> Iterator[Path]:
     """Every run directory at or below `folder`, by path."""
     for path, folders, files in os.walk(folder):
-        if "config.yaml" in files:
+        # A configuration alone may be a file of the user, above or beside the runs.
+        if "config.yaml" in files and {"run.json", "status.json", "metrics.json", ".lock"} & set(files):
             folders.clear()  # a run holds no other
             yield Path(path)
         folders.sort()

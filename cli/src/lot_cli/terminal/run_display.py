@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from lot.config.schedule import highest_rate
 from lot_cli.terminal.console import console, metrics_table, warning_text
 from lot_cli.terminal.numbers import number
 from lot_cli.terminal.progress_line import ProgressLine
@@ -56,6 +57,13 @@ class RunDisplay:
             self.console.print("LEAK: a non-causal attention runs on a causal task (allow_leak)", style="bold red")
         if header["tolerance"]:
             self.console.print(f"causal up to a relative error of {header['tolerance']:g}", style="yellow")
+        train = header["config"]["train"]
+        if (share := highest_rate(train["warmup"], header["steps"])) < 1:
+            text = (
+                f"the warmup of {train['warmup']} steps is longer than the run of {header['steps']}: the learning rate "
+                f"reaches {share:.0%} of its peak; lower train.warmup, or set it to null"
+            )
+            self.console.print(warning_text(text), soft_wrap=True)
         self.line.begin(header["steps"], header["step"])
 
     _resume = _start

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from lot.config.schedule import warmup_steps
 from lot.config.schema import (
     DEFAULT_NAMES,
     SINGLE,
@@ -122,6 +123,7 @@ def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
     top = structure(TopConfig, {key: tree[key] for key in ("seed", "allow_leak") if key in tree}, "")
     model = structure(ModelConfig, _table(tree, "model"), "model")
     train = structure(TrainConfig, _table(tree, "train"), "train")
+    train = attrs.evolve(train, warmup=warmup_steps(train.warmup, train.steps))  # what is recorded is what is done
     chosen = {section: _choose(tree, section, registry) for section in SINGLE}
     attn_layers = _choose_layers(tree, model, registry)
     attentions = [chosen["attn"], *attn_layers.values()]

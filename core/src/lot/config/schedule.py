@@ -50,12 +50,24 @@ class WeightSchedule:
         return weight + (self.to - weight) * progress
 
 
-def learning_rate_factor(step: int, steps: int, warmup: int, decay: str, min_ratio: float) -> float:
+def warmup_steps(warmup: int | None, steps: int) -> int:
+    """Steps of warmup in a run of `steps`: `warmup`, or where that is None an eighth of them, 50 at most."""
+    return min(50, steps // 8) if warmup is None else warmup
+
+
+def highest_rate(warmup: int | None, steps: int) -> float:
+    """The largest learning rate of a run as a share of its peak: below 1 where the run ends before its warmup does."""
+    warmup = warmup_steps(warmup, steps)
+    return steps / warmup if steps < warmup else 1.0
+
+
+def learning_rate_factor(step: int, steps: int, warmup: int | None, decay: str, min_ratio: float) -> float:
     """The learning rate at `step` (from 0) as a share of its peak.
 
-    Linear warmup over `warmup` steps, reaching the peak at step `warmup - 1`; then cosine or linear decay that would reach
-    `min_ratio` at step `steps`, or none.
+    Linear warmup over `warmup` steps (None: as `warmup_steps` says), reaching the peak at step `warmup - 1`; then cosine or
+    linear decay that would reach `min_ratio` at step `steps`, or none.
     """
+    warmup = warmup_steps(warmup, steps)
     if step < warmup:
         return (step + 1) / warmup
     if decay == "constant":

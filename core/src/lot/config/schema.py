@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -13,10 +13,6 @@ from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import unstructure
 from lot.plugins.component import Component
-
-if TYPE_CHECKING:
-    pass
-
 
 SINGLE = {"task": "task", "embed": "embedding", "attn": "attention", "optim": "optimizer"}
 """Sections that hold one component, and its kind."""
@@ -62,7 +58,9 @@ class TrainConfig:
     batch_size: int = option(64, ge=1, le=1 << 24, help="sequences per micro-step, over all devices together")
     accumulate: int = option(1, ge=1, le=1 << 16, help="micro-steps per optimizer step (gradient accumulation)")
     clip: float | None = option(1.0, gt=0, help="a gradient of a larger norm is scaled down to this; null: no clipping")
-    warmup: int = option(50, ge=0, help="steps of linear warmup of the learning rate")
+    warmup: int | None = option(
+        None, ge=0, help="steps of linear warmup of the learning rate; null: an eighth of train.steps, 50 at most"
+    )
     decay: Literal["cosine", "linear", "constant"] = option("cosine", help="shape of the learning rate after warmup")
     min_lr_ratio: float = option(0.1, ge=0, le=1, help="learning rate at the end divided by its peak")
     precision: Literal["auto", "fp32", "bf16"] = option("auto", help="auto: bf16 autocast on GPUs that have it")

@@ -29,11 +29,22 @@ def read_yaml(path: Path) -> Any:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise BadInput(where=str(path), expected="UTF-8 text", got=f"bad byte at offset {error.start}") from None
-    return parse_yaml(text, str(path))
+    return _load(text, str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The document in `text`; `where` is named in errors."""
+    """The value that `text` stands for; `where` is named in errors.
+
+    Raises BadInput for an empty text, which a shell makes of a variable that is not set: it is not taken for null.
+    """
+    value = _load(text, where)
+    if value is None and not text.strip().lower().startswith(("null", "~")):
+        comment = "; what follows # is a comment, unless it is quoted" if "#" in text else ""
+        raise BadInput(f"empty value; write null for none{comment}", where=where)
+    return value
+
+
+def _load(text: str, where: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -42,7 +53,10 @@ def parse_yaml(text: str, where: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise BadInput(f"{where}{at}: not YAML: {first_line(error.problem or error.context)}") from None
+        problem = first_line(error.problem or error.context)
+        # A duplicate key is followed by both values, of which a table that is still being read shows as {}.
+        problem = problem.partition(" with value ")[0] if problem.startswith("found duplicate key") else problem
+        raise BadInput(f"{where}{at}: not YAML: {problem}") from None
     except YAMLError as error:
         raise BadInput(f"{where}: not YAML: {first_line(str(error))}") from None
     except RecursionError:

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 import attrs
 
-from lot import option
+from lot import BadInput, option
+
+LARGEST_VOCABULARY = 1 << 24
+LONGEST = 1 << 20
+"""Tokens of the largest vocabulary and of the longest sequence; more would only fail later, and less clearly."""
 
 
 def _training(default: int | None) -> Any:
@@ -30,9 +34,11 @@ class Examples:
 class CopyReverseConfig(Examples):
     """Options of copy-reverse."""
 
-    vocab_size: int = option(64, ge=5, help="V: token 0 is the delimiter, 1 to V - 1 are symbols")
+    vocab_size: int = option(
+        64, ge=5, le=LARGEST_VOCABULARY, help="V: token 0 is the delimiter, 1 to V - 1 are symbols"
+    )
     seq_len: int = option(
-        32, ge=2, help="T, even: the symbols, the delimiter, and the symbols backwards without the last one"
+        32, ge=2, le=LONGEST, help="T, even: the symbols, the delimiter, and the symbols backwards without the last one"
     )
     score: Literal["answer", "all"] = option(
         "answer", help="which targets are scored. answer: the symbols backwards; all: every next token, as published"
@@ -43,8 +49,8 @@ class CopyReverseConfig(Examples):
 class PeriodicConfig(Examples):
     """Options of periodic patterns."""
 
-    vocab_size: int = option(64, ge=4, help="V: number of tokens")
-    seq_len: int = option(128, ge=1, help="T")
+    vocab_size: int = option(64, ge=4, le=LARGEST_VOCABULARY, help="V: number of tokens")
+    seq_len: int = option(128, ge=1, le=LONGEST, help="T")
     period: int = option(32, ge=1, help="length of the pattern, in tokens")
     noise: float = option(0.0, ge=0, le=1, help="probability that a token is redrawn at random")
     score: Literal["repeats", "all"] = option(
@@ -57,9 +63,9 @@ class PeriodicConfig(Examples):
 class SinusoidalConfig(Examples):
     """Options of quantized sinusoids."""
 
-    vocab_size: int = option(64, ge=8, help="V: number of levels of the signal")
-    seq_len: int = option(128, ge=8, help="T")
-    components: int = option(3, ge=1, help="number of sines in a signal")
+    vocab_size: int = option(64, ge=8, le=LARGEST_VOCABULARY, help="V: number of levels of the signal")
+    seq_len: int = option(128, ge=8, le=LONGEST, help="T")
+    components: int = option(3, ge=1, le=1024, help="number of sines in a signal")
     min_period: float = option(16.0, ge=2, help="shortest period of a sine, in tokens")
     max_period: float = option(128.0, ge=2, help="longest period of a sine, in tokens")
 
@@ -68,9 +74,9 @@ class SinusoidalConfig(Examples):
 class HierarchicalConfig(Examples):
     """Options of hierarchical sentences."""
 
-    vocab_size: int = option(16, ge=4, help="V: number of symbols of each level, and of tokens")
-    branching: int = option(2, ge=2, help="number of symbols by which one symbol of the level above is replaced")
-    levels: int = option(6, ge=1, help="number of levels; T = branching ** levels")
+    vocab_size: int = option(16, ge=4, le=LARGEST_VOCABULARY, help="V: number of symbols of each level, and of tokens")
+    branching: int = option(2, ge=2, le=16, help="number of symbols by which one symbol of the level above is replaced")
+    levels: int = option(6, ge=1, le=64, help="number of levels; T = branching ** levels")
     rules: int = option(4, ge=1, help="number of productions per symbol, equally likely")
 
 
@@ -78,18 +84,20 @@ class HierarchicalConfig(Examples):
 class RandomConfig(Examples):
     """Options of random tokens."""
 
-    vocab_size: int = option(64, ge=4, help="V: number of tokens")
-    seq_len: int = option(128, ge=1, help="T")
+    vocab_size: int = option(64, ge=4, le=LARGEST_VOCABULARY, help="V: number of tokens")
+    seq_len: int = option(128, ge=1, le=LONGEST, help="T")
 
 
 @attrs.frozen(kw_only=True)
 class MQARConfig(Examples):
     """Options of multi-query associative recall."""
 
-    vocab_size: int = option(8192, ge=8, help="V: keys from the lower half, values from the upper half")
-    seq_len: int = option(64, ge=4, help="T, even")
+    vocab_size: int = option(
+        8192, ge=8, le=LARGEST_VOCABULARY, help="V: keys from the lower half, values from the upper half"
+    )
+    seq_len: int = option(64, ge=4, le=LONGEST, help="T, even")
     kv_pairs: int = option(8, ge=1, help="number of key-value pairs; each key is asked for once")
-    power: float = option(0.01, gt=0, help="a: slot i is drawn with probability proportional to a i^(a-1)")
+    power: float = option(0.01, gt=0, le=16, help="a: slot i is drawn with probability proportional to a i^(a-1)")
     train_examples: int | None = _training(100_000)
     validation_examples: int = _held_out(3000, "validation")
     test_examples: int = _held_out(3000, "test")
@@ -108,26 +116,28 @@ class MADExamples(Examples):
 class RecallConfig(MADExamples):
     """Options of in-context recall."""
 
-    vocab_size: int = option(16, ge=8, help="V: keys from the lower half, values from the upper half")
-    seq_len: int = option(128, ge=4, help="tokens of an example, even; the model reads T = seq_len - 1")
+    vocab_size: int = option(
+        16, ge=8, le=LARGEST_VOCABULARY, help="V: keys from the lower half, values from the upper half"
+    )
+    seq_len: int = option(128, ge=4, le=LONGEST, help="tokens of an example, even; the model reads T = seq_len - 1")
 
 
 @attrs.frozen(kw_only=True)
 class NoisyRecallConfig(MADExamples):
     """Options of noisy in-context recall."""
 
-    vocab_size: int = option(32, ge=8, help="V: keys, values and noise tokens, in this order")
-    noise_vocab_size: int = option(16, ge=1, help="number of noise tokens among them")
+    vocab_size: int = option(32, ge=8, le=LARGEST_VOCABULARY, help="V: keys, values and noise tokens, in this order")
+    noise_vocab_size: int = option(16, ge=1, le=LARGEST_VOCABULARY, help="number of noise tokens among them")
     frac_noise: float = option(0.2, ge=0, lt=1, help="probability that a pair is two noise tokens instead")
-    seq_len: int = option(128, ge=4, help="tokens of an example, even; the model reads T = seq_len - 1")
+    seq_len: int = option(128, ge=4, le=LONGEST, help="tokens of an example, even; the model reads T = seq_len - 1")
 
 
 @attrs.frozen(kw_only=True)
 class FuzzyRecallConfig(MADExamples):
     """Options of fuzzy in-context recall."""
 
-    vocab_size: int = option(16, ge=8, help="V: keys, values and one padding token")
-    seq_len: int = option(128, ge=8, help="T")
+    vocab_size: int = option(16, ge=8, le=LARGEST_VOCABULARY, help="V: keys, values and one padding token")
+    seq_len: int = option(128, ge=8, le=LONGEST, help="T")
     key_tokens: int = option(
         3, ge=1, help="largest number of tokens of a key; keys of validation and test have that many"
     )
@@ -138,8 +148,10 @@ class FuzzyRecallConfig(MADExamples):
 class SelectiveCopyingConfig(MADExamples):
     """Options of selective copying."""
 
-    vocab_size: int = option(16, ge=6, help="V: symbols, a blank and a copy token, in this order")
-    seq_len: int = option(256, ge=4, help="T")
+    vocab_size: int = option(
+        16, ge=6, le=LARGEST_VOCABULARY, help="V: symbols, a blank and a copy token, in this order"
+    )
+    seq_len: int = option(256, ge=4, le=LONGEST, help="T")
     copied: int = option(16, ge=1, help="number of symbols to copy")
 
 
@@ -147,9 +159,11 @@ class SelectiveCopyingConfig(MADExamples):
 class CompressionConfig(MADExamples):
     """Options of compression."""
 
-    vocab_size: int = option(16, ge=5, help="V: symbols, noise tokens and a compression token, in this order")
-    seq_len: int = option(32, ge=2, help="number of symbols plus one, the compression token")
-    noise_vocab_size: int = option(0, ge=0, help="number of noise tokens")
+    vocab_size: int = option(
+        16, ge=5, le=LARGEST_VOCABULARY, help="V: symbols, noise tokens and a compression token, in this order"
+    )
+    seq_len: int = option(32, ge=2, le=LONGEST, help="number of symbols plus one, the compression token")
+    noise_vocab_size: int = option(0, ge=0, le=LARGEST_VOCABULARY, help="number of noise tokens")
     frac_noise: float = option(0.0, ge=0, lt=1, help="probability that a symbol is replaced by a noise token")
 
 
@@ -157,8 +171,10 @@ class CompressionConfig(MADExamples):
 class MemorizationConfig(MADExamples):
     """Options of memorization."""
 
-    vocab_size: int = option(256, ge=9, help="V: keys, values and a question token, in this order")
-    seq_len: int = option(32, ge=2, help="T, even: a key and a question in turn")
+    vocab_size: int = option(
+        256, ge=9, le=LARGEST_VOCABULARY, help="V: keys, values and a question token, in this order"
+    )
+    seq_len: int = option(32, ge=2, le=LONGEST, help="T, even: a key and a question in turn")
     train_examples: int | None = _training(256)
 
 
@@ -167,11 +183,32 @@ class TextConfig:
     """Options of language modeling."""
 
     path: str | None = option(None, help="a text file of your own, in place of a corpus")
-    corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] = option(
-        "pydoc",
-        help="pydoc: the help topics of Python, which need no network; the others are downloaded once and verified",
+    corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] | None = option(
+        None,
+        help=(
+            "the corpus to read; null: pydoc, unless path is given. pydoc: the help topics of Python, which need no "
+            "network; the others are downloaded once and verified"
+        ),
     )
-    seq_len: int = option(128, ge=1, help="T: tokens per window")
+    format: Literal["text", "raw"] = option(
+        "text",
+        help=(
+            "what the file at path may be. text: plain text, and JSON, Parquet, archives and the like are refused; "
+            "raw: anything, read as it stands"
+        ),
+    )
+    seq_len: int = option(128, ge=1, le=LONGEST, help="T: tokens per window")
+
+    def __attrs_post_init__(self) -> None:
+        if self.path is None:
+            if self.format == "raw":
+                raise BadInput(where="format", expected="text where no path is given", got="'raw'")
+            if self.corpus is None:
+                object.__setattr__(self, "corpus", "pydoc")  # so that what is recorded and shown is what is read
+        elif self.corpus is not None:
+            raise BadInput(
+                where="corpus", expected="none where path is given", got=repr(self.corpus), fix="leave one of them out"
+            )
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lot import IGNORED, BadInput, Task
+from lot import IGNORED, BadInput, Component, Task
 
 Make = Callable[..., Task]
 
@@ -193,3 +193,21 @@ def test_random_tokens_tell_nothing_of_the_next(build: Make) -> None:
     information = float((joint * (joint / joint.sum(0) / joint.sum(1, keepdim=True)).log()).sum())
     assert information < 1e-3  # 49 / (2 * 128,000) = 0.0002 by chance
     assert task.floor == pytest.approx(math.log(8))
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "value"),
+    [
+        ("copy_reverse", "vocab_size", 10**12),
+        ("random", "seq_len", 10**12),
+        ("hierarchical", "branching", 10**9),
+        ("hierarchical", "levels", 10**9),
+        ("sinusoidal", "components", 10**9),
+        ("mqar", "power", 1e9),
+    ],
+)
+def test_sizes_that_no_token_or_weight_can_hold_are_refused_at_once(
+    components: dict[str, Component], task: str, option: str, value: float
+) -> None:
+    with pytest.raises(BadInput, match=rf"^task\.{option}: expected a number .* <= "):
+        components[task].parse({option: value}, "task")

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from lot import IGNORED, BadInput, Task
+from lot import IGNORED, BadInput, Component, Task
 from lot_tasks.config import TextConfig
 from lot_tasks.text import corpora, tokens
 from lot_tasks.text.source import SPLITS, open_source
 from lot_tasks.text.tokenizers import Bytes, Characters, Words
 
 Make = Callable[..., Task]
+Components = dict[str, Component]
 SENTENCE = "Grüße, world: a small text\nof two lines.\n"
 
 
@@ -118,8 +119,18 @@ def test_words_are_ordered_by_frequency_and_rare_ones_unknown() -> None:
     assert words.vocabulary == ["<unk>", "b", "<eos>", "a"]
     assert words.tokens("a b c\nd").tolist() == [3, 1, 0, 2, 0]
     assert words.decode([3, 1, 2, 1]) == "a b\nb"
-    with pytest.raises(BadInput, match="'zebra'"):
+    with pytest.raises(BadInput, match="'zebra', which the training text never does, or fewer than min_count times"):
         words.encode("a zebra")
+
+
+@pytest.mark.parametrize(("name", "options"), [("word_lm", {"min_count": 10_000}), ("text_lm", {"tokenizer": "word"})])
+def test_a_text_of_unknown_words_alone_is_refused(
+    build: Make, tmp_path: Path, name: str, options: dict[str, object]
+) -> None:
+    path = tmp_path / "counted.txt"
+    path.write_text(" ".join(f"{number:04}" for number in range(1000)))
+    with pytest.raises(BadInput, match=r"would be <unk>.* times or more, got 1 at most; give a longer text"):
+        build(name, path=str(path), seq_len=8, **options)
 
 
 def test_bytes_that_are_no_text_are_told_with_file_and_offset(build: Make, tmp_path: Path) -> None:
@@ -155,6 +166,65 @@ def test_files_that_cannot_be_read_are_told(build: Make, tmp_path: Path) -> None
         build("char_lm", path=str(tmp_path / "nothing.txt"))
     with pytest.raises(BadInput, match=r"path: .* cannot be read \(Is a directory"):
         build("bytes_lm", path=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["char_lm", "bytes_lm", "word_lm", "text_lm"])
+def test_json_lines_are_no_text_and_the_way_to_the_text_is_told(build: Make, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "my notes.jsonl"
+    path.write_text('{"id": "a", "body": "a long text, in \\"quotes\\""}\n' * 200)
+    with pytest.raises(BadInput) as caught:
+        build(name, path=str(path), seq_len=8)
+    assert str(caught.value) == (
+        f"path: {path} is JSON Lines: expected plain text; take the text out first: jq -r .body '{path}' > text.txt, "
+        f"or set task.format=raw to learn from it as it stands"
+    )
+    assert build(name, path=str(path), seq_len=8, format="raw").batch("train", 0, 2).inputs.shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PAR1\x15\x04\x15 and more", "a Parquet file"),
+        (b"\x1f\x8b\x08 and more", "a gzip file"),
+        (b"PK\x03\x04 and more", "a zip archive"),
+        ("text".encode("utf-16"), "text in UTF-16"),
+        (b"some text, then a zero\x00 in it", r"binary data \(byte 22 is 0\)"),
+        (b'[\n  {\n    "text": "pretty"\n  }\n]\n', "JSON:"),
+        (b'\xef\xbb\xbf{"a key": "x"}\n', r"JSON Lines: .* jq -r '\.\[\"a key\"\]'"),
+        (b'{"ids": [1, 2]}\n', r"JSON Lines: .* jq -r \.text"),
+    ],
+)
+def test_other_formats_than_text_are_named(build: Make, tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(content * 100)
+    with pytest.raises(BadInput, match=rf"^path: .*data is {what}"):
+        build("bytes_lm", path=str(path), seq_len=8)
+
+
+@pytest.mark.parametrize("text", ["{ a set }\n", '"Well," he said, "{x}"\n', "[1] a footnote\n", "{'a': 1}\n"])
+def test_text_that_only_resembles_json_is_text(build: Make, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "prose.txt"
+    path.write_text(text * 100)
+    assert build("char_lm", path=str(path), seq_len=8).batch("train", 0, 2).inputs.shape == (2, 8)
+
+
+def test_a_path_and_a_corpus_exclude_each_other_and_the_options_say_what_is_read(components: Components) -> None:
+    component = components["char_lm"]
+    with pytest.raises(BadInput, match=r"task\.corpus: expected none where path is given, got 'pydoc'"):
+        component.parse({"path": "a.txt", "corpus": "pydoc"}, "task")
+    with pytest.raises(BadInput, match=r"task\.format: expected text where no path is given"):
+        component.parse({"format": "raw"}, "task")
+    assert component.parse({}, "task").corpus == "pydoc"
+    assert component.parse({"path": "a.txt"}, "task").corpus is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(build: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match=r"path: expected a file, got .*pipe, which is a pipe or a device"):
+        build("char_lm", path=str(tmp_path / "pipe"))
+    with pytest.raises(BadInput, match=r"path: 'a\\x00b' (is no path|cannot be read)"):
+        build("char_lm", path="a\0b")
 
 
 def test_a_long_text_is_encoded_once_and_mapped_from_the_cache(
@@ -251,10 +321,28 @@ def test_a_tokenizer_file_is_used(build: Make, text_file: Path, tmp_path: Path) 
     assert task.decode(task.tokens.ids["train"]) == text
 
 
+def test_a_tokenizer_whose_ids_have_holes_has_room_for_the_largest(
+    build: Make, text_file: Path, tmp_path: Path
+) -> None:
+    library = pytest.importorskip("tokenizers")
+    model = library.Tokenizer(library.models.WordLevel({"[UNK]": 0, "alpha": 3, "beta": 9}, unk_token="[UNK]"))
+    model.pre_tokenizer = library.pre_tokenizers.Whitespace()
+    path = tmp_path / "holes.json"
+    model.save(str(path))
+    task = build("text_lm", path=str(text_file), seq_len=16, tokenizer=str(path))
+    assert task.vocab_size == 10
+    assert task.token_counts[9] > 0
+    assert task.encode("alpha beta") == [3, 9]
+
+
 def test_tokenizer_files_that_cannot_be_used_are_told(build: Make, tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     with pytest.raises(BadInput, match=r"tokenizer: .*missing.json: no such file"):
         build("text_lm", tokenizer=str(tmp_path / "missing.json"))
+    with pytest.raises(BadInput, match=r"tokenizer: words: no such file; char, byte and word need none"):
+        build("text_lm", tokenizer="words")
+    with pytest.raises(BadInput, match=r"tokenizer: '~nobody-of-that-name/x' is no path"):
+        build("text_lm", tokenizer="~nobody-of-that-name/x")
+    pytest.importorskip("tokenizers")
     (tmp_path / "wrong.json").write_text("{}")
     with pytest.raises(BadInput, match=r"tokenizer: .*wrong.json is no tokenizer file"):
         build("text_lm", tokenizer=str(tmp_path / "wrong.json"))

@@ -18,10 +18,14 @@ END_OF_LINE = "<eos>"
 
 
 class Tokenizer(abc.ABC):
-    """vocabulary: every token as text. unknown: the id of what the vocabulary lacks, or None where it lacks nothing."""
+    """vocabulary: every token as text. unknown: the id of what the vocabulary lacks, or None where it lacks nothing.
+
+    lacking: why the vocabulary lacks something.
+    """
 
     vocabulary: Sequence[str]
     unknown: int | None = None
+    lacking: str = "which the training text never does"
 
     @abc.abstractmethod
     def tokens(self, text: str) -> np.ndarray:
@@ -36,7 +40,7 @@ class Tokenizer(abc.ABC):
         ids = self.tokens(text)
         if self.unknown is not None and (ids == self.unknown).any():
             first = int((ids == self.unknown).argmax())
-            raise BadInput(f"the prompt holds {self._piece(text, first)!r}, which the training text never does")
+            raise BadInput(f"the prompt holds {self._piece(text, first)!r}, {self.lacking}")
         return [int(token) for token in ids]
 
     def _piece(self, text: str, index: int) -> str:
@@ -83,6 +87,7 @@ class Words(Tokenizer):
     """What stands between white space, most frequent first; every end of line is a word too (as in WikiText)."""
 
     unknown = 0
+    lacking = "which the training text never does, or fewer than min_count times"
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = vocabulary
@@ -93,6 +98,13 @@ class Words(Tokenizer):
         """The words that occur at least `min_count` times in `text`, behind the token for all others."""
         counts = collections.Counter(_words(text))
         kept = [word for word, count in counts.items() if count >= min_count and word != UNKNOWN]
+        if counts and not kept:
+            raise BadInput(
+                "every word of the training text would be <unk>, which any model predicts",
+                expected=f"words that occur {min_count} times or more",
+                got=f"{max(counts.values())} at most",
+                fix="give a longer text, or a smaller min_count where the task has one",
+            )
         return cls([UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word))])
 
     def tokens(self, text: str) -> np.ndarray:
@@ -111,7 +123,13 @@ class TokenizerFile(Tokenizer):
     """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library."""
 
     def __init__(self, path: str) -> None:
-        file = Path(path).expanduser()
+        try:
+            file = Path(path).expanduser()
+            found = file.is_file()
+        except (ValueError, RuntimeError) as error:  # a NUL in the name; a home directory that is not known
+            raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
+        if not found:
+            raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")
         try:
             import tokenizers
         except ImportError as error:
@@ -120,14 +138,13 @@ class TokenizerFile(Tokenizer):
                 where="tokenizer",
                 fix="pip install 'lot-tasks[tokenizers]'",
             ) from error
-        if not file.is_file():
-            raise BadInput(f"{file}: no such file", where="tokenizer")
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises plain Exception
             raise BadInput(f"{file} is no tokenizer file ({error})", where="tokenizer") from error
         self.fingerprint = file_sha256(file)
-        size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        # The ids of a vocabulary may have holes, so that the largest is not its size.
+        size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         self.vocabulary = [self._tokenizer.id_to_token(index) or "" for index in range(size)]
 
     def tokens(self, text: str) -> np.ndarray:

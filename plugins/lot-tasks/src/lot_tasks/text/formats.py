@@ -1,0 +1,86 @@
+"""What a file is, told from its first bytes, so that no model learns the syntax of JSON or the bytes of an archive as text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lot import BadInput
+
+_HEAD = 1 << 16  # bytes that are looked at
+_UNPACK = "unpack it first"
+_COLUMN = "write its column of texts to a text file first"
+_UTF8 = "store it as UTF-8 first"
+_OWN_TEXT = "write its text to a text file first"
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"PAR1", "a Parquet file", _COLUMN),
+    (b"ARROW1", "an Arrow file", _COLUMN),
+    (b"\x1f\x8b", "a gzip file", _UNPACK),
+    (b"BZh91AY&SY", "a bzip2 file", _UNPACK),
+    (b"\xfd7zXZ\x00", "an xz file", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", _UNPACK),
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
+    (b"%PDF-", "a PDF file", _OWN_TEXT),
+    (b"\xff\xfe", "text in UTF-16", _UTF8),
+    (b"\xfe\xff", "text in UTF-16", _UTF8),
+)
+"""First bytes of a file, what it is, and what to do with it."""
+
+_JSON = re.compile(r'\s*\[?\s*\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
+"""The beginning of a JSON object, or of a list of objects."""
+
+
+def refuse_other_formats(data: np.ndarray, path: Path) -> None:
+    """Raises BadInput where the bytes (n,) uint8 of the file `path` are those of another format than plain text."""
+    head = data[:_HEAD].tobytes()
+    if (found := _binary(head) or _json(head, path)) is not None:
+        what, fix = found
+        raise BadInput(
+            f"{path} is {what}",
+            where="path",
+            expected="plain text",
+            fix=f"{fix}, or set task.format=raw to learn from it as it stands",
+        )
+
+
+def _binary(head: bytes) -> tuple[str, str] | None:
+    for magic, what, fix in _MAGIC:
+        if head.startswith(magic):
+            return what, fix
+    place = head.find(b"\0")
+    return None if place < 0 else (f"binary data (byte {place} is 0)", _OWN_TEXT)
+
+
+def _json(head: bytes, path: Path) -> tuple[str, str] | None:
+    text = head.decode("utf-8", "replace").lstrip("\ufeff")
+    if _JSON.match(text) is None:
+        return None
+    first = _object(text.lstrip().partition("\n")[0])
+    if first is None:
+        return "JSON", _OWN_TEXT
+    return (
+        "JSON Lines",
+        f"take the text out first: jq -r {shlex.quote(_field(first))} {shlex.quote(str(path))} > text.txt",
+    )
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    """The JSON object that fills a line, or None."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _field(record: dict[str, Any]) -> str:
+    """The field of a record that holds the longest text, as jq names it."""
+    texts = {name: len(value) for name, value in record.items() if isinstance(value, str)}
+    name = max(texts, key=lambda name: texts[name]) if texts else "text"
+    return f".{name}" if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else f".[{json.dumps(name)}]"
