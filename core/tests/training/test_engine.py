@@ -93,13 +93,24 @@ def test_a_logged_loss_is_the_mean_over_micro_steps(tmp_path: Path) -> None:
     assert rows(tmp_path / "x", "train")[0]["loss"] == pytest.approx(math.log(7), rel=0.05)
 
 
-def test_noise_is_another_in_every_micro_step_and_the_same_in_every_run(tmp_path: Path) -> None:
+def test_noise_is_another_in_every_micro_step_and_the_same_in_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_step: list[bool] = []
+    step = Trainer.train_step
+
+    def noted(self: Trainer) -> None:
+        in_step.append(True)
+        step(self)
+        in_step.clear()
+
+    monkeypatch.setattr(Trainer, "train_step", noted)
     seeds: dict[str, list[int]] = {"one": [], "same": [], "other": []}
     for name, found in seeds.items():
         config = toy_config("train.accumulate=2", "train.steps=3", f"seed={int(name == 'other')}")
 
         def note(model: torch.nn.Module, _inputs: Any, found: list[int] = found) -> None:
-            if model.training:
+            if model.training and in_step:
                 found.append(torch.initial_seed())
 
         hook = torch.nn.modules.module.register_module_forward_pre_hook(

@@ -126,6 +126,10 @@ class RunDir:
         """run.json, or {} where there is none. Raises BadInput where it is damaged."""
         return _read_table(self.path / "run.json") or {}
 
+    def update_facts(self, facts: dict[str, Any]) -> None:
+        """Put `facts` into run.json beside what is there."""
+        write_json(self.path / "run.json", {**self.facts(), **facts})
+
     def result(self) -> dict[str, Any] | None:
         """metrics.json of a complete run, else None. Raises BadInput where it is damaged."""
         fix = f"remove it, and lot run --resume --run-dir {shlex.quote(self.name)} measures anew"

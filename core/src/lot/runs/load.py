@@ -27,7 +27,7 @@ class RecordedRun:
 
     path: the run directory. config, task: what it was trained with. model: in evaluation mode, on the device that was
     asked for, as it was after optimizer step `step`. checkpoint: the folder that its weights come from. leak: whether it
-    was trained to see what it is asked to predict.
+    was trained to see what it is asked to predict, as it declares or as the run measured.
     """
 
     path: Path
@@ -62,7 +62,8 @@ def load_run(
     loaded = checkpoint.load(folder, state=False)
     model = build_model(config, task)
     load_weights(model, loaded.model, folder)
-    return RecordedRun(path, config, task, model.to(chosen).eval(), loaded.step, folder, leaks(config, task, model))
+    leak = leaks(config, task, model) or bool(RunDir(path).facts().get("leak"))
+    return RecordedRun(path, config, task, model.to(chosen).eval(), loaded.step, folder, leak)
 
 
 def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:

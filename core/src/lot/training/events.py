@@ -19,11 +19,11 @@ def silent(event: str, facts: dict[str, Any]) -> None:
 
 
 def run_header(
-    composition: Composition, path: Path, parallel: Parallel, *, precision: str, compiled: bool, step: int
+    composition: Composition, path: Path, parallel: Parallel, *, precision: str, compiled: bool, step: int, leak: bool
 ) -> dict[str, Any]:
     """The facts of the events `start` and `resume`.
 
-    parallel: none, ddp or fsdp. context_parallel: how many processes hold a sequence together.
+    parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions)
@@ -45,6 +45,6 @@ def run_header(
         "step": step,
         "tokens_per_step": settings.batch_size * settings.accumulate * task.seq_len,
         "primary": task.primary,
-        "leak": composition.leak,
+        "leak": leak,
         "tolerance": max(a.tolerance for a in attentions),
     }

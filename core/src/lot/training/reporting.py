@@ -74,10 +74,13 @@ class Reporter:
         self.run.set_status("running", step=progress.step, best_step=progress.best.step)
         self.report("checkpoint", {"step": progress.step, "path": str(folder)})
 
-    def complete(self, split: str, tested: int, progress: Progress, metrics: dict[str, float], leak: bool) -> None:
+    def complete(
+        self, split: str, tested: int, progress: Progress, metrics: dict[str, float], trust: dict[str, Any]
+    ) -> None:
         """Write metrics.json, by which the run is complete.
 
         tested: the step of the weights that were measured; they are the best ones unless the best checkpoint was damaged.
+        trust: `leak`, and what the probes for leaks found.
         """
         log_sha256 = self.log.digest()
         self.log.close()
@@ -88,12 +91,12 @@ class Reporter:
                 "step": tested,
                 "weights": "best" if tested == progress.best.step else "last",
                 "steps": progress.step,
-                "leak": leak,
+                **trust,
                 "log_sha256": log_sha256,
                 "metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()},
             }
         )
-        self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False, "leak": leak})
+        self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False, "leak": trust["leak"]})
 
     def ended(self, main: bool, state: str, exit_code: int, step: int, message: str) -> None:
         """Record why the run stopped before its end, as far as the disk still lets it. main: in the main process."""

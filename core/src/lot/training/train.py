@@ -48,11 +48,12 @@ def train(
         path = Path(team.lead(lambda: str(new_run_dir(Path("runs"), fresh))))
     run = RunDir(path)
     with _held(run, team):
-        finished = run.metrics()
+        finished = run.result()
         if finished is not None:
-            report("end", {"run": str(path), "metrics": finished, "already": True, "leak": composition.leak})
+            metrics, leak = finished["metrics"], composition.leak or bool(finished.get("leak"))
+            report("end", {"run": str(path), "metrics": metrics, "already": True, "leak": leak})
             status = run.status()
-            return Result(path, status.get("step", 0), status.get("best_step"), finished, composition.leak)
+            return Result(path, status.get("step", 0), status.get("best_step"), metrics, leak)
         with _deterministic(config, team.device), StopSignal() as stop:
             trainer = Trainer(composition, run, team, report, stop)
             try:

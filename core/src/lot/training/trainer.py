@@ -33,6 +33,7 @@ from lot.training.parallel import gradient_norm, spread
 from lot.training.progress import Progress
 from lot.training.reporting import Reporter
 from lot.training.saving import Saving
+from lot.training.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Result:
 
     run_dir: its directory. step: optimizer steps done. best_step: the step of the best validation, or None.
     metrics: the final ones by name, on the test split (on validation where `train.test` is false), in the units of the
-    task. leak: whether the model saw what it was asked to predict (`allow_leak`).
+    task. leak: whether the model saw what it was asked to predict (`allow_leak`), as it declares or as was measured.
     """
 
     run_dir: Path
@@ -80,6 +81,7 @@ class Trainer:
         self.reporter = Reporter(run, report, settings.steps)
         self.diagnosing = Diagnosing(composition, run, self.reporter)
         self.saving = Saving(run, self.config, self.parallel, self.optimizer, self.fingerprint, self._warn)
+        self.trust = Trust(composition, self.parallel, self.precision, run, self._warn)
 
     @property
     def step(self) -> int:
@@ -91,7 +93,9 @@ class Trainer:
     def run_all(self, resume: bool) -> Result:
         """Start or resume, train, test, and finish."""
         log_lengths = self.saving.restore(self.progress) if resume else None
+        self.trust.before_training(self.step, log_lengths is not None, self.saving.last_good)
         self.team.lead(lambda: self._open(log_lengths))
+        self.trust.recorded()
         header = run_header(
             self.composition,
             self.run.path,
@@ -99,6 +103,7 @@ class Trainer:
             precision=self.precision,
             compiled=self.compiled,
             step=self.step,
+            leak=self.trust.leak,
         )
         self.reporter.report("start" if log_lengths is None else "resume", header)
         if log_lengths is None:
@@ -177,6 +182,7 @@ class Trainer:
 
     def validate(self) -> bool:
         """Measure the validation split; whether the primary metric is the best so far."""
+        self.trust.at_validation(self.step, self.saving.last_good)
         metrics = self._measure("validation", self.settings.eval_examples)
         higher = self.task.metrics()[self.task.primary].higher_is_better
         value, loss = metrics[self.task.primary], metrics["loss"]
@@ -211,15 +217,16 @@ class Trainer:
                 f"{self.saving.last_good()}"
             )
         tested = self.saving.load_best(self.progress)
+        self.trust.before_test(self.step, self.saving.last_good)
         split: Split = "test" if self.settings.test else "validation"
         metrics = self._measure(split, None if self.settings.test else self.settings.eval_examples)
         self.reporter.report("test", {"step": tested, "split": split, **metrics})
         for name, value in metrics.items():
             if not math.isfinite(value):
                 self._warn(f"{name} is not finite on the {split} split")
-        leak = self.composition.leak
-        self.team.lead(lambda: self.reporter.complete(split, tested, self.progress, metrics, leak))
-        return Result(self.run.path, self.step, self.progress.best.step, metrics, leak)
+        trust = self.trust.facts()
+        self.team.lead(lambda: self.reporter.complete(split, tested, self.progress, metrics, trust))
+        return Result(self.run.path, self.step, self.progress.best.step, metrics, self.trust.leak)
 
     def end(self, state: str, exit_code: int, message: str) -> None:
         """Record why the run stopped before its end."""
@@ -233,7 +240,7 @@ class Trainer:
                 "command": sys.argv,
                 "seed": self.config.seed,
                 "parameters": self.composition.parameters,
-                "leak": self.composition.leak,
+                **self.trust.record(),
                 "environment": environment(self.team.device),
                 "fingerprint": self.fingerprint,
             }
@@ -253,19 +260,20 @@ class Trainer:
         return Whole(counts, self.team.world, self.team.add_up)
 
     def _measure(self, split: Split, limit: int | None) -> dict[str, float]:
-        return measure_split(
-            self.model,
-            self.task,
-            split,
-            batch_size=self.settings.batch_size,
-            device=self.team.device,
-            precision=self.precision,
-            step=self.step,
-            limit=limit,
-            forward=self.parallel.measuring,
-            team=self.team,
-            together=self.parallel.together,
-        )
+        with self.trust.evaluation():
+            return measure_split(
+                self.model,
+                self.task,
+                split,
+                batch_size=self.settings.batch_size,
+                device=self.team.device,
+                precision=self.precision,
+                step=self.step,
+                limit=limit,
+                forward=self.parallel.measuring,
+                team=self.team,
+                together=self.parallel.together,
+            )
 
     def _warn(self, text: str) -> None:
         self.reporter.warn(self.step, text)

@@ -1,0 +1,94 @@
+"""What a probe feeds the model: the run's own batch, and a twin of it in which each sequence differs from its cut on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lot.contracts import Batch
+
+
+class Twins(NamedTuple):
+    """A batch, and inputs that equal its own before the cuts.
+
+    batch: as the run gives it. inputs: (B, T) int64, other tokens from the cut of each sequence on. cuts: (B,) int64 on
+    the CPU, T where the sequence is not cut. kept: (B, T) bool, the positions whose logits must not change: those before
+    the cut that are no padding.
+    """
+
+    batch: Batch
+    inputs: Tensor
+    cuts: Tensor
+    kept: Tensor
+
+
+def twins(batch: Batch, vocab_size: int, causal: bool, rng: np.random.Generator) -> Twins:
+    """`batch` and its twin.
+
+    A quarter of the sequences (at least one, of two or more) is not cut, so that it shows what reaches it from other
+    members of the batch. Where the task is not causal, half are not cut and the others are replaced as a whole.
+    """
+    B, T = batch.inputs.shape
+    cuts = _cuts(B, T, rng) if causal else np.zeros(B, dtype=np.int64)
+    if B > 1:
+        cuts[rng.permutation(B)[: max(1, B // 4 if causal else B // 2)]] = T
+    after = torch.from_numpy(np.arange(T) >= cuts[:, None]).to(batch.inputs.device)  # (B, T)
+    shift = torch.from_numpy(rng.integers(1, max(vocab_size, 2), (B, T))).to(batch.inputs.device)
+    changed = torch.where(after, (batch.inputs + shift) % vocab_size, batch.inputs)
+    kept = ~after if batch.padding is None else ~after & ~batch.padding
+    return Twins(batch, changed, torch.from_numpy(cuts), kept)
+
+
+def _cuts(B: int, T: int, rng: np.random.Generator) -> np.ndarray:
+    """A cut from 1 to T - 1 for each sequence; every second one at a multiple of a power of two, where blocks have borders."""
+    cuts = rng.integers(1, max(T, 2), B)
+    if T > 2:
+        block = 2 ** rng.integers(1, int(np.log2(T - 1)) + 1, B)
+        borders = np.maximum(block, cuts // block * block)
+        cuts = np.where(np.arange(B) % 2, cuts, borders)
+    return np.minimum(cuts, T)
+
+
+class Deviation(NamedTuple):
+    """How far two tensors (B, T, N) lie apart where they must be equal.
+
+    largest: the largest difference; infinite where one alone is not finite. scale: the largest value in either.
+    sequence, position: where the largest difference is.
+    """
+
+    largest: float = 0.0
+    scale: float = 0.0
+    sequence: int = 0
+    position: int = 0
+
+    @property
+    def relative(self) -> float:
+        """The largest difference, relative to the largest value."""
+        return self.largest / self.scale if self.scale else self.largest
+
+
+CHUNK = 1 << 22
+"""Numbers compared at once, so that a comparison of logits takes little memory beside them."""
+
+
+def deviation(a: Tensor, b: Tensor, kept: Tensor) -> Deviation:
+    """How far `a` and `b` (B, T, N) lie apart at the positions `kept` (B, T). What is not finite in both is equal."""
+    rows = max(1, CHUNK // max(1, a[0].numel()))
+    found = Deviation()
+    for start in range(0, len(a), rows):
+        part = slice(start, start + rows)
+        x, y, mask = a[part].float(), b[part].float(), kept[part]
+        finite = x.isfinite() & y.isfinite()
+        apart = torch.where(finite, (x - y).abs(), torch.where(x.isfinite() | y.isfinite(), torch.inf, 0.0))
+        per_position = apart.amax(-1).masked_fill(~mask, 0.0)
+        size = torch.where(finite, torch.maximum(x.abs(), y.abs()), 0.0).amax(-1).masked_fill(~mask, 0.0)
+        largest, scale = float(per_position.max()), max(found.scale, float(size.max()))
+        if largest > found.largest:
+            where = divmod(int(per_position.argmax()), per_position.shape[1])
+            found = Deviation(largest, scale, start + where[0], where[1])
+        else:
+            found = found._replace(scale=scale)
+    return found
