@@ -120,7 +120,9 @@ def note(frame, event, _argument):
 
 from lot_cli.main import main
 sys.setprofile(note)
-options = ["--set", "attn.coupling=0.5", "--set", "train.steps=1", "--set", "train.compile=off", "--device", "cpu"]
+# The examples of the first two steps are drawn before them, for the probe; those of the third are drawn in it.
+options = ["attn.coupling=0.5", "train.steps=3", "train.batch_size=512", "train.compile=off"]
+options = ["--device", "cpu", *(word for option in options for word in ("--set", option))]
 codes = [main(["run", "--attn", "lattice", "--task", "copy_reverse", "--run-dir", "run", *options]), main(["plot", "run"])]
 sys.setprofile(None)
 print(json.dumps([codes, calls]))
@@ -129,7 +131,7 @@ print(json.dumps([codes, calls]))
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """Every call of a function that a walk names, in order, while `lot run` trains one step and `lot plot` draws."""
+    """Every call of a function that a walk names, in order, while `lot run` trains three steps and `lot plot` draws."""
     page = ARCHITECTURE.read_text(encoding="utf-8")
     wanted = [(row[0].strip("`"), row[1].strip("`")) for walk in WALKS for row in table(page, walk)]
     done = subprocess.run(

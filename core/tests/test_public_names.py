@@ -15,10 +15,10 @@ import lot
 
 SURFACE = {
     "lot": """
-        Attention BadInput Batch Cache Component Config Context CrossEntropy Decoder Diagnostic Dims Diverged
+        Attention BadInput Batch Cache Component Config Context CrossEntropy Damage Decoder Diagnostic Dims Diverged
         Embedding GeneratorFor IGNORED Interrupted Kernel Loss LotError NoOptions Output PluginError Positions Probe
-        Record RecordedRun Registry Result RunFailed Split Task __version__ ablation build_model build_task cache_folder
-        evaluate generate hookimpl load_config load_run option registry train
+        Record RecordedRun Registry Reliance Result RunFailed Split Task __version__ ablation build_model build_task cache_folder
+        evaluate generate hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
         Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Projections Rotary attend attention_mask

@@ -5,6 +5,7 @@ A run
     train(config, run_dir=...)   train, evaluate and record it (`Result`)
     evaluate(run)                the metrics of a recorded run
     load_run(run)                its best model, its task and its configuration (`RecordedRun`)
+    reliance(run)                what damage to its mechanism costs (`Reliance`, of `Damage`)
     build_task(config)           the data of a run (`Task`)
     build_model(config)          ids (B, T) -> Output(logits, signals) (`Decoder`)
     generate(model, prompt, n)   the next n tokens of each prompt, one step at a time
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from lot.plugins.registry import Registry as Registry, registry as registry
     from lot.runs.evaluate import evaluate as evaluate
     from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
+    from lot.runs.reliance import Damage as Damage, Reliance as Reliance, reliance as reliance
     from lot.storage.cache import cache_folder as cache_folder
     from lot.training.train import train as train
     from lot.training.trainer import Result as Result
@@ -110,6 +112,7 @@ _HOMES = {
     "runs.evaluate": ("evaluate",),
     "storage.cache": ("cache_folder",),
     "runs.load": ("RecordedRun", "load_run"),
+    "runs.reliance": ("Damage", "Reliance", "reliance"),
     "training.train": ("train",),
     "training.trainer": ("Result",),
 }

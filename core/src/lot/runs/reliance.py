@@ -1,0 +1,161 @@
+"""How far a trained model relies on its mechanism: the loss after parts of it are damaged.
+
+Reliance is not worth: a trained network has adapted to its mechanism, and damage overstates what the mechanism is good
+for. What it is worth shows in a study against an arm that trained without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lot.contracts import Attention, Split, ablation
+from lot.devices.precision import choose_precision
+from lot.model.build import build_model
+from lot.model.measure import measure_split
+from lot.plugins.registry import registry
+from lot.random import torch_generator
+from lot.runs.load import RecordedRun, load_run
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What became of the loss after one kind of damage.
+
+    what: the part, in words. layers: those that have it. parameters: how many numbers were put back to their initial
+    values; 0 for a state. losses: nats per scored token, one per draw of a random state; one alone for parameters.
+    change: the mean of the losses less that of the intact model. spread: the standard deviation over draws, None for one.
+    """
+
+    what: str
+    layers: tuple[int, ...]
+    parameters: int
+    losses: tuple[float, ...]
+    change: float
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """How far a trained model relies on the parts of its attention.
+
+    run: its directory. step: optimizer steps that its weights have. split: what was measured. loss: of the intact model,
+    nats per scored token. damages: what was damaged, and what it cost. leak: as for the run.
+    """
+
+    run: Path
+    step: int
+    split: Split
+    loss: float
+    damages: tuple[Damage, ...]
+    leak: bool
+
+
+def reliance(
+    run: str | Path,
+    *,
+    split: Split = "validation",
+    draws: int = 5,
+    device: str = "auto",
+    warn: Callable[[str], None] = lambda text: None,
+) -> Reliance:
+    """Damage the mechanism of a run's best model, part by part, and measure the loss each time.
+
+    A *state* (phases, say) is drawn at random, `draws` times, in all layers that have one. *Parameters* that vanilla
+    attention does not have are put back to their initial values: each group of one name in all layers, then all groups.
+    Raises BadInput where there is no run or no sound checkpoint. Nothing is written.
+    """
+    loaded = load_run(run, device=device, warn=warn)
+    model = loaded.model
+    initial = build_model(loaded.config, loaded.task).state_dict()
+
+    def loss() -> float:
+        where = next(model.parameters()).device
+        settings = loaded.config.train
+        metrics = measure_split(
+            model,
+            loaded.task,
+            split,
+            batch_size=settings.batch_size,
+            device=where,
+            precision=choose_precision(settings.precision, where),
+            step=loaded.step,
+            limit=settings.eval_examples if split == "validation" else None,
+        )
+        return metrics["loss"]
+
+    intact = loss()
+    damages = list(_state_damage(loaded, loss, intact, draws))
+    groups = _own_parameters(model.attentions)
+    if len(groups) > 1:
+        groups["all of these"] = [place for places in groups.values() for place in places]
+    for what, places in groups.items():
+        with _put_back(model, places, initial):
+            damaged = loss()
+        layers = tuple(sorted({layer for layer, _ in places}))
+        count = sum(initial[_full_name(layer, name)].numel() for layer, name in places)
+        damages.append(Damage(what, layers, count, (damaged,), damaged - intact, None))
+    return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), loaded.leak)
+
+
+def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float, draws: int) -> Iterator[Damage]:
+    """The loss with a random state, for the layers whose attention offers `ablate`."""
+    stateful = [(layer, a) for layer, a in enumerate(loaded.model.attentions) if hasattr(a, "ablate")]
+    if not stateful:
+        return
+    losses = []
+    for draw in range(draws):
+        with contextlib.ExitStack() as stack:
+            for layer, attention in stateful:
+                generator = torch_generator(
+                    loaded.config.seed, "reliance", draw, layer, device=next(attention.parameters()).device
+                )
+                stack.enter_context(ablation(attention, generator))
+            losses.append(loss())
+    spread = statistics.stdev(losses) if len(losses) > 1 else None
+    change = statistics.fmean(losses) - intact
+    yield Damage("state, drawn at random", tuple(layer for layer, _ in stateful), 0, tuple(losses), change, spread)
+
+
+def _own_parameters(attentions: list[Attention]) -> dict[str, list[tuple[int, str]]]:
+    """Layer and name of the parameters that vanilla attention has not, in groups of one name."""
+    vanilla = registry().get("attention", "vanilla")
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for layer, attention in enumerate(attentions):
+        dims = getattr(attention, "dims", None)
+        common = (
+            {}
+            if dims is None
+            else {n: p.shape for n, p in vanilla.create(vanilla.configure(), dims).named_parameters()}
+        )
+        for name, parameter in attention.named_parameters():
+            if common.get(name) != parameter.shape:
+                groups.setdefault(name, []).append((layer, name))
+    return groups
+
+
+def _full_name(layer: int, name: str) -> str:
+    return f"blocks.{layer}.attention.{name}"
+
+
+@contextlib.contextmanager
+def _put_back(model: nn.Module, names: list[tuple[int, str]], initial: dict[str, torch.Tensor]) -> Iterator[None]:
+    """While it lasts, these parameters have their initial values."""
+    parameters = dict(model.named_parameters())
+    trained = {}
+    with torch.no_grad():
+        for full in (_full_name(layer, name) for layer, name in names):
+            trained[full] = parameters[full].clone()
+            parameters[full].copy_(initial[full])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for full, value in trained.items():
+                parameters[full].copy_(value)
