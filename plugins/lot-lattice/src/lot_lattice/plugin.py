@@ -47,7 +47,7 @@ def lot_attentions() -> list[Component]:
                 "and sin.",
                 "In these three options outputs equal the source's module to 2e-15, gradients to 2e-14. Its script averages "
                 "angles over 12 heads before it takes R: random phases give 0.876 that way, and its R = 0.88 is that "
-                "artefact. Per head they give 0.157.",
+                "artifact. Per head they give 0.157.",
             ),
         ),
         Component(
