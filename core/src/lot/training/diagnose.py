@@ -1,4 +1,4 @@
-"""Diagnostics of a run: which are due at a step, and what a measurement leaves behind."""
+"""Diagnostics of a run: which are due at a step, and what a measurement leaves behind: records, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
 from lot.storage.snapshots import load_records, save_snapshot, snapshot_path
 from lot.training.compose import Composition
+from lot.training.protection import TaskWithoutTest, unchanged
 from lot.training.reporting import Reporter
 
 REMEMBERED = 8
@@ -25,8 +26,10 @@ REMEMBERED = 8
 class Diagnosing:
     """Measures what is due; scalars go to the log, everything to a snapshot, what `alarm` says to the reader."""
 
-    def __init__(self, composition: Composition, run: RunDir, reporter: Reporter) -> None:
-        self.composition, self.run, self.reporter = composition, run, reporter
+    def __init__(
+        self, composition: Composition, run: RunDir, reporter: Reporter, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.composition, self.run, self.reporter, self.optimizer = composition, run, reporter, optimizer
         self._recent: dict[str, deque[Record]] = {}
 
     def due(self, step: int) -> list[str]:
@@ -35,12 +38,15 @@ class Diagnosing:
         return [name for name in every if step % every[name] == 0 or step == self.composition.config.train.steps]
 
     def look(self, model: Decoder | None, names: list[str], step: int, device: torch.device, precision: str) -> None:
-        """Measure the diagnostics `names` on `model`, a form of the composition's on `device`. Raises OSError."""
+        """Measure the diagnostics `names` on `model`, a form of the composition's on `device`.
+
+        Raises OSError, and RunFailed for a diagnostic that changes something or asks for the test split.
+        """
         assert model is not None, "only the main process looks"
         composition = replace(self.composition, model=model)
         for name in names:
             diagnostic = composition.diagnostics[name][1]
-            values = measure(composition, name, diagnostic, step, device, precision)
+            values = self._measure(composition, name, diagnostic, step, device, precision)
             save_snapshot(self.run.snapshots, name, step, values)
             scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
             self.reporter.diagnostic(name, step, diagnostic.headline, scalars)
@@ -69,36 +75,47 @@ class Diagnosing:
                 self._recent[name].append(Record(record.step, scalars))
         return self._recent[name]
 
+    def _measure(
+        self,
+        composition: Composition,
+        name: str,
+        diagnostic: Diagnostic,
+        step: int,
+        device: torch.device,
+        precision: str,
+    ) -> dict[str, Tensor]:
+        """What `diagnostic` measures at `step`, on the CPU."""
+        model, objective = composition.model, composition.objective
+        task = TaskWithoutTest(composition.task, name)
+        # Always the first sequences of the validation split, so that measurements compare.
+        size = min(composition.config.train.batch_size, diagnostic.examples)
+        batch = task.batch("validation", 0, size, device)
+        ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
+        seed = composition.config.seed
 
-def measure(
-    composition: Composition, name: str, diagnostic: Diagnostic, step: int, device: torch.device, precision: str
-) -> dict[str, Tensor]:
-    """What `diagnostic` measures at `step`, on the CPU."""
-    model, task, objective = composition.model, composition.task, composition.objective
-    # Always the first sequences of the validation split, so that measurements compare.
-    size = min(composition.config.train.batch_size, diagnostic.examples)
-    batch = task.batch("validation", 0, size, device)
-    ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
-    seed = composition.config.seed
+        def gradients() -> dict[str, Tensor]:
+            """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
+            named = {key: p for key, p in model.named_parameters() if p.requires_grad}
+            with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
+                total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
+                found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+            return {key: g for key, g in zip(named, found, strict=True) if g is not None}
 
-    def gradients() -> dict[str, Tensor]:
-        """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
-        named = {key: p for key, p in model.named_parameters() if p.requires_grad}
-        with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
-            total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
-            found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-        return {key: g for key, g in zip(named, found, strict=True) if g is not None}
-
-    with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
-        with autocast(device, precision):
-            output = model(batch.inputs, ctx)
-        probe = Probe(
-            model=model,
-            batch=Batch(*batch),
-            output=output,
-            ctx=ctx,
-            task=task,
-            generator=torch_generator(seed, "diagnostic", name, step),
-            gradients=gradients,
-        )
-        return {key: value.detach().cpu() for key, value in diagnostic.measure(probe).items()}
+        with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
+            with autocast(device, precision):
+                output = model(batch.inputs, ctx)
+            probe = Probe(
+                model=model,
+                batch=Batch(*batch),
+                output=output,
+                ctx=ctx,
+                task=task,
+                generator=torch_generator(seed, "diagnostic", name, step),
+                gradients=gradients,
+            )
+            models = list(dict.fromkeys((model, self.composition.model)))  # a replica, where the model is sharded
+            with unchanged(name, models, self.optimizer):
+                values = diagnostic.measure(probe)
+            if task.asked:  # and went on in spite of the refusal
+                raise task.refusal()
+            return {key: value.detach().cpu() for key, value in values.items()}

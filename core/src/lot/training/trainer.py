@@ -79,7 +79,7 @@ class Trainer:
             "data": self.task.origin,
         }
         self.reporter = Reporter(run, report, settings.steps)
-        self.diagnosing = Diagnosing(composition, run, self.reporter)
+        self.diagnosing = Diagnosing(composition, run, self.reporter, self.optimizer)
         self.saving = Saving(run, self.config, self.parallel, self.optimizer, self.fingerprint, self._warn)
         self.trust = Trust(composition, self.parallel, self.precision, run, self._warn)
 
