@@ -113,7 +113,7 @@ def test_correction_runs_over_arms_and_metrics() -> None:
     assert not reachable(8, 9, 0.05).enough
     assert reachable(8, 6, 0.05).enough
     assert not reachable(5, 1, 0.05).enough
-    assert [reachable(pairs, 1, 0.05).smallest_p for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-13]
+    assert [reachable(pairs, 1, 0.05).smallest_p for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-19]
 
 
 def test_order_of_arms_changes_no_number() -> None:

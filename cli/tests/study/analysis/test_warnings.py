@@ -86,4 +86,4 @@ def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
     )
     assert str(power_warning(reachable(2, 1, 0.05))).endswith("1 comparison, above 0.05; 6 seeds could")
     assert str(power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
-    assert str(power_warning(reachable(20, 9, 0.001))).endswith("no number of seeds could: ask fewer questions")
+    assert str(power_warning(reachable(20, 9, 1e-6))).endswith("no number of seeds could: ask fewer questions")

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from lot_cli.study.analysis.max_t import EXACT_PAIRS
 from lot_cli.study.analysis.statistics import (
-    EXACT_PAIRS,
     MIN_PAIRS,
     equivalence_test,
     holm,
