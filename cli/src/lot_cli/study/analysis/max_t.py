@@ -93,6 +93,8 @@ def max_t_by_hand(differences: ArrayLike, alpha: float) -> tuple[list[float], fl
     near = 1 - 1e-9
     p = [sum(m >= t * near for m in noise) / len(noise) for t in largest_t(d)]
     enough = [t for t in noise if sum(m >= t * near for m in noise) <= alpha * len(noise) + 1e-9]
+    if alpha * len(noise) + 1e-9 < 2:  # the data themselves and their opposite are more flips than that
+        return p, math.inf
     return p, max(t for t in noise if t not in enough)
 
 
@@ -183,7 +185,7 @@ def _directions(d: Array) -> Array:
 
 def _critical(ordered: Array, allowed: int, pairs: int) -> float:
     """The |t| that at most `allowed` flips exceed. ordered: the largest cosine of each flip, ascending."""
-    if allowed < 0 or not len(ordered):
+    if allowed <= 0 or not len(ordered):  # the data themselves are one of the flips
         return math.inf
     if allowed >= len(ordered):
         return 0.0
