@@ -19,6 +19,7 @@ from lot_cli.study.result import (
     Cost,
     Curve,
     Environment,
+    Looks,
     Package,
     RunRow,
     Summary,
@@ -59,7 +60,7 @@ def invented(**changes: Any) -> Result:
         metrics=METRICS,
         seeds=list(range(6)),
         fairness=invented_fairness(list(scores)),
-        statistics=reachable(6, 4, 0.05),
+        statistics=reachable(6, 4, 0.2),
         arms={arm: invented_arm(table) for arm, table in scores.items()},
         runs=[
             RunRow(
@@ -74,7 +75,8 @@ def invented(**changes: Any) -> Result:
             for arm, table in scores.items()
             for seed, value in enumerate(table["accuracy"])
         ],
-        comparisons=judge(scores, "vanilla", METRICS, {"accuracy": 0.2}, 0.2),
+        comparisons=judge(scores, [("lattice", "vanilla"), ("wild", "vanilla")], METRICS, {"accuracy": 0.2}, 0.2),
+        looks=Looks(known=True, number=1, planned=True, plan=[6], level=0.2, discarded=[], mark="ef" * 32),
         claims=[
             ClaimResult(
                 arm="lattice",

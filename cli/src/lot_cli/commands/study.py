@@ -209,7 +209,7 @@ def _finished(study: Study, folder: Path) -> Result:
     result = load_result(folder / FILE)
     if result is None:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
-    if result.digest != digest(study.to_dict()):
+    if digest(result.study.to_dict()) != digest(study.to_dict()):
         raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
     return result
 

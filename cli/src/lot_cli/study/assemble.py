@@ -11,11 +11,12 @@ import attrs
 
 from lot.storage.files import read_json
 from lot_cli.study.analysis.cost import cost_of
-from lot_cli.study.analysis.earlier import earlier_looks
 from lot_cli.study.analysis.judge import judge
+from lot_cli.study.analysis.looks import Look, Record
 from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
 from lot_cli.study.design.check_fairness import Findings
+from lot_cli.study.design.contrasts import Contrast
 from lot_cli.study.design.file import Claim, Study
 from lot_cli.study.design.plan import Arm, Run, digest
 from lot_cli.study.design.registration import compare_with_registration
@@ -44,9 +45,13 @@ class Checked:
 
     study: Study
     arms: list[Arm]  # with their parameters matched
-    reference: str  # name of the arm that the others are compared with
+    reference: str  # name of the arm whose parameters the others are matched with
+    contrasts: list[Contrast]  # which arms are compared
     findings: Findings  # about its fairness
     metrics: dict[str, bool]  # name -> whether higher is better; the main metric first
+    seeds: list[int]  # of the pairs that are judged
+    look: Look  # where this analysis stands among the looks at the study
+    record: Record  # of the looks before it
     reach: Reach  # what the number of seeds can show
 
 
@@ -68,10 +73,10 @@ class Made:
         return [self.maker.directory(run) for run in self.of(arm)]
 
 
-def assemble(checked: Checked, made: Made, folder: Path, command: str, previous: Result | None) -> Result:
+def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result:
     """The result of a study whose runs are made.
 
-    folder: that of the study. command: what makes the result again. previous: what it replaces.
+    folder: that of the study. command: what makes the result again.
     """
     study, findings = checked.study, checked.findings
     scores: Scores = {arm.name: _columns(made.directories(arm.name), checked.metrics) for arm in checked.arms}
@@ -85,18 +90,19 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str, previous:
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         reference=checked.reference,
         metrics=checked.metrics,
-        seeds=study.seed_list,
+        seeds=checked.seeds,
         fairness=findings.fairness(),
         statistics=checked.reach,
         arms={arm.name: _arm(arm.name, scores[arm.name], checked, made) for arm in checked.arms},
         runs=[_row(run, made) for run in made.runs],
         comparisons=_comparisons(scores, checked),
+        looks=checked.look.looks,
         claims=[_claim(claim, scores, made) for claim in study.claims],
         registration=compare_with_registration(study, folder),
         environment=_environment(made.maker.directory(made.runs[0])),
+        earlier=checked.record.earlier(checked.look.looks),
         warnings=[],
     )
-    result = attrs.evolve(result, earlier=earlier_looks(previous, result))
     maker = made.maker
     doubts = warnings_of_runs(made.runs, maker.runs, maker.numerics, maker.side_by_side)
     return attrs.evolve(result, warnings=[*findings.warnings, *warnings_of(result), *doubts])
@@ -137,16 +143,27 @@ def _row(run: Run, made: Made) -> RunRow:
 
 
 def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
-    """The verdicts, each with what the check of fairness found about its arm."""
-    study, findings = checked.study, checked.findings
-    judged = judge(scores, checked.reference, checked.metrics, study.equivalence, study.alpha)
+    """The verdicts, each with what the check of fairness found about its arms."""
+    study, findings, look = checked.study, checked.findings, checked.look
+    judged = judge(
+        scores,
+        checked.contrasts,
+        checked.metrics,
+        study.equivalence,
+        study.alpha,
+        level=look.looks.level if look.looks.known else None,
+        share=look.share if look.looks.known else None,
+        earlier=look.earlier,
+    )
+    if not look.looks.known:
+        judged = [attrs.evolve(c, verdict="looks unknown", negligible=False) for c in judged]
     return [
         attrs.evolve(
-            comparison,
-            fair=not {comparison.arm, checked.reference} & findings.unfair,
-            asked=[asked.rule for asked in findings.asked if asked.arm == comparison.arm],
+            c,
+            fair=not {c.arm, c.against} & findings.unfair,
+            asked=list(dict.fromkeys(asked.rule for asked in findings.asked if asked.arm in (c.arm, c.against))),
         )
-        for comparison in judged
+        for c in judged
     ]
 
 

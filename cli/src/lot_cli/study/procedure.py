@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from lot_cli.study.analysis.judge import reachable
+from lot_cli.study.analysis.looks import Record, next_look, pairs_of_next_look, read_record, write_entry
 from lot_cli.study.analysis.tuning import Attempt, choose
 from lot_cli.study.assemble import Checked, Made, assemble
 from lot_cli.study.design.check_fairness import choose_metrics, make_fair
+from lot_cli.study.design.contrasts import contrasts_of
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import find_reference, plan_arms
 from lot_cli.study.execution.make import RunMaker
@@ -34,7 +38,7 @@ def conduct(
     slurm: Mapping[str, Any] | None = None,
 ) -> Result:
     """Make the runs of the study that are still to be made, and return its result,
-    which `folder`/study.json then holds.
+    which `folder`/study.json then holds. A study that plans looks is made up to the next one.
 
     folder: that of the study; it is made where it is missing.
     jobs: runs at a time. device: `auto`, `cpu`, `cuda` ...
@@ -46,19 +50,18 @@ def conduct(
     and Interrupted after a signal; the same call then goes on from there.
     """
     with locked(folder):
-        previous = _previous(folder)
-        checked = _check(study)
+        record = read_record(folder, _previous(folder))
+        checked = check(study, record)
         tell("fairness", {"fairness": checked.findings.fairness(), "reach": checked.reach})
         maker = RunMaker(study, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
         tuned = _tune(checked, maker)
         runs = [
-            maker.address(arm, seed, tuned[arm.name].values, "report")
-            for seed in study.seed_list
-            for arm in checked.arms
+            maker.address(arm, seed, tuned[arm.name].values, "report") for seed in checked.seeds for arm in checked.arms
         ]  # seed by seed, so that an interrupted study has pairs
         outcomes = maker.make(runs)
         made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker)
-        result = assemble(checked, made, folder, command, previous)
+        write_entry(folder, checked.look, record)  # before the result is known
+        result = assemble(checked, made, folder, command)
         save_result(result, folder / FILE)
         return result
 
@@ -72,14 +75,30 @@ def _previous(folder: Path) -> Result | None:
         return None
 
 
-def _check(study: Study) -> Checked:
-    """The study with its arms made fair. Raises BadInput for one that cannot be fair or judged."""
+def check(study: Study, record: Record) -> Checked:
+    """The study with its arms made fair, up to its next look. Raises BadInput for one that cannot be fair or judged."""
     planned = plan_arms(study)
     reference = find_reference(study, planned)
+    contrasts = contrasts_of(study.contrasts, study.arms, reference.name)
     arms, findings = make_fair(study, planned, reference)
     metrics = choose_metrics(study, findings)
-    reach = reachable(len(study.seed_list), (len(arms) - 1) * len(metrics), study.alpha)
-    return Checked(study=study, arms=arms, reference=reference.name, findings=findings, metrics=metrics, reach=reach)
+    seeds = pairs_of_next_look(study, record)
+    findings.budget = attrs.evolve(findings.budget, seeds=len(seeds))
+    look = next_look(record, study, seeds, contrasts, metrics)
+    return Checked(
+        study=study,
+        arms=arms,
+        reference=reference.name,
+        contrasts=contrasts,
+        findings=findings,
+        metrics=metrics,
+        seeds=seeds,
+        look=look,
+        record=record,
+        reach=reachable(
+            len(seeds), len(contrasts) * len(metrics), look.looks.level if look.looks.known else study.alpha
+        ),
+    )
 
 
 def _tune(checked: Checked, maker: RunMaker) -> dict[str, Tuning]:

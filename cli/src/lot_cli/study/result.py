@@ -18,10 +18,12 @@ from lot.options.validate import structure, unstructure
 from lot_cli.study.design.fairness import Fairness
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.registration import Registration
+from lot_cli.study.earlier_format import from_format_1
 
-FORMAT = 1
+FORMAT = 2
 """Of study.json: a number that grows when a key goes or changes its meaning."""
-Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged"]
+Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged", "looks unknown"]
+Rule = Literal["max-T", "Holm"]
 
 
 class OtherFormat(BadInput):
@@ -108,41 +110,48 @@ class RunRow:
 class Reach:
     """What the number of seeds allows at best, before any run is made."""
 
-    seeds: int  # seeds of the study
-    comparisons: int  # over which p is corrected
-    alpha: float  # error rate over all comparisons
+    seeds: int  # seeds of this look
+    comparisons: int  # that are judged together
+    alpha: float  # error rate that may be spent up to this look
     smallest_p: float  # that the test can give
-    smallest_p_holm: float  # the same after Holm's correction, for the first comparison
+    smallest_p_holm: float | None = (
+        None  # the same after Holm's correction; None under the rule max-T, which needs none
+    )
     enough: bool  # whether a difference can be shown at all
     needed: int | None = None  # seeds with which one could be shown; None where no number would do
 
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """An arm against the reference in one metric; a difference is arm - reference,
-    over the pairs that have both values.
+    """A contrast in one metric; a difference is arm - against, in the metric's unit.
 
-    The statistics are None where fewer than two pairs are left. Such a comparison still counts in
-    the corrections, which are over what was planned.
+    A pair in which one run diverged has the largest finite difference, against the arm that diverged; the numbers are
+    then scored. They are None where fewer than two pairs are left.
     """
 
     arm: str  # name of the arm
+    against: str  # name of the arm that it is compared with
     metric: str  # name of the metric
     higher_is_better: bool  # direction of the metric
     pairs: int  # seeds for which both arms gave a value
-    diverged: tuple[int, int]  # runs of the arm, and of the reference, that gave no finite value
-    mean: float | None = None  # mean difference, in the metric's unit
-    low: float | None = None  # lower end of its 95 % t interval
+    diverged: tuple[int, int]  # runs of the two arms that gave no finite value
+    scored: int = 0  # pairs beside `pairs` whose difference is scored, since a run diverged
+    mean: float | None = None  # mean difference, scored pairs included
+    low: float | None = None  # lower end of the simultaneous interval; None beside a mean: unbounded
     high: float | None = None  # upper end of it
-    effect: float | None = None  # Hedges' g_z, in standard deviations of the differences
-    p: float | None = None  # two-sided p of the exact sign-flip test
-    p_holm: float | None = None  # the same, corrected over all comparisons of the study
-    margin: float | None = None  # difference that counts as none, in the metric's unit; None: the study names none
+    mean_finishing: float | None = None  # mean difference over `pairs` alone
+    wins: tuple[int, int] | None = None  # pairs in which the arm is better, and in which the other one is
+    shape: Literal["", "skewed", "split"] = ""  # how the differences fail to be symmetric
+    succeeded: tuple[int, int] | None = None  # runs of the two arms in the better of two groups, where values form two
+    effect: float | None = None  # Hedges' g_z, in standard deviations of the differences; None where it is infinite
+    p: float | None = None  # two-sided p of the sign-flip test of this contrast alone
+    p_adjusted: float | None = None  # the same over all comparisons and looks of the study
+    margin: float | None = None  # difference that counts as none; None: the study names none
     p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
     verdict: Verdict = "no difference shown"  # what may be said
     negligible: bool = False  # whether a difference is shown, and shown to lie within the margin
     fair: bool = True  # whether neither of the two arms is unfair
-    asked: list[str] = attrs.field(factory=list)  # rules under `differs` that the arm makes use of
+    asked: list[str] = attrs.field(factory=list)  # rules under `differs` that the two arms make use of
 
 
 @attrs.frozen(kw_only=True)
@@ -179,12 +188,25 @@ class Environment:
 
 @attrs.frozen(kw_only=True)
 class EarlierLook:
-    """A result that was read before this one, on some of the same runs."""
+    """A result that was read before this one in the folder of the study."""
 
     date: str  # ISO 8601, UTC
     seeds: int  # number of seeds that it had
     arms: list[str]  # names of its arms
     metrics: list[str]  # names of its metrics
+
+
+@attrs.frozen(kw_only=True)
+class Looks:
+    """Where this result stands among the looks at the study; a look is an analysis of a new set of pairs."""
+
+    known: bool  # whether the record of looks is whole; without it there is no verdict
+    number: int  # of this look, from 1 on, among those that count
+    planned: bool  # whether it was planned before the first one
+    plan: list[int]  # numbers of pairs of the planned looks
+    level: float  # p at which a difference is shown at this look
+    discarded: list[int]  # seeds that were judged in this folder and are not in this result
+    mark: str  # of this look in the record; empty where the record is not whole
 
 
 @attrs.frozen(kw_only=True)
@@ -205,11 +227,13 @@ class Result:
     statistics: Reach  # what the number of seeds can show
     arms: dict[str, ArmResult]  # name -> what its runs gave, in the order of the file
     runs: list[RunRow]  # seed by seed
-    comparisons: list[Comparison]  # every arm but the reference, in every metric
+    comparisons: list[Comparison]  # every contrast, in every metric
+    rule: Rule = "max-T"  # by which differences were judged
+    looks: Looks | None = None  # None under the rule Holm
     claims: list[ClaimResult]  # published figures
     registration: Registration | None  # None where the study was not registered
     environment: Environment | None  # None where the first run recorded none
-    earlier: list[EarlierLook] = attrs.field(factory=list)  # results on some of these runs
+    earlier: list[EarlierLook] = attrs.field(factory=list)  # looks before this one
     warnings: list[str]  # what a reader should hold against the result, beside unfairness
 
     @property
@@ -232,20 +256,9 @@ class Result:
 
         Raises BadInput with the path of a key that is missing or unknown.
         """
+        if isinstance(data, Mapping) and data.get("format") == 1:
+            data = from_format_1(data)
         if isinstance(data, Mapping) and data.get("format") != FORMAT:
             raise OtherFormat(where="format", expected=str(FORMAT), got=repr(data.get("format")))
-        complete = _with_fair(data)
-        result: Result = structure(cls, complete, "")
+        result: Result = structure(cls, data, "")
         return result
-
-
-def _with_fair(data: Any) -> Any:
-    """The data with `fair` in every comparison.
-
-    Results from before it was kept have only the fairness of the whole.
-    """
-    try:
-        fair = data["fairness"]["fair"]
-        return {**data, "comparisons": [{"fair": fair, **comparison} for comparison in data["comparisons"]]}
-    except (TypeError, KeyError):
-        return data  # damaged: `structure` says where

@@ -11,6 +11,7 @@ import pytest
 from study_support import small
 
 from lot.errors import BadInput
+from lot_cli.study.analysis import statistics as st
 from lot_cli.study.analysis.judge import judge, reachable
 from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.tuning import choose
@@ -24,7 +25,7 @@ HIGH = {"accuracy": True}
 def verdicts(ours: Any, theirs: Any = (0.0,) * 8, margin: float | None = None, higher: bool = True) -> Comparison:
     """One arm against the reference in one metric."""
     scores = {"vanilla": {"m": list(theirs)}, "arm": {"m": list(ours)}}
-    (found,) = judge(scores, "vanilla", {"m": higher}, {} if margin is None else {"m": margin}, 0.05)
+    (found,) = judge(scores, [("arm", "vanilla")], {"m": higher}, {} if margin is None else {"m": margin}, 0.05)
     return found
 
 
@@ -34,7 +35,7 @@ def test_null_studies_are_rarely_called_better_or_worse() -> None:
     for _ in range(400):
         noise = rng.normal(size=8)
         scores = {arm: {m: list(noise + rng.normal(scale=0.3, size=8)) for m in "xy"} for arm in ("vanilla", "a", "b")}
-        found = judge(scores, "vanilla", {"x": True, "y": False}, {}, 0.05)
+        found = judge(scores, [("a", "vanilla"), ("b", "vanilla")], {"x": True, "y": False}, {}, 0.05)
         wrong += any(comparison.verdict in ("better", "worse") for comparison in found)
     assert wrong / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)  # over the whole family of four
 
@@ -50,43 +51,95 @@ def test_directions() -> None:
 
 def test_no_verdict_with_fewer_than_five_pairs_however_large_the_difference() -> None:
     for pairs in (2, 3, 4):
-        found = judge({"v": {"m": [0.0] * pairs}, "a": {"m": [9.0, 9.1, 9.2, 9.3][:pairs]}}, "v", {"m": True}, {}, 0.9)
+        scores = {"v": {"m": [0.0] * pairs}, "a": {"m": [9.0, 9.1, 9.2, 9.3][:pairs]}}
+        found = judge(scores, [("a", "v")], {"m": True}, {}, 0.9)
         assert found[0].verdict == "too few pairs"
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_diverged_seed_counts_and_leaves_no_verdict(which: int) -> None:
-    arms: list[list[float | None]] = [list(np.linspace(1, 2, 8)), [0.0] * 8]
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_diverged_seed_is_scored_against_its_arm_with_the_largest_difference(which: int, higher: bool) -> None:
+    gain = np.linspace(1, 2, 8) * (1 if higher else -1)
+    arms: list[list[float | None]] = [list(gain), [0.0] * 8]
     arms[which][3] = None
-    found = verdicts(*arms)
-    assert found.verdict == "diverged"
+    found = verdicts(*arms, higher=higher)
+    finishing = np.delete(gain, 3)
+    worst = 2.0 * (1 if higher else -1) * (-1 if which == 0 else 1)
     assert found.diverged == ((1, 0) if which == 0 else (0, 1))
-    assert found.pairs == 7
-    assert found.mean == pytest.approx(np.delete(np.linspace(1, 2, 8), 3).mean())
+    assert (found.pairs, found.scored) == (7, 1)
+    assert found.mean == pytest.approx(np.append(finishing, worst).mean())
+    assert found.mean_finishing == pytest.approx(finishing.mean())
+    assert found.wins == ((7, 1) if which == 0 else (8, 0))
 
 
-def test_a_comparison_that_was_lost_still_counts_in_the_correction() -> None:
+def test_one_lost_run_hides_no_nine_losses_and_voids_no_other_arm() -> None:
+    gain, lost = np.linspace(1.0, 2.0, 10), [1.5, None, *[1.0 + 0.01 * k for k in range(8)]]
+    scores = {"v": {"m": [0.0] * 10}, "a": {"m": list(-gain)}, "b": {"m": lost}}
+    scores["a"]["m"][4] = None
+    worse, other = judge(scores, [("a", "v"), ("b", "v")], {"m": True}, {"m": 5.0}, 0.05)
+    assert (worse.verdict, worse.pairs, worse.scored, worse.wins) == ("worse", 9, 1, (0, 10))
+    assert other.scored == 1
+    assert worse.p_equivalent is None  # an arm that diverges equals none
+
+
+def test_a_pair_that_both_lost_counts_as_no_difference() -> None:
+    found = verdicts([None, *range(1, 10)], [None, *[0.0] * 9])
+    assert found.mean == pytest.approx(4.5)
+    assert (found.pairs, found.scored, found.verdict) == (9, 1, "better")
+
+
+def test_a_comparison_that_was_lost_still_counts_for_equivalence_and_hinders_no_difference() -> None:
     gain, lost = list(np.linspace(1, 2, 8)), [None] * 8
     scores = {"v": {"m": [0.0] * 8}, "a": {"m": gain}, "b": {"m": lost}, "c": {"m": lost}}
-    first, *others = judge(scores, "v", {"m": True}, {"m": 5.0}, 0.05)
-    assert first.p == 2 / 2**8
-    assert first.p_holm == pytest.approx(3 * 2 / 2**8)
+    first, *others = judge(scores, [(arm, "v") for arm in "abc"], {"m": True}, {"m": 5.0}, 0.05)
+    assert first.p == first.p_adjusted == 2 / 2**8
     alone = verdicts(gain, margin=5.0)
     assert first.p_equivalent == pytest.approx(3 * alone.p_equivalent)  # type: ignore[operator]
-    assert [(c.p, c.p_holm, c.p_equivalent) for c in others] == [(None, None, None)] * 2
+    assert [(c.p, c.p_adjusted, c.p_equivalent, c.verdict) for c in others] == [(None, None, None, "diverged")] * 2
 
 
 def test_pairs_that_could_show_nothing_leave_no_verdict() -> None:
-    assert verdicts([1.0, -1.0, 1.0, -1.0, 0.5], [0.0] * 5).verdict == "too few pairs"  # p cannot go below 0.0625
+    few = verdicts([1.0, -1.0, 1.0, -1.0, 0.5], [0.0] * 5)  # p cannot go below 0.0625
+    assert (few.verdict, few.low, few.high) == ("too few pairs", None, None)
     assert verdicts([0.01, -0.01, 0.01, 0.0, -0.01], [0.0] * 5, margin=0.1).verdict == "equivalent"  # by a t test
-    scores = {"v": {"m": [0.0] * 6}, "a": {"m": [1.0, -1.0] * 3}, "b": {"m": [1.0] * 6}}
-    assert [c.verdict for c in judge(scores, "v", {"m": True}, {}, 0.05)] == ["too few pairs"] * 2  # 2 x 0.03125
+    scores = {"v": {"m": [0.0] * 6}, "a": {"m": [1.0, -1.1] * 3}, "b": {"m": [1.0] * 6}}
+    found = judge(scores, [("a", "v"), ("b", "v")], {"m": True}, {}, 0.05)
+    assert [c.verdict for c in found] == ["no difference shown", "better"]  # 0.03125, over both
     assert verdicts([1.0, -1.0] * 3, [0.0] * 6).verdict == "no difference shown"
 
 
 def test_all_seeds_diverged() -> None:
     found = verdicts([None] * 8)
     assert (found.verdict, found.pairs, found.mean, found.p) == ("diverged", 0, None, None)
+
+
+def test_zero_is_inside_exactly_where_no_difference_is_shown() -> None:
+    rng = np.random.default_rng(3)
+    disagreed = 0
+    for _ in range(200):
+        scores = {arm: {m: list(rng.normal(k * 0.8, 1, size=9)) for m in "xy"} for k, arm in enumerate("vab")}
+        found = judge(scores, [("a", "v"), ("b", "v"), ("b", "a")], {"x": True, "y": False}, {}, 0.05)
+        disagreed += sum((c.low <= 0 <= c.high) == (c.verdict in ("better", "worse")) for c in found)  # type: ignore[operator]
+    assert disagreed == 0
+
+
+def test_any_two_arms_can_be_compared() -> None:
+    scores: Any = {"v": {"m": [0.0] * 8}, "a": {"m": [1.0] * 8}, "b": {"m": list(np.linspace(2, 3, 8))}}
+    (found,) = judge(scores, [("a", "b")], {"m": True}, {}, 0.05)
+    assert (found.arm, found.against, found.verdict, found.mean) == ("a", "b", "worse", pytest.approx(-1.5))
+
+
+def test_equal_differences_have_an_infinite_effect_and_no_doubt() -> None:
+    found = verdicts([0.3] * 8, [0.1] * 8)
+    assert (found.verdict, found.effect, found.low) == ("better", None, found.high)
+    assert st.summarize(np.full(8, 0.3) - np.full(8, 0.1)).effect == np.inf
+
+
+def test_shapes_that_are_not_symmetric_are_told_with_successes() -> None:
+    assert verdicts([1.0, 2, 3, 4, 5, 6, 7, 8]).shape == ""
+    split = verdicts([0.0, 0.01, 0.02, 0.9, 0.91, 0.0, 0.92, 0.9], [0.0, 0.01, 0.02, 0.0, 0.01, 0.9, 0.0, 0.01])
+    assert (split.shape, split.succeeded, split.wins) == ("split", (4, 1), (4, 1))
+    assert verdicts([0.0, 0.1, -0.1, 0.05, -0.05, 0.02, -0.02, 9.0]).shape == "skewed"
 
 
 def test_equivalence_needs_a_margin_and_little_noise() -> None:
@@ -102,18 +155,17 @@ def test_equivalence_needs_a_margin_and_little_noise() -> None:
     assert up.p_equivalent == pytest.approx(down.p_equivalent)
 
 
-def test_correction_runs_over_arms_and_metrics() -> None:
-    gain = list(np.linspace(1, 2, 8))
-    scores = {"v": {m: [0.0] * 8 for m in "xyz"}} | {arm: dict.fromkeys("xyz", gain) for arm in "abc"}
-    found = judge(scores, "v", dict.fromkeys("xyz", True), {}, 0.05)
+def test_all_contrasts_and_metrics_are_judged_together() -> None:
+    gain, noise = list(np.linspace(1, 1.2, 8)), [1.0, -2, 3, -4, 4, -3, 2, -1.5]
+    scores = {"v": {m: [0.0] * 8 for m in "xyz"}} | {arm: {"x": gain, "y": noise, "z": gain} for arm in "abc"}
+    found = judge(scores, [(arm, "v") for arm in "abc"], dict.fromkeys("xyz", True), {}, 0.05)
     assert len(found) == 9
-    assert {c.p for c in found} == {2 / 2**8}
-    assert found[0].p_holm == pytest.approx(9 * 2 / 2**8)
-    assert {c.verdict for c in found} == {"too few pairs"}  # 0.07: eight seeds are too few for nine comparisons
-    assert not reachable(8, 9, 0.05).enough
-    assert reachable(8, 6, 0.05).enough
+    assert {c.verdict for c in found if c.metric != "y"} == {"better"}  # all of them at the smallest p there is
+    assert {c.p_adjusted for c in found if c.metric != "y"} == {2 / 2**8}
+    assert {c.verdict for c in found if c.metric == "y"} == {"no difference shown"}
+    assert reachable(8, 9, 0.05).enough
     assert not reachable(5, 1, 0.05).enough
-    assert [reachable(pairs, 1, 0.05).smallest_p for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-13]
+    assert [reachable(pairs, 1, 0.05).smallest_p for pairs in (8, 14, 20)] == [2**-7, 2**-13, 2**-19]
 
 
 def test_order_of_arms_changes_no_number() -> None:
@@ -124,8 +176,8 @@ def test_order_of_arms_changes_no_number() -> None:
         return {comparison.arm: comparison for comparison in found}
 
     swapped = {arm: scores[arm] for arm in ("b", "a", "vanilla")}
-    assert by_arm(judge(scores, "vanilla", {"m": True}, {}, 0.05)) == by_arm(
-        judge(swapped, "vanilla", {"m": True}, {}, 0.05)
+    assert by_arm(judge(scores, [("a", "vanilla"), ("b", "vanilla")], {"m": True}, {}, 0.05)) == by_arm(
+        judge(swapped, [("b", "vanilla"), ("a", "vanilla")], {"m": True}, {}, 0.05)
     )
 
 

@@ -1,7 +1,8 @@
 """Paired statistics for a handful of seeds: what may be said about the difference of two arms.
 
 Everything works on the last axis, so that many studies can be judged at a time.
-What scipy has is scipy's; Holm's correction, which it lacks, is here.
+What scipy has is scipy's; Holm's correction, which it lacks, is here,
+and joint sign flips are in `max_t`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from lot_cli.study.analysis.max_t import TIE, Flips, cosines
+
 MIN_PAIRS = 5
 """With fewer pairs no verdict is given: an exact two-sided sign-flip test cannot go below 0.125
 with four."""
-EXACT_PAIRS = 14
-"""Up to here all 2^n sign flips are enumerated; beyond, as many are drawn."""
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def summarize(differences: ArrayLike, confidence: float = 0.95) -> Summary:
     """
     d = _pairs(differences)
     n = d.shape[-1]
-    mean, deviation = d.mean(-1), d.std(-1, ddof=1)
+    mean, deviation = d.mean(-1), _deviation(d)
     half = stats.t.ppf(0.5 + confidence / 2, n - 1) * deviation / np.sqrt(n)
     nu = n - 1
     factor = np.exp(special.gammaln(nu / 2) - special.gammaln((nu - 1) / 2)) / np.sqrt(nu / 2) if nu > 1 else np.nan
@@ -53,31 +54,22 @@ def summarize(differences: ArrayLike, confidence: float = 0.95) -> Summary:
 
 def sign_flip_test(differences: ArrayLike) -> Array:
     """Two-sided p (...) of the sign-flip permutation test of paired differences (..., n):
-    exact up to 14 pairs.
+    exact up to `EXACT_PAIRS` pairs, over a keyed sample of flips beyond.
 
     Under the hypothesis that exchanging the two arms changes nothing,
-    each difference is as likely to have either sign. Beyond 14 pairs,
-    2^14 - 1 flips are drawn with a fixed generator, so that the same data give the same p.
+    each difference is as likely to have either sign. The mean and t order flips alike,
+    so this is `max_t` of one contrast alone.
     """
     d = _pairs(differences)
-    largest = np.abs(d).max(-1, keepdims=True)
-    d = d / np.where(largest > 0, largest, 1.0)  # a common factor changes no p
-    exact = d.shape[-1] <= EXACT_PAIRS
-    found = stats.permutation_test(
-        (d,),
-        _mean,
-        permutation_type="samples",
-        n_resamples=np.inf if exact else 2**EXACT_PAIRS - 1,
-        batch=max(1, 2**22 // d.size),
-        axis=-1,
-        rng=np.random.default_rng(0),
-    )
-    return np.asarray(found.pvalue)
+    flips = Flips(d.shape[-1])
+    rows = d.reshape(-1, d.shape[-1])
+    p = [(flips.largest(row[None]) >= abs(cosines(row[None])[0]) - TIE).mean() for row in rows]
+    return np.asarray(p).reshape(d.shape[:-1])
 
 
 def smallest_p(pairs: int) -> float:
     """The smallest two-sided p that `sign_flip_test` can give: all differences of one sign."""
-    return min(1.0, 2.0 ** (1 - min(pairs, EXACT_PAIRS)))
+    return 1.0 / Flips(pairs).number
 
 
 def holm(p_values: ArrayLike) -> Array:
@@ -103,7 +95,7 @@ def equivalence_test(differences: ArrayLike, margin: float) -> Array:
         raise ValueError(f"margin: expected a number > 0, got {margin}")
     d = _pairs(differences)
     n = d.shape[-1]
-    mean, error = d.mean(-1), d.std(-1, ddof=1) / np.sqrt(n)
+    mean, error = d.mean(-1), _deviation(d) / np.sqrt(n)
     distance = margin - np.abs(mean)  # of the mean from the nearer bound: the larger of the two p values
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error > 0, distance / error, np.where(distance > 0, np.inf, -np.inf))
@@ -120,11 +112,9 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[Array, A
     return mean, mean - half, mean + half
 
 
-def _mean(values: Array, axis: int) -> Array:
-    """The mean of values of at most 1; what only rounding keeps from 0 is 0,
-    or flips that cancel would not tie."""
-    mean = np.asarray(values.mean(axis))
-    return np.where(np.abs(mean) < 1e-12, 0.0, mean)
+def _deviation(d: Array) -> Array:
+    """Standard deviation (...) of differences (..., n); exactly 0 where they are equal up to rounding."""
+    return np.where(np.ptp(d, axis=-1) <= TIE * np.abs(d).max(-1), 0.0, d.std(-1, ddof=1))
 
 
 def _pairs(differences: ArrayLike) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 from lot.storage.files import read_json
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import Run, digest, run_key, source_digest
-from lot_cli.study.result import Reach, Result
+from lot_cli.study.result import Comparison, Reach, Result
 from lot_cli.terminal.numbers import count
 
 
@@ -17,16 +17,18 @@ def warnings_of(result: Result) -> Iterator[str]:
     """The doubts that the result itself shows."""
     if (short := power_warning(result.statistics)) is not None:
         yield short
-    yield from _of_earlier_looks(result)
+    yield from _of_looks(result)
     for arm in result.arms:
         yield from _of_arm(result, arm)
     yield from _of_equal_arms(result)
     for c in result.comparisons:
-        if c.mean is not None and c.low == c.high:
+        if c.mean is not None and c.low is not None and c.low == c.high:
             yield (
-                f"{c.arm}, {c.metric}: every pair differs by {c.mean:g}; on a metric that is saturated, intervals and "
-                "equivalence mean little"
+                f"{c.arm} and {c.against}, {c.metric}: every pair differs by {c.mean:g}; on a metric that is saturated, "
+                "intervals and equivalence mean little"
             )
+        if c.shape:
+            yield _of_shape(c)
 
 
 def warnings_of_runs(
@@ -52,11 +54,10 @@ def power_warning(reach: Reach) -> str | None:
     None where it can show a difference."""
     if reach.enough:
         return None
-    seeds, over = count(reach.seeds, "seed"), count(reach.comparisons, "comparison")
-    could = f"{reach.needed} seeds could" if reach.needed else "no number of seeds could: ask fewer questions"
+    could = f"{reach.needed} seeds could" if reach.needed else "no number of seeds could"
     return (
-        f"{seeds} cannot show a difference: the smallest p is {reach.smallest_p:.3g}, and "
-        f"{reach.smallest_p_holm:.3g} over {over}, above {reach.alpha:g}; {could}"
+        f"{count(reach.seeds, 'seed')} cannot show a difference: the smallest p is {reach.smallest_p:.3g}, above "
+        f"{reach.alpha:.3g}; {could}"
     )
 
 
@@ -87,14 +88,38 @@ def numerics_differ(fingerprints: Sequence[Mapping[str, Any]]) -> bool:
     return len(facts) > 1 or len(dict(forms)) < len(forms)
 
 
-def _of_earlier_looks(result: Result) -> Iterator[str]:
-    if result.earlier:
+def _of_shape(c: Comparison) -> str:
+    form = "fall in two groups" if c.shape == "split" else "are skewed"
+    wins, losses = c.wins or (0, 0)
+    line = (
+        f"{c.arm} and {c.against}, {c.metric}: the differences {form}, so the test is of exchangeability and not of "
+        f"means; {c.arm} is better in {wins} pairs, {c.against} in {losses}"
+    )
+    if c.succeeded is None:
+        return line
+    ours, theirs = c.succeeded
+    seeds = c.pairs + c.scored
+    return f"{line}; {c.arm} succeeds in {ours} of {seeds} seeds, {c.against} in {theirs}"
+
+
+def _of_looks(result: Result) -> Iterator[str]:
+    looks = result.looks
+    if looks is None:
+        return
+    if not looks.known:
+        yield (
+            "looks unknown: the record of earlier looks (looks.jsonl) is gone or broken, so there is no verdict; "
+            "bring it back from a copy, or give the study another name"
+        )
+    elif not looks.planned:
         last = result.earlier[-1]
         yield (
-            f"some of these runs were judged in {count(len(result.earlier), 'earlier result')}, the last on "
-            f"{last.date[:10]} with {last.seeds} seeds of {', '.join(last.arms)} in {', '.join(last.metrics)}: "
-            "p allows for one look only"
+            f"this is look {looks.number}, and it was not planned: the last one was on {last.date[:10]} with "
+            f"{count(last.seeds, 'seed')} of {', '.join(last.arms)} in {', '.join(last.metrics)}; "
+            f"a difference needs p <= {looks.level:.3g}"
         )
+    if looks.discarded:
+        yield f"seeds that were judged in this folder before and are left out now: {', '.join(map(str, looks.discarded))}"
 
 
 def _of_arm(result: Result, arm: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ from lot.config.yaml import read_yaml
 from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import structure, unstructure
+from lot_cli.study.design.contrasts import check_contrasts, check_looks
 
 TUNABLE = (
     "optim.",
@@ -79,7 +80,13 @@ class Study:
         help="what each arm changes; grid: {PATH: [VALUES]} makes several arms"
     )
     reference: str | None = option(None, help="arm that the others are compared with; null: the first vanilla one")
+    contrasts: list[list[str]] | None = option(
+        None, help="pairs of arms to compare, as in [lattice, vanilla]; null: every arm against the reference"
+    )
     seeds: int | list[int] = option(8, help="number of seeds, or the seeds")
+    looks: list[int] | None = option(
+        None, help="rising numbers of pairs at which to judge, the last of them all seeds; null: once, at all seeds"
+    )
     metrics: list[str] = option(
         [], help="metrics to judge, the main one first; empty: the task's primary one, and loss"
     )
@@ -94,7 +101,7 @@ class Study:
     )
     match: Literal["parameters", "none"] = option("parameters", help="match parameters by the width of the MLP")
     tolerance: float = option(TOLERANCE, gt=0, lt=1, help="relative difference of parameters that counts as equal")
-    alpha: float = option(0.05, gt=0, lt=1, help="error rate over all comparisons")
+    alpha: float = option(0.05, gt=0, lt=1, help="error rate over all comparisons and planned looks")
     threads: int = option(1, ge=1, help="CPU threads of each run; part of the numerics, so it does not follow --jobs")
 
     @property
@@ -140,6 +147,8 @@ def study_from(data: Any, default_name: str) -> Study:
     _check_seeds(study)
     _check_tune(study)
     _check_names(study)
+    check_contrasts(study.contrasts, study.arms)
+    check_looks(study.looks, len(study.seed_list))
     return study
 
 

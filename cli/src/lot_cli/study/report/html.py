@@ -31,7 +31,7 @@ def _body(result: Result) -> Iterator[str]:
     colors = series_of_arms(result.reference, result.arms)
     yield from _head(result)
     yield from _verdicts(result)
-    yield f"<h2>Against {escape(result.reference)}</h2>"
+    yield f"<h2>{escape(wording.heading(result))}</h2>"
     yield _comparisons(result, colors)
     yield f'<p class="small">{escape(wording.tests_used(result))}</p>'
     yield from _figures(result, colors)
@@ -67,8 +67,7 @@ def _verdicts(result: Result) -> Iterator[str]:
     if reasons := result.fairness.reasons:
         yield f'<div class="stamp"><strong>UNFAIR</strong>{_list(reasons)}</div>'
     items = (
-        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c, result.reference))}</b> '
-        f"<span>{escape(wording.facts(c))}</span></li>"
+        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c))}</b> <span>{escape(wording.facts(c))}</span></li>'
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
@@ -80,9 +79,9 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
     spans = {metric: _span([c for c in result.comparisons if c.metric == metric]) for metric in result.metrics}
 
     def row(c: Comparison) -> tuple[str, ...]:
-        drawn = svg.difference(c, 1.05 * spans[c.metric], colors[c.arm]) if c.mean is not None else ""
+        drawn = svg.difference(c, 1.05 * spans[c.metric], colors[c.arm]) if c.low is not None else ""
         return (
-            escape(c.arm),
+            escape(wording.name_of(c, result)),
             escape(tables.metric_cell(c)),
             f'<b class="{_class(c)}">{escape(wording.verdict(c))}</b>',
             *tables.difference_cells(c),
@@ -90,8 +89,15 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
             *(escape(cell) for cell in tables.test_cells(c)),
         )
 
-    head = [("arm", ""), ("metric", ""), ("verdict", ""), ("difference", "n"), ("95 % interval", ""), ("", "drawn")]
-    head += [("p", "n"), ("p (Holm)", "n"), ("effect", "n"), ("pairs", "n")]
+    head = [
+        ("arm", ""),
+        ("metric", ""),
+        ("verdict", ""),
+        ("difference", "n"),
+        (wording.interval_title(result), ""),
+        ("", "drawn"),
+    ]
+    head += [(title, "n") for title in tables.TEST_TITLES]
     return _table(head, map(row, result.comparisons), cards=True)
 
 

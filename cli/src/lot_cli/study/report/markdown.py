@@ -17,7 +17,7 @@ def to_markdown(result: Result) -> str:
 
 def _lines(result: Result) -> Iterator[str]:
     yield from _head(result)
-    yield from ("", f"## Against {result.reference}", "")
+    yield from ("", f"## {wording.heading(result)}", "")
     yield from _comparisons(result)
     yield from ("", wording.tests_used(result), "", "## Arms", "")
     yield from _table(("arm", *result.metrics, *tables.COST_TITLES), tables.arm_rows(result, _mean_cell))
@@ -51,17 +51,23 @@ def _head(result: Result) -> Iterator[str]:
     for reason in result.fairness.reasons:
         yield f"**UNFAIR:** {reason}  "
     for comparison in wording.main_comparisons(result):
-        yield f"- **{wording.sentence(comparison, result.reference)}**"
+        yield f"- **{wording.sentence(comparison)}**"
     if result.warnings:
         yield from ("", *(f"> Warning: {warning}  " for warning in result.warnings))
 
 
 def _comparisons(result: Result) -> Iterator[str]:
-    titles = ("arm", "metric", "difference", "95 % interval", "p", "p (Holm)", "effect", "pairs", "verdict")
+    titles = ("arm", "metric", "difference", wording.interval_title(result), *tables.TEST_TITLES, "verdict")
     yield from _table(
         titles,
         (
-            (c.arm, tables.metric_cell(c), *tables.difference_cells(c), *tables.test_cells(c), wording.verdict(c))
+            (
+                wording.name_of(c, result),
+                tables.metric_cell(c),
+                *tables.difference_cells(c),
+                *tables.test_cells(c),
+                wording.verdict(c),
+            )
             for c in result.comparisons
         ),
     )

@@ -56,8 +56,8 @@ class StudyProgress:
             )
             self._say(f"  {matched.arm}: {matched.parameters:,} parameters ({matched.difference:+.2%}){resized}")
         self._say(
-            f"smallest p that can be reached: {reach.smallest_p:.3g}; over {count(reach.comparisons, 'comparison')} (Holm) "
-            f"{reach.smallest_p_holm:.3g}"
+            f"smallest p that can be reached: {reach.smallest_p:.3g}, at level {reach.alpha:.3g} over "
+            f"{count(reach.comparisons, 'comparison')} judged together"
         )
         if (short := power_warning(reach)) is not None:
             self.console.print(warning_text(short), soft_wrap=True)

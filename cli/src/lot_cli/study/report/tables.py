@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 from lot_cli.study.report import wording
 from lot_cli.study.result import Comparison, Result, Summary
-from lot_cli.terminal.numbers import compact, interval, number, p_value, seconds, signed
+from lot_cli.terminal.numbers import DASH, compact, interval, number, p_value, seconds, signed
 
 Rows = Iterator[tuple[str, ...]]
 
 COST_TITLES = ("parameters", "time per step", "time per run", "tokens/s", "FLOPs per token", "peak memory")
+TEST_TITLES = ("p", "p adjusted", "effect", "perplexity", "won : lost", "pairs")
 CLAIM_TITLES = ("arm", "metric", "published", "measured", "95 % interval", "source")
 
 
@@ -21,12 +22,21 @@ def metric_cell(c: Comparison) -> str:
 
 def difference_cells(c: Comparison) -> tuple[str, str]:
     """The mean difference, and its interval."""
-    return signed(c.mean), interval(c.low, c.high)
+    return signed(c.mean), wording.interval_of(c)
 
 
-def test_cells(c: Comparison) -> tuple[str, str, str, str]:
-    """p, p after correction, effect size, number of pairs."""
-    return p_value(c.p), p_value(c.p_holm), signed(c.effect), str(c.pairs)
+def test_cells(c: Comparison) -> tuple[str, ...]:
+    """What stands under `TEST_TITLES`."""
+    won = DASH if c.wins is None else f"{c.wins[0]} : {c.wins[1]}"
+    ratio = wording.perplexity_ratio(c) or DASH
+    return p_value(c.p), p_value(c.p_adjusted), effect_cell(c), ratio, won, wording.pairs(c)
+
+
+def effect_cell(c: Comparison) -> str:
+    """The effect size; infinite where all differences are equal and not 0."""
+    if c.effect is None and c.mean:
+        return "+∞" if c.mean > 0 else "−∞"
+    return signed(c.effect)
 
 
 def arm_rows(result: Result, mean_cell: Callable[[Summary], str]) -> Rows:

@@ -11,7 +11,7 @@ from rich.text import Text
 from lot_cli.study.report import tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
-from lot_cli.terminal.numbers import compact, count, p_value, seconds, signed
+from lot_cli.terminal.numbers import compact, count, p_value, seconds
 from lot_cli.terminal.text import page_width
 
 COLORS = {"better": "green", "worse": "red", "diverged": "red", "equivalent": "cyan", "unfair": "red"}
@@ -34,7 +34,7 @@ def show(result: Result, *, stderr: bool = False) -> None:
     _doubts(result, where)
     for comparison in wording.main_comparisons(result):
         style = f"bold {_color(comparison)}".strip()
-        where.print(Text(wording.sentence(comparison, result.reference), style=style), soft_wrap=True)
+        where.print(Text(wording.sentence(comparison), style=style), soft_wrap=True)
 
 
 def _doubts(result: Result, where: Console) -> None:
@@ -43,6 +43,10 @@ def _doubts(result: Result, where: Console) -> None:
         where.print(unfair_text(reason), soft_wrap=True)
     for warning in result.warnings:
         where.print(warning_text(warning), soft_wrap=True)
+    if result.rule == "Holm":
+        where.print("judged by the earlier rule (t intervals, Holm's correction)", highlight=False)
+    elif line := wording.looks_line(result):
+        where.print(line, soft_wrap=True, highlight=False)
     for claim in result.claims:
         where.print(f"claim: {wording.claim_line(claim)}", soft_wrap=True, highlight=False)
     if (registration := result.registration) is not None:
@@ -54,19 +58,21 @@ def _doubts(result: Result, where: Console) -> None:
 
 
 def _comparisons(result: Result, metric: str) -> Table:
-    """Every arm against the reference in one metric, a line for each."""
+    """Every comparison in one metric, a line for each."""
     better = "higher" if result.metrics[metric] else "lower"
+    heading = wording.heading(result)
+    heading = heading[0].lower() + heading[1:]
     unfair = "" if result.fairness.fair else "   UNFAIR"
-    table = _table(f"{metric} against {result.reference} ({better} is better){unfair}")
-    for name in ("arm", "difference, 95 % interval", "p (Holm)", "effect", "verdict"):
-        table.add_column(name, justify="right" if name in ("p (Holm)", "effect") else "left", no_wrap=name == "arm")
+    table = _table(f"{metric} {heading} ({better} is better){unfair}")
+    for name in ("arm", f"difference, {wording.interval_title(result)}", "p", "effect", "verdict"):
+        table.add_column(name, justify="right" if name in ("p", "effect") else "left", no_wrap=name == "arm")
     for c in result.comparisons:
         if c.metric == metric:
             table.add_row(
-                c.arm,
+                wording.name_of(c, result),
                 " ".join(tables.difference_cells(c)).strip(),
-                p_value(c.p_holm),
-                signed(c.effect),
+                p_value(c.p_adjusted),
+                tables.effect_cell(c),
                 Text(wording.short_verdict(c), style=_color(c)),
             )
     return table

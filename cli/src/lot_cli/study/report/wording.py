@@ -4,12 +4,16 @@ in Markdown and in HTML."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lot.config.compare import leaves
 from lot_cli.study.result import ClaimResult, Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number, p_equals, p_value, signed
+
+IN_NATS = ("loss",)
+"""Metrics that every task gives in nats per scored token."""
 
 COST_NOTE = (
     "The time per step is the median over the log rows of all runs; the time per run is the median of their training times. "
@@ -34,7 +38,7 @@ def verdict(c: Comparison) -> str:
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict: diverged {ours} : {theirs}"
-    if c.verdict == "too few pairs":
+    if c.verdict in ("too few pairs", "looks unknown"):
         return f"{c.verdict}: no verdict"
     stamp = "" if c.fair else "UNFAIR: "
     if c.verdict == "equivalent":
@@ -55,43 +59,92 @@ def tone(c: Comparison) -> str:
     return c.verdict if c.fair else "unfair"
 
 
-def sentence(c: Comparison, reference: str) -> str:
+def sentence(c: Comparison) -> str:
     """One comparison as a sentence with its numbers."""
     numbers = facts(c)
-    return conclusion(c, reference) + (f": {numbers}" if numbers else "")
+    return conclusion(c) + (f": {numbers}" if numbers else "")
 
 
-def conclusion(c: Comparison, reference: str) -> str:
+def conclusion(c: Comparison) -> str:
     """What may be said of one comparison, without its numbers."""
-    arm = c.arm
-    if c.mean is None:
-        return f"{arm} and {reference} cannot be compared in {c.metric}: {count(c.pairs, 'pair')} left"
+    arm, against = c.arm, c.against
+    if c.mean is None and c.verdict != "diverged":
+        return f"{arm} and {against} cannot be compared in {c.metric}: {count(c.pairs, 'pair')} left"
     stamp = "" if c.fair else "UNFAIR: "
     if c.asked:
         arm += f" (with other {', '.join(c.asked)}, as asked)"
     if c.verdict in ("better", "worse"):
         small = f", by less than the margin of {c.margin:g}" if c.negligible else ""
-        return f"{stamp}{arm} is {c.verdict} than {reference} in {c.metric}{small}"
+        return f"{stamp}{arm} is {c.verdict} than {against} in {c.metric}{small}"
     if c.verdict == "equivalent":
-        return f"{stamp}{arm} equals {reference} in {c.metric} within ±{c.margin:g}"
+        return f"{stamp}{arm} equals {against} in {c.metric} within ±{c.margin:g}"
     if c.verdict == "diverged":
         ours, theirs = c.diverged
-        return f"no verdict on {arm} in {c.metric}: it diverged in {count(ours, 'seed')}, {reference} in {theirs}"
+        return f"no verdict on {arm} in {c.metric}: it diverged in {count(ours, 'seed')}, {against} in {theirs}"
     if c.verdict == "too few pairs":
         return f"no verdict on {arm} in {c.metric}, since there are too few pairs"
-    return f"{stamp}no difference shown between {arm} and {reference} in {c.metric}"
+    if c.verdict == "looks unknown":
+        return f"no verdict on {arm} in {c.metric}, since the record of earlier looks is gone or broken"
+    return f"{stamp}no difference shown between {arm} and {against} in {c.metric}"
 
 
 def facts(c: Comparison) -> str:
     """The numbers of one comparison; empty where there are none."""
     if c.mean is None:
         return ""
-    numbers = f"{signed(c.mean)} {interval(c.low, c.high)}, {c.pairs} pairs, {p_equals(c.p_holm)}"
-    if c.verdict == "diverged":
-        return f"over the other pairs {numbers}"
+    numbers = f"{signed(c.mean)} {interval_of(c)}, {pairs(c)} pairs, {p_equals(c.p_adjusted)}"
+    if ratio := perplexity_ratio(c):
+        numbers += f", perplexity {ratio}"
+    if any(c.diverged):
+        ours, theirs = c.diverged
+        total = c.pairs + c.scored
+        finished = f"{c.arm} finished {total - ours} of {total} seeds, {c.against} {total - theirs}"
+        alone = "" if c.mean_finishing is None else f"; over the finishing pairs {signed(c.mean_finishing)}"
+        return f"{numbers} ({finished}{alone})"
     if c.verdict == "equivalent":
         return f"{numbers}, {p_equals(c.p_equivalent, 'equivalence p')}"
     return numbers
+
+
+def interval_of(c: Comparison) -> str:
+    """The interval of a comparison; `scored` where lost runs have a place in it."""
+    ends = "[unbounded]" if c.mean is not None and c.low is None else interval(c.low, c.high)
+    return f"{ends} scored" if c.scored else ends
+
+
+def pairs(c: Comparison) -> str:
+    """The number of pairs that have both values, and of those that are scored."""
+    return f"{c.pairs} + {c.scored} scored" if c.scored else str(c.pairs)
+
+
+def perplexity_ratio(c: Comparison) -> str:
+    """exp of a difference in nats: by what the perplexity of the arm is that of the other one, as in `x 0.945`.
+    Empty for a metric that is not in nats."""
+    if c.metric not in IN_NATS or c.mean is None or abs(c.mean) > 50:
+        return ""
+    return f"x {math.exp(c.mean):.3g}"
+
+
+def name_of(c: Comparison, result: Result) -> str:
+    """What a table calls a comparison: the arm alone where all of them are against one and the same arm."""
+    return c.arm if against(result) else f"{c.arm} − {c.against}"
+
+
+def against(result: Result) -> str:
+    """The arm that all comparisons are against; empty where there are several."""
+    others = {c.against for c in result.comparisons}
+    return others.pop() if len(others) == 1 else ""
+
+
+def heading(result: Result) -> str:
+    """The title of the comparisons."""
+    return f"Against {against(result)}" if against(result) else "Contrasts"
+
+
+def interval_title(result: Result) -> str:
+    """What an interval of a comparison is called."""
+    level = result.looks.level if result.looks is not None and result.looks.known else 0.05
+    return f"{100 * (1 - level):.3g} % interval"
 
 
 def main_comparisons(result: Result) -> list[Comparison]:
@@ -118,14 +171,56 @@ def tests_used(result: Result) -> str:
         if bounded
         else ""
     )
+    how = _by_earlier_rule(result) if result.rule == "Holm" else _by_max_t(result)
     return (
-        f"Differences are arm − {result.reference} on the test split, paired by seed ({reach.seeds} seeds), each with its "
-        "own 95 % t interval. p comes from the sign-flip permutation test (exact up to 14 pairs), corrected by Holm over "
-        f"{count(reach.comparisons, 'comparison')} and judged at {reach.alpha:g}. {equivalence}The effect size is Hedges' g_z. "
-        f"The smallest p that these seeds can reach is {p_value(reach.smallest_p)} ({p_value(reach.smallest_p_holm)} for "
-        "the first of the corrected ones). All of it covers what differs from seed to seed, and no other task, text, size "
-        "or budget."
+        f"{how} {equivalence}The effect size is Hedges' g_z. The smallest p that these seeds can reach is "
+        f"{p_value(reach.smallest_p)}. All of it covers what differs from seed to seed, and no other task, text, size or "
+        "budget."
     )
+
+
+def _by_max_t(result: Result) -> str:
+    reach = result.statistics
+    second = against(result) or "the second arm"
+    scored = (
+        "A pair in which one run diverged is scored with the largest finite difference, against the arm that diverged. "
+        if any(c.scored for c in result.comparisons)
+        else ""
+    )
+    return (
+        f"Differences are arm − {second} on the test split, paired by seed ({reach.seeds} seeds). p and intervals come from "
+        f"the same joint sign flips of the pairs (studentized max-T, exact up to 20 pairs) over "
+        f"{count(reach.comparisons, 'comparison')}: 0 lies outside an interval exactly where a difference is shown, at "
+        f"p ≤ {reach.alpha:.3g}. The hypothesis is that the two arms are exchangeable. This is exact where differences are "
+        f"jointly symmetric; approximate with a shared reference and skewed noise. {scored}{looks_line(result)}"
+    ).strip()
+
+
+def _by_earlier_rule(result: Result) -> str:
+    reach = result.statistics
+    return (
+        f"Judged by the earlier rule. Differences are arm − {result.reference} on the test split, paired by seed "
+        f"({reach.seeds} seeds), each with its own 95 % t interval. p comes from the sign-flip permutation test (exact up to "
+        f"14 pairs), corrected by Holm over {count(reach.comparisons, 'comparison')} and judged at {reach.alpha:g}."
+    )
+
+
+def looks_line(result: Result) -> str:
+    """Which look this is, and what it may spend; empty for the only look of a study that plans one."""
+    looks = result.looks
+    if looks is None or (looks.known and looks.number == 1 and len(looks.plan) == 1):
+        return ""
+    if not looks.known:
+        return "Looks unknown: the record of earlier looks is gone or broken, so there is no verdict."
+    planned = ", ".join(map(str, looks.plan))
+    line = f"This is look {looks.number}; looks at {planned} pairs were planned."
+    if not looks.planned:
+        return f"{line} This one was not, so that a difference needs p ≤ {looks.level:.3g}."
+    spent = (
+        f"{line} Up to this one {looks.level:.3g} of {result.study.alpha:g} may be spent, and p counts earlier looks."
+    )
+    later = [pairs for pairs in looks.plan if pairs > len(result.seeds)]
+    return f"{spent} The same command goes on to {later[0]} pairs." if later else spent
 
 
 def setup_rows(result: Result) -> Iterator[tuple[str, str]]:

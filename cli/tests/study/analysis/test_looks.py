@@ -1,0 +1,115 @@
+"""The record of looks: what each look may spend, and what becomes of a record that was touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from invented_result import invented
+from study_support import make, small
+
+from lot_cli.study import Result, Study
+from lot_cli.study.analysis.looks import FILE, Look, next_look, pairs_of_next_look, read_record, write_entry
+
+CONTRASTS = [("smooth", "vanilla")]
+METRICS = {"loss": False}
+
+
+def study_of(seeds: int | list[int] = 16, **changes: Any) -> Study:
+    return small(seeds=seeds, metrics=["loss"], tune=None, equivalence=None, **changes)
+
+
+def look(folder: Path, study: Study, seeds: Sequence[int] | None = None, result: Result | None = None) -> Look:
+    """Take the next look, as `conduct` does."""
+    record = read_record(folder, result)
+    chosen = pairs_of_next_look(study, record) if seeds is None else list(seeds)
+    found = next_look(record, study, chosen, CONTRASTS, METRICS)
+    write_entry(folder, found, record)
+    return found
+
+
+def test_planned_looks_share_alpha_and_pass_on_what_they_leave(tmp_path: Path) -> None:
+    study = study_of(looks=[6, 10, 16])
+    found = [look(tmp_path, study) for _ in range(3)]
+    assert [each.looks.level for each in found] == pytest.approx([0.05 / 3, 0.1 / 3, 0.05])
+    assert [each.earlier for each in found] == [[], [(6, 0.05 / 3)], [(6, 0.05 / 3), (10, pytest.approx(0.1 / 3))]]
+    assert all(each.looks.planned for each in found)
+    assert look(tmp_path, study).looks == found[-1].looks  # nothing is left to look at
+    assert len((tmp_path / FILE).read_text().splitlines()) == 3
+
+
+def test_a_file_without_looks_plans_one_and_each_further_look_has_its_price(tmp_path: Path) -> None:
+    found = [look(tmp_path, study_of(pairs)).looks for pairs in (8, 9, 10, 11, 12, 13)]
+    assert [each.number for each in found] == [1, 2, 3, 4, 5, 6]
+    assert [each.planned for each in found] == [True] + [False] * 5
+    assert [each.level for each in found] == pytest.approx([0.05, *(0.05 / (k * (k + 1)) for k in (2, 3, 4, 5, 6))])
+    assert look(tmp_path, study_of(10)).looks == found[2]  # the same pairs again
+
+
+def test_a_plan_that_comes_after_the_first_look_is_none(tmp_path: Path) -> None:
+    look(tmp_path, study_of(8))
+    found = look(tmp_path, study_of(16, looks=[10, 16]))
+    assert (found.looks.planned, found.looks.plan, found.looks.level) == (False, [8], pytest.approx(0.05 / 6))
+
+
+def test_an_unplanned_look_in_between_leaves_the_plan_its_level(tmp_path: Path) -> None:
+    study = study_of(looks=[6, 16])
+    look(tmp_path, study)
+    assert not look(tmp_path, study, range(9)).looks.planned
+    last = look(tmp_path, study)
+    assert (last.looks.planned, last.looks.level, last.earlier) == (True, 0.05, [(6, 0.025)])
+
+
+def test_a_plan_whose_seeds_were_thrown_away_is_over(tmp_path: Path) -> None:
+    look(tmp_path, study_of(looks=[6, 16]))
+    found = look(tmp_path, study_of(list(range(10, 26)), looks=[6, 16]))
+    assert not found.looks.planned
+    assert found.looks.discarded == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"counts": true', '"counts": false', 1),
+        lambda text: "".join(text.splitlines(keepends=True)[1:]),
+        lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+        lambda text: text[:-20],
+        lambda text: None,
+    ],
+    ids=["edited", "first line gone", "last line gone", "torn", "gone"],
+)
+def test_a_record_that_was_touched_is_unknown(tmp_path: Path, damage: Any) -> None:
+    for pairs in (8, 9):
+        found = look(tmp_path, study_of(pairs))
+    result = invented(looks=found.looks)
+    assert read_record(tmp_path, result).entries is not None
+    file = tmp_path / FILE
+    text = damage(file.read_text())
+    file.unlink() if text is None else file.write_text(text)
+    after = look(tmp_path, study_of(10), result=result)
+    assert not after.looks.known
+    assert (file.read_text() if file.exists() else None) == text  # it stays as it was found
+
+
+def test_a_result_by_the_earlier_rule_begins_the_record(tmp_path: Path) -> None:
+    before = attrs.evolve(invented(), looks=None, rule="Holm")
+    found = look(tmp_path, study_of(10), result=before)
+    assert (found.looks.known, found.looks.number, found.looks.planned) == (True, 2, False)
+    lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    assert [len(line["seeds"]) for line in lines] == [6, 10]
+
+
+def test_a_study_stops_at_each_planned_look_and_goes_on_with_the_same_command(tmp_path: Path) -> None:
+    pytest.importorskip("lot_tasks")
+    study = study_of(6, looks=[5, 6], claims=None)
+    first, second = make(study, tmp_path), make(study, tmp_path)
+    assert (first.seeds, second.seeds) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
+    assert first.looks is not None
+    assert second.looks is not None
+    assert (first.looks.level, second.looks.level) == (0.025, 0.05)
+    assert {c.verdict for c in first.comparisons} == {"too few pairs"}  # 0.0625 is above 0.025
+    assert first.fairness.budget.seeds == 5
