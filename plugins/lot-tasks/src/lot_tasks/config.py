@@ -207,7 +207,10 @@ class TextConfig:
                 object.__setattr__(self, "corpus", "pydoc")  # so that what is recorded and shown is what is read
         elif self.corpus is not None:
             raise BadInput(
-                where="corpus", expected="none where path is given", got=repr(self.corpus), fix="leave one of them out"
+                where="corpus",
+                expected="none where path is given",
+                got=repr(self.corpus),
+                fix="set it to null to read the file",
             )
 
 
