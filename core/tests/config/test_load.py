@@ -148,6 +148,11 @@ def test_an_attention_is_watched_unless_told_otherwise() -> None:
         ({}, [], r"task\.name: required, but not given; installed: .*toy"),
         ({"tsk": {}}, [], r"tsk: unknown option; did you mean 'task'\?"),
         ([1], [], "expected a table of sections"),
+        (
+            {"base": TOY, "arms": {}},
+            [],
+            "configuration: expected the configuration of a run, got a study; lot study takes it",
+        ),
         (TOY, ["model.width=0"], r"model\.width: expected a number >= 1 and <= 1,048,576, got 0"),
         (
             TOY,

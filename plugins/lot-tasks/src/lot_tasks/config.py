@@ -182,7 +182,9 @@ class MemorizationConfig(MADExamples):
 class TextConfig:
     """Options of language modeling."""
 
-    path: str | None = option(None, help="a text file of your own, in place of a corpus")
+    path: str | None = option(
+        None, help="a text file of your own, in place of a corpus; relative to the folder that LOT is called in"
+    )
     corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] | None = option(
         None,
         help=(
