@@ -148,7 +148,22 @@ def test_an_attention_is_watched_unless_told_otherwise() -> None:
         ({}, [], r"task\.name: required, but not given; installed: .*toy"),
         ({"tsk": {}}, [], r"tsk: unknown option; did you mean 'task'\?"),
         ([1], [], "expected a table of sections"),
+        (
+            {"base": TOY, "arms": {}},
+            [],
+            "configuration: expected the configuration of a run, got a study; lot study takes it",
+        ),
         (TOY, ["model.width=0"], r"model\.width: expected a number >= 1 and <= 1,048,576, got 0"),
+        (
+            TOY,
+            ["model.mlp_ratio=0.001"],
+            r"model\.mlp_ratio: expected at least 0\.00781, one channel of the MLP at width 128",
+        ),
+        (
+            TOY,
+            ["losses.sync.schedule={to: 9}"],
+            r"losses\.sync\.schedule\.to: expected no value where the kind is constant",
+        ),
         (TOY, ["model=3"], r"model: expected a table, got 3"),
         (TOY, ["attn=waves"], r"attn: expected a table, got 'waves'; as in attn\.name=waves"),
         (TOY, [f"optim.lr=1{'0' * 400}"], r"optim\.lr: expected float, got 1000.*\.\.\."),

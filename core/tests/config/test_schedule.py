@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -51,3 +52,19 @@ def test_weights_move_from_start_over_steps() -> None:
 def test_a_moving_weight_needs_a_duration() -> None:
     with pytest.raises(BadInput, match="over: required"):
         WeightSchedule(kind="linear")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"to": 0.5}, "to: expected no value where the kind is constant, got 0.5; only linear and cosine read it"),
+        (
+            {"kind": "linear", "over": 3, "gain": 9.0},
+            "gain: expected no value where the kind is linear, got 9.0; only adap",
+        ),
+        ({"kind": "adaptive", "start": 5}, "start: expected no value where the kind is adaptive"),
+    ],
+)
+def test_an_option_that_the_kind_does_not_read_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        WeightSchedule(**options)

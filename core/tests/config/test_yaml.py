@@ -43,6 +43,18 @@ def test_an_empty_value_is_no_null_but_an_empty_file_is_empty(text: str, tmp_pat
     assert read_yaml(file) is None
 
 
+def test_below_a_section_of_a_file_a_key_needs_a_value(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("train:\n  # clip: 1.0\nmodel: {width: 8, max_len: null}\nseed: 1\n")
+    assert read_yaml(file) == {"train": None, "model": {"width": 8, "max_len": None}, "seed": 1}
+    for text in ("seed: 1\ntrain:\n  clip:\n  steps: 3\n", "seed: 1\n\ntrain: {clip: , steps: 3}\n"):
+        file.write_text(text)
+        with pytest.raises(BadInput, match=r"run\.yaml, line 3: clip has no value; write null for none, or \{\} for"):
+            read_yaml(file)
+    with pytest.raises(BadInput, match="x, line 1: clip has no value"):
+        parse_yaml("{clip: , steps: 3}", "x")
+
+
 def test_an_alias_bomb_is_refused_before_it_is_expanded() -> None:
     names = "abcdefghij"
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]

@@ -54,6 +54,8 @@ def load_config(
         where, loaded = "configuration", {} if source is None else source
     if not isinstance(loaded, Mapping):
         raise BadInput(where=where, expected="a table of sections", got=type(loaded).__name__)
+    if "arms" in loaded:
+        raise BadInput(where=where, expected="the configuration of a run", got="a study", fix="lot study takes it")
     tree: dict[str, Any] = copy.deepcopy(dict(loaded))
     for section, name in (select or {}).items():
         _select(tree, (section,), name)

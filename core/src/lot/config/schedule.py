@@ -33,6 +33,11 @@ class WeightSchedule:
             raise BadInput(
                 "required, but not given", where="over", fix=f"a {self.kind} schedule takes a number of steps"
             )
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            if self.kind not in kinds and value != attrs.fields_dict(WeightSchedule)[name].default:
+                expected = f"no value where the kind is {self.kind}"
+                raise BadInput(where=name, expected=expected, got=value, fix=f"only {' and '.join(kinds)} read it")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -48,6 +53,13 @@ class WeightSchedule:
         if self.kind == "cosine":
             progress = 0.5 * (1.0 - math.cos(math.pi * progress))
         return weight + (self.to - weight) * progress
+
+
+_KINDS = {
+    **dict.fromkeys(("to", "start", "over"), ("linear", "cosine")),
+    **dict.fromkeys(("target", "gain", "limit"), ("adaptive",)),
+}
+"""The kinds of schedule that read an option."""
 
 
 def warmup_steps(warmup: int | None, steps: int) -> int:

@@ -40,7 +40,9 @@ class ModelConfig:
     width: int = option(128, ge=1, le=1 << 20, help="channels of the residual stream")
     heads: int = option(8, ge=1, le=1 << 16, help="attention heads; must divide the width")
     layers: int = option(2, ge=1, le=4096, help="blocks of attention and MLP")
-    mlp_ratio: float = option(4.0, gt=0, le=256, help="hidden width of the MLP divided by the width")
+    mlp_ratio: float = option(
+        4.0, gt=0, le=256, help="hidden width of the MLP divided by the width; rounded to whole channels"
+    )
     dropout: float = option(
         0.0, ge=0, lt=1, help="probability of dropping embeddings, attention weights and residual branches"
     )
@@ -48,6 +50,14 @@ class ModelConfig:
     max_len: int | None = option(None, ge=1, help="longest sequence, in tokens; null: the length that the task has")
     tie: bool = option(False, help="use the token embedding as the output head")
     recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
+
+    def __attrs_post_init__(self) -> None:
+        if round(self.mlp_ratio * self.width) < 1:
+            raise BadInput(
+                where="mlp_ratio",
+                expected=f"at least {1 / self.width:.3g}, one channel of the MLP at width {self.width}",
+                got=self.mlp_ratio,
+            )
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,11 @@ MAX_VALUES = 20_000
 
 
 def read_yaml(path: Path) -> Any:
-    """The document in the file `path`. Raises BadInput when it is missing, unreadable, too large or not YAML."""
+    """The document in the file `path`. Raises BadInput when it is missing, unreadable, too large or not YAML.
+
+    A section may stand there without a value, as its options do when all are commented out. Below a section, a key without
+    a value is refused: it is more likely forgotten than meant as null.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -29,7 +33,7 @@ def read_yaml(path: Path) -> Any:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise BadInput(where=str(path), expected="UTF-8 text", got=f"bad byte at offset {error.start}") from None
-    return _load(text, str(path))
+    return _load(text, str(path), empty_sections=True)
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -37,19 +41,36 @@ def parse_yaml(text: str, where: str) -> Any:
 
     Raises BadInput for an empty text, which a shell makes of a variable that is not set: it is not taken for null.
     """
-    value = _load(text, where)
+    value = _load(text, where, empty_sections=False)
     if value is None and not text.strip().lower().startswith(("null", "~")):
         comment = "; what follows # is a comment, unless it is quoted" if "#" in text else ""
         raise BadInput(f"empty value; write null for none{comment}", where=where)
     return value
 
 
-def _load(text: str, where: str) -> Any:
+def _load(text: str, where: str, *, empty_sections: bool) -> Any:
     from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.nodes import MappingNode
+
+    class Constructor(SafeConstructor):
+        """Refuses a key that has no value."""
+
+        def construct_mapping(self, node: MappingNode, deep: bool = False) -> Any:
+            for key, value in node.value:
+                outermost = node.start_mark.column == 0
+                if value.tag == "tag:yaml.org,2002:null" and value.value == "" and not (outermost and empty_sections):
+                    raise BadInput(
+                        f"{where}, line {key.start_mark.line + 1}: {key.value} has no value",
+                        fix="write null for none, or {} for an empty table",
+                    )
+            return super().construct_mapping(node, deep)
 
     try:
-        value = YAML(typ="safe", pure=True).load(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = Constructor
+        value = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

@@ -182,7 +182,9 @@ class MemorizationConfig(MADExamples):
 class TextConfig:
     """Options of language modeling."""
 
-    path: str | None = option(None, help="a text file of your own, in place of a corpus")
+    path: str | None = option(
+        None, help="a text file of your own, in place of a corpus; relative to the folder that LOT is called in"
+    )
     corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] | None = option(
         None,
         help=(
@@ -207,7 +209,10 @@ class TextConfig:
                 object.__setattr__(self, "corpus", "pydoc")  # so that what is recorded and shown is what is read
         elif self.corpus is not None:
             raise BadInput(
-                where="corpus", expected="none where path is given", got=repr(self.corpus), fix="leave one of them out"
+                where="corpus",
+                expected="none where path is given",
+                got=repr(self.corpus),
+                fix="set it to null to read the file",
             )
 
 
