@@ -65,6 +65,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def statistics(session: nox.Session) -> None:
+    """Simulated studies err no more often than they say: a smaller version of what tests/statistics holds."""
+    install(session, "./core", "./cli")
+    session.run("python", "tests/statistics/simulate.py", "--studies", "200", "--out", session.create_tmp(), env=ON_CPU)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """What can be tested on a GPU only; on a machine without one nothing is installed."""
     if shutil.which("nvidia-smi") is None:

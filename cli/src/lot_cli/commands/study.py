@@ -54,6 +54,9 @@ _json = click.option(
 @_slurm
 @click.option("--report-only", is_flag=True, help="Write the report of a finished study again, without a run.")
 @click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds, without a run.")
+@click.option(
+    "--plan", "planning", is_flag=True, help="Print what the seeds can show and what they cost, without a run."
+)
 @_json
 def study(
     file: Path,
@@ -63,6 +66,7 @@ def study(
     settings: tuple[str, ...],
     report_only: bool,
     registering: bool,
+    planning: bool,
     as_json: bool,
 ) -> None:
     """Make the study in FILE: check that it is fair, make the runs that are missing, judge,
@@ -72,12 +76,14 @@ def study(
     """
     from lot_cli.study.design.file import load_study
 
-    if report_only and registering:
-        raise click.UsageError("--report-only and --register exclude each other")
+    if report_only + registering + planning > 1:
+        raise click.UsageError("--report-only, --register and --plan exclude each other")
     loaded = load_study(file)
     folder = ROOT / loaded.name
     if registering:
         _register(loaded, folder)
+    elif planning:
+        _plan(loaded, folder)
     elif report_only:
         _report(_finished(loaded, folder), folder, as_json)
     else:
@@ -220,6 +226,14 @@ def _register(study: Study, folder: Path) -> None:
 
     find_reference(study, plan_arms(study))
     click.echo(f"registered {register(study, folder)} in {folder / FILE}")
+
+
+def _plan(study: Study, folder: Path) -> None:
+    """Print what the study can show, and what it costs."""
+    from lot_cli.study.planning import plan_study
+    from lot_cli.study.report.plan import show_plan
+
+    show_plan(plan_study(study, folder))
 
 
 def _cluster_settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:

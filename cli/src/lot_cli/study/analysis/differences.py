@@ -19,8 +19,8 @@ Shape = Literal["", "skewed", "split"]
 Values = Sequence[float | None]
 """A value per seed; None where the run diverged or the value is not finite."""
 
-MIN_SHAPE = 6
-"""With fewer pairs nothing is said about the shape of differences."""
+MIN_SHAPE = 8
+"""With fewer values nothing is said about their shape: a gap or a long tail would often be chance."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,19 +70,20 @@ def shape(values: Array, successes: tuple[int, int] | None = None) -> Shape:
 
     `split`: two or more lie on each side of a gap that is wider than half of their range, or the runs of the two arms
     lie so (successes: how many of each lie in the better group) and one arm has two or more in each group.
-    `skewed`: their skewness is more than twice the standard error that it has for normal values
+    `skewed`: their skewness is more than 2.5 times the standard error that it has for normal values
     (Joanes and Gill, "Comparing measures of sample skewness and kurtosis", 1998).
     """
     n = len(values)
+    if successes is not None and any(2 <= good <= n - 2 for good in successes):
+        return "split"
     if n < MIN_SHAPE or np.ptp(values) <= 1e-12 * np.abs(values).max():
         return ""
-    mixed = successes is not None and any(2 <= good <= n - 2 for good in successes)
-    if mixed or gap_of(values) is not None:
+    if gap_of(values) is not None:
         return "split"
     centered = values - values.mean()
     skewness = math.sqrt(n * (n - 1)) / (n - 2) * float((centered**3).mean() / (centered**2).mean() ** 1.5)
     error = math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
-    return "skewed" if abs(skewness) > 2 * error else ""
+    return "skewed" if abs(skewness) > 2.5 * error else ""
 
 
 def succeeded(ours: Values, theirs: Values, higher: bool) -> tuple[int, int] | None:
