@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import attrs
 import pytest
 from invented_result import METRICS, changed, invented, invented_fairness
 
@@ -12,6 +13,7 @@ from lot_cli.study import Result
 from lot_cli.study.report.html import to_html
 from lot_cli.study.report.markdown import to_markdown
 from lot_cli.study.report.terminal import show
+from lot_cli.study.result import Looks
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -97,6 +99,8 @@ def test_reports_hold_what_is_needed_to_repeat_and_judge() -> None:
             "attn.name = lattice, attn.causal = null",
             "over 4 comparisons: 0 lies outside an interval exactly where a difference is shown, at p ≤ 0.2",
             "approximate with a shared reference and skewed noise",
+            "x 0.905",  # exp(-0.1), beside a difference of 0.1 nats
+            "80 % interval",
             "two one-sided t tests (TOST), corrected by Holm over 2 comparisons",
         ):
             assert fact in form
@@ -142,6 +146,28 @@ def test_a_verdict_that_is_not_fair_is_quoted_with_its_stamp(
         assert "UNFAIR: lattice is better than vanilla in accuracy, by less" in form(result)
         assert "UNFAIR: no verdict" not in form(result)
     assert 'class="better"' not in to_html(result)
+
+
+def test_contrasts_with_several_arms_name_both(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = changed(invented(), against="wild")
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        shown = form(result)
+        assert "lattice − wild" in shown
+        assert "ontrasts" in shown
+        assert "lattice is better than wild in accuracy" in shown
+
+
+def test_looks_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = Looks(known=True, number=1, planned=True, plan=[6, 10], level=0.025, discarded=[], mark="a")
+    unknown = attrs.evolve(planned, known=False)
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        shown = form(invented(looks=planned))
+        assert "This is look 1; looks at 6, 10 pairs were planned." in shown
+        assert "Up to this one 0.025 of 0.05 may be spent" in shown
+        assert "The same command goes on to 10 pairs." in shown
+        assert "Looks unknown" in form(invented(looks=unknown))
 
 
 def test_the_page_needs_nothing_else() -> None:

@@ -22,8 +22,9 @@ from lot_cli.study.design.contrasts import Contrast
 
 STUDIES = 400
 """Simulated studies per number of pairs: the power is known to 2 %, one standard error."""
-FLIPS = 2**11
-"""Flips per simulated study, all of them where there are fewer; more for a level that so few could not tell."""
+FLIPS, MOST_FLIPS = 2**11, 2**14
+"""Flips per simulated study, all of them where there are fewer; more for a level that so few could not tell,
+up to what 50 MB hold."""
 POWER = 0.8
 LARGEST = 20.0
 """Effects beyond are not looked for, in standard deviations of the differences."""
@@ -72,8 +73,10 @@ def detectable_effect(
     noise = _noise(rng, contrasts, metrics, pairs)  # (S, C, n)
     signs = _signs(rng, pairs, level)  # (F, n)
     row = place * metrics
-    others = np.delete(noise, row, axis=1)
-    largest = _cosines(others, signs).max(1) if others.shape[1] else np.zeros((STUDIES, len(signs)))  # (S, F)
+    largest = np.zeros((STUDIES, len(signs)))
+    for other in range(noise.shape[1]):
+        if other != row:
+            np.maximum(largest, _cosines(noise[:, other], signs), out=largest)
     own = noise[:, row]  # (S, n)
     low, high = 0.0, LARGEST
     if _power(own + high, signs, largest, level) < POWER:
@@ -109,7 +112,7 @@ def _noise(rng: np.random.Generator, contrasts: Sequence[Contrast], metrics: int
 
 def _signs(rng: np.random.Generator, pairs: int, level: float) -> Array:
     """Flips (F, n), the first of which changes nothing; each once where they are few."""
-    wanted = max(FLIPS, math.ceil(100 / level))
+    wanted = min(MOST_FLIPS, max(FLIPS, math.ceil(100 / level)))
     if pairs <= min(EXACT_PAIRS, math.log2(wanted) + 1):
         bits = (np.arange(2 ** (pairs - 1))[:, None] >> np.arange(pairs)[None, :]) & 1
         return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
@@ -119,14 +122,16 @@ def _signs(rng: np.random.Generator, pairs: int, level: float) -> Array:
 
 
 def _cosines(d: Array, signs: Array) -> Array:
-    """|cosine| (S, C, F) of differences (S, C, n) under flips (F, n)."""
+    """|cosine| (S, F) of differences (S, n) under flips (F, n)."""
     length = np.sqrt((d**2).sum(-1, keepdims=True) * d.shape[-1])
     return np.abs((d / length) @ signs.T)
 
 
 def _power(own: Array, signs: Array, others: Array, level: float) -> float:
-    """The share of studies in which p of the contrast with differences `own` (S, n) is at most `level`."""
-    cosines = _cosines(own[:, None], signs)[:, 0]  # (S, F)
-    largest = np.maximum(cosines, others)
-    p = (largest >= cosines[:, :1] - 1e-12).mean(1)
+    """The share of studies in which p of the contrast with differences `own` (S, n) is at most `level`.
+
+    others: the largest |cosine| (S, F) of the other contrasts.
+    """
+    cosines = _cosines(own, signs)
+    p = (np.maximum(cosines, others) >= cosines[:, :1] - 1e-12).mean(1)
     return float((p <= level).mean())
