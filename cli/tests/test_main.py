@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -248,3 +249,31 @@ def test_completing_commands_imports_none_of_them() -> None:
     group = LazyGroup("x", table={"nowhere": ("no_such_module:command", "Nothing.")})
     (item,) = group.shell_complete(click.Context(group), "now")
     assert (item.value, item.help) == ("nowhere", "Nothing.")
+
+
+# Where output goes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), (">/dev/full", 3)])
+def test_output_that_cannot_be_written_is_no_bug(redirection: str, code: int, tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m lot_cli plugins {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert "a bug" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "no crash file"
+
+
+def test_a_narrow_encoding_shows_escapes(tmp_path: Path) -> None:
+    program = "import sys, click; from lot_cli.main import _never_fail_to_encode; _never_fail_to_encode(); click.echo('\u2713 ok')"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, cwd=tmp_path)
+    assert done.stdout.strip() == b"\\u2713 ok", done.stderr
+
+
+def test_no_columns_are_some_columns() -> None:
+    program = "from lot_cli.terminal.console import LEAST_WIDTH, console; print(console().width == LEAST_WIDTH)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "COLUMNS": "0"}
+    )
+    assert done.stdout.strip() == "True", done.stderr

@@ -8,6 +8,8 @@ nothing else that takes time.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -65,12 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {}, "lot", "_LOT_COMPLETE", instruction)
+    _never_fail_to_encode()
     debug = False
     try:
         with cli.make_context("lot", args.copy()) as ctx:
             debug = ctx.params["debug"]
             cli.invoke(ctx)
-            sys.stdout.flush()  # where the reader has gone, this fails here and not at exit
+            if sys.stdout is not None:  # closed by the caller: >&-
+                sys.stdout.flush()  # where the reader has gone, this fails here and not at exit
         return 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -82,6 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except (Exception, SystemExit) as error:  # no command of ours calls sys.exit: a plugin did
         return _report(error, args, debug)
+
+
+def _never_fail_to_encode() -> None:
+    """Let a terminal whose encoding lacks a character show its escape instead: a table is worth more than its frame."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if isinstance(stream, io.TextIOWrapper) and encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _report(error: BaseException, args: list[str], debug: bool) -> int:
@@ -99,6 +111,9 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         return _say(message, 2)
     if isinstance(error, LotError):
         return _say(str(error), error.exit_code)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        _discard_stdout()
+        return _say("the output cannot be written: no space left on its device", 3)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 300 else f"{what[:297]}..."
     if _is_out_of_memory(error):

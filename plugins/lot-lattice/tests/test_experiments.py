@@ -33,7 +33,7 @@ def test_it_loads_and_takes_a_step(file, text):
     if file.parent.name == "lattice":
         small += ["task.seq_len=8", "task.vocab_size=16"]
     else:
-        small += ["task.seq_len=8", f"task.path={text}"]
+        small += ["task.seq_len=8", f"task.path={text}", "task.corpus=null"]
     config = load_config(file, overrides=small)
     parts = compose(config)
     published = "published" in str(file) and "baseline" not in file.name

@@ -38,7 +38,14 @@ def text(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_it_loads_and_takes_a_step(file, text):
-    small = ["model.width=16", "model.layers=2", "train.batch_size=2", "task.seq_len=8", f"task.path={text}"]
+    small = [
+        "model.width=16",
+        "model.layers=2",
+        "train.batch_size=2",
+        "task.seq_len=8",
+        f"task.path={text}",
+        "task.corpus=null",
+    ]
     config = load_config(file, overrides=small)
     parts = compose(config)
     assert not parts.leak

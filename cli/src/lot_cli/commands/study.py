@@ -98,7 +98,7 @@ def study(
 @click.option("--attn", required=True, metavar="NAME,NAME...", help="Attention mechanisms; vanilla must be among them.")
 @click.option("--task", required=True, type=ComponentName("task"), help="Task or dataset.")
 @click.option(
-    "--seeds", type=int, default=8, show_default=True, help="Number of seeds per mechanism; a verdict needs at least 5."
+    "--seeds", type=int, default=8, show_default=True, help="Number of seeds per mechanism; a verdict needs at least 6."
 )
 @click.option(
     "--metrics",

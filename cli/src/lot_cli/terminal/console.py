@@ -10,10 +10,16 @@ from rich.text import Text
 
 from lot_cli.terminal.numbers import number
 
+LEAST_WIDTH = 20
+"""Columns that a table gets at least, whatever the terminal says."""
+
 
 def console(*, stderr: bool = True) -> Console:
     """A console that prints text as it is: a path or an option may hold [brackets] or :colons:."""
-    return Console(stderr=stderr, markup=False, emoji=False)
+    made = Console(stderr=stderr, markup=False, emoji=False)
+    if made.width < LEAST_WIDTH:  # COLUMNS=0 would print nothing
+        made.width = LEAST_WIDTH
+    return made
 
 
 def warning_text(text: str) -> Text:

@@ -16,7 +16,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).tolist()  # a device that holds no values (meta) cannot compute
     except (RuntimeError, AssertionError, NotImplementedError):
         known = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise BadInput(where="--device", expected=f"one of {', '.join(known)}", got=repr(name)) from None

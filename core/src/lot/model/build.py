@@ -13,7 +13,7 @@ from lot.random import initialize, isolated
 
 def build_task(config: Config) -> Task:
     """The task of a configuration, drawing from its seed."""
-    return config.task.component.create(config.task.options, config.seed)  # type: ignore[no-any-return]
+    return config.task.create("task", config.seed)  # type: ignore[no-any-return]
 
 
 def build_model(config: Config, task: Task | None = None) -> Decoder:

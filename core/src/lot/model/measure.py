@@ -11,6 +11,7 @@ import torch
 from lot.contracts import Context, Output, Split, Task
 from lot.devices.precision import autocast
 from lot.devices.processes import Team
+from lot.errors import BadInput
 from lot.model.decoder import Decoder
 
 Forward = Callable[[torch.Tensor, Context], Output]
@@ -50,7 +51,8 @@ def measure_split(
     a process that has no batch left then passes one that is not counted.
     """
     length = task.length(split)
-    assert length is not None, f"the {split} split of a task is finite"
+    if length is None:
+        raise BadInput(f"the {split} split of this task has no end", fix="measure validation or test")
     count = length if limit is None else min(length, limit)
     batches = -(-count // batch_size)
     rank, world = (team.rank, team.world) if team else (0, 1)

@@ -30,6 +30,8 @@ def choose_run(
             f"{path}: no run there to resume (no config.yaml)", fix="say what to run, or name another directory"
         )
     if path is not None and not resume and not RunDir(path).is_empty():
+        if recorded is None:
+            raise BadInput(f"{path}: holds other files, and no run", fix="choose another directory with --run-dir")
         raise BadInput(f"{path}: holds a run already", fix="add --resume to continue it, or choose another directory")
     return path, config
 
