@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +19,11 @@ from lot.devices.precision import autocast
 from lot.model.measure import evaluating
 from lot.random import derive, numpy_generator, torch_generator
 from lot.training.compose import Composition
+from lot.training.finding import Finding, Mode, worst
 from lot.training.generators import generators_kept
 from lot.training.module_state import ModuleState
 from lot.training.parallel import Parallel
 from lot.training.probe_inputs import Deviation, Twins, deviation, twins
-
-Mode = Literal["evaluation", "training"]
 
 LARGEST_TOLERANCE = 1e-3
 """The largest tolerance that an attention may claim: above it a leak and a rounding error look the same."""
@@ -34,31 +33,6 @@ ROUNDING = 1e-5
 """A difference of float32 logits up to this part of the largest may be rounding, if no gradient flows that way."""
 BLIND = 0.1
 """Where the noise of repeats could hide a difference of this part of the largest logit, a probe can tell nothing."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a probe found.
-
-    status: `passed`; `rounding` (a difference that is no leak); `leak`; `not_causal_task` (only members of a batch were
-    probed against each other, and none reaches another); `not_repeatable` (equal passes differ so much that nothing can be
-    told); `not_finite` (the logits are not numbers). largest: the largest difference that was seen, relative to the largest
-    logit; of a leak that shows in the gradient alone, that of the gradient, relative to the largest. step: optimizer steps
-    done. position: the position at which it shows. layer: the layer that leaks, or `embedding`; None where it
-    could not be told. mode: of the model. text: one clause for people, empty where all is well.
-    """
-
-    status: str
-    largest: float
-    step: int
-    position: int | None = None
-    layer: int | str | None = None
-    mode: Mode | None = None
-    text: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """What is recorded, without the text."""
-        return {key: value for key, value in asdict(self).items() if key != "text"}
 
 
 @dataclass(frozen=True)
@@ -99,12 +73,6 @@ class LeakProbe:
             rng = numpy_generator(self.composition.config.seed, "memory probe", step)
             session = _Session(self, twins(batch, self.composition.task.vocab_size, False, rng), step, full=False)
             return session.remembered()
-
-
-def worst(findings: list[Finding]) -> Finding:
-    """The finding that matters most; of several with one status the one with the largest difference, then the last."""
-    order = ("not_causal_task", "passed", "rounding", "not_finite", "not_repeatable", "leak")
-    return max(enumerate(findings), key=lambda item: (order.index(item[1].status), item[1].largest, item[0]))[1]
 
 
 class _Session:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from lot.errors import BadInput, RunFailed
 from lot.runs.directory import RunDir
 from lot.training.compose import Composition
+from lot.training.finding import Finding, worst
 from lot.training.module_state import ModuleState
 from lot.training.parallel import Parallel
-from lot.training.probe import Finding, LeakProbe, worst
+from lot.training.probe import LeakProbe
 
 PART = 8
 """Sequences, at most, of which a probe at a validation is made."""
@@ -105,6 +107,8 @@ class Trust:
             raise self._refusal(found)
         before = self._found
         self._found = found if before is None else worst([before, found])
+        if self._found.calm:
+            self._found = replace(self._found, step=found.step)
         self._write()
         if stops:
             raise RunFailed(f"stopped at step {found.step}: {found.text}; {last_good()}")
