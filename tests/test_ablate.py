@@ -35,7 +35,7 @@ def test_damage_is_what_putting_a_parameter_back_costs(run: Lot) -> None:
     recorded = lot.load_run("r", device="cpu")
     assert found["loss"] == pytest.approx(loss_of(recorded), rel=1e-6)
     damages = {damage["what"]: damage for damage in found["damages"]}
-    assert {"state, drawn at random", "alpha", "coupling", "drive.weight", "all of these"} <= set(damages)
+    assert {"state, drawn at random", "alpha", "coupling", "drive.weight", "all of these parameters"} <= set(damages)
     assert not {name for name in damages if name.startswith("heads.")}, (
         "what vanilla has too is no part of the mechanism"
     )

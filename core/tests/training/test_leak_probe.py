@@ -29,7 +29,7 @@ from kit_specimens.leaks import (
 from toy import toy_config
 from training.specimen_runs import config_of, finished
 
-from lot.contracts import Batch, Context, Dims
+from lot.contracts import IGNORED, Batch, Context, Dims
 from lot.devices.processes import Team
 from lot.errors import BadInput, RunFailed
 from lot.options.declare import NoOptions
@@ -38,7 +38,7 @@ from lot.runs.load import load_run
 from lot.training.compose import compose
 from lot.training.parallel import Parallel
 from lot.training.probe import LeakProbe
-from lot.training.probe_inputs import deviation, twins
+from lot.training.probe_inputs import Cuts, deviation, twins
 from lot.training.train import train
 from lot.training.trust import Trust
 
@@ -48,6 +48,14 @@ class NextToken(Honest):
 
     def forward(self, x: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return torch.cat((x[:, 1:], torch.zeros_like(x[:, :1])), dim=1), {}
+
+
+class OnePlaceLeak(Honest):
+    """The last position but one sees the last one."""
+
+    def forward(self, x: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        y, signals = super().forward(x, ctx)
+        return torch.cat((y[:, :-2], y[:, -2:-1] + x[:, -1:], y[:, -1:]), dim=1), signals
 
 
 class EvaluationLeak(Adding):
@@ -260,13 +268,34 @@ def test_twins_agree_before_the_cuts_and_nowhere_after() -> None:
     inputs = torch.randint(0, 7, (16, 33), generator=torch.Generator().manual_seed(0))
     padding = torch.zeros(16, 33, dtype=torch.bool)
     padding[:, 30:] = True
-    pair = twins(Batch(inputs, inputs, padding), 7, True, np.random.default_rng(0))
+    cuts = Cuts(inputs, np.random.default_rng(1))
+    pair = twins(Batch(inputs, inputs, padding), 7, cuts, np.random.default_rng(0))
     before = torch.arange(33) < pair.cuts[:, None]
     assert torch.equal(pair.inputs == inputs, before)
     assert torch.equal(pair.kept, before & ~padding)
     assert int((pair.cuts == 33).sum()) == 4
-    assert len(set(pair.cuts.tolist())) > 6, "each sequence has its own cut"
+    assert len(set(pair.cuts.tolist())) == 13, "each sequence that is cut has its own cut"
     assert int(pair.cuts.min()) >= 1
+
+
+def test_every_place_is_cut_once_and_those_before_scored_targets_first() -> None:
+    targets = torch.full((4, 12), IGNORED)
+    targets[:, 7:10] = 1
+    cuts = Cuts(targets, np.random.default_rng(0))
+    assert set(cuts.take(3).tolist()) == {8, 9, 10}
+    assert cuts.untried == 8
+    assert set(cuts.take(8).tolist()) == {1, 2, 3, 4, 5, 6, 7, 11}
+    assert cuts.untried == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_leak_between_two_positions_alone_is_refused_before_training(
+    seed: int, batch_size: int, tmp_path: Path
+) -> None:
+    config = config_of(f"train.batch_size={batch_size}", f"seed={seed}", attention=OnePlaceLeak)
+    with pytest.raises(BadInput, match="sees what it is asked to predict"):
+        train(config, tmp_path / "x")
 
 
 def test_deviations_are_found_in_whatever_part_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:

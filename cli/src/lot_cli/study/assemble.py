@@ -79,6 +79,7 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
     folder: that of the study. command: what makes the result again.
     """
     study, findings = checked.study, checked.findings
+    _take_in_measured_leaks(findings, made)
     scores: Scores = {arm.name: _columns(made.directories(arm.name), checked.metrics) for arm in checked.arms}
     result = Result(
         format=FORMAT,
@@ -125,6 +126,16 @@ def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, mad
         cost=cost_of(run_dirs, first.config, made.maker.kind, tokens),
         tuned=made.tuned[name],
     )
+
+
+def _take_in_measured_leaks(findings: Findings, made: Made) -> None:
+    """Mark the arms of which a run measured a leak that no flag declared."""
+    for arm in dict.fromkeys(run.arm for run in made.runs):
+        measured = any((read_json(folder / "metrics.json") or {}).get("leak") for folder in made.directories(arm))
+        if measured and arm not in findings.leaks:
+            findings.leaks.append(arm)
+            findings.unfair.add(arm)
+            findings.reasons.append(f"{arm} sees what it is asked to predict (measured in its runs)")
 
 
 def _row(run: Run, made: Made) -> RunRow:

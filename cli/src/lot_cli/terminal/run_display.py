@@ -54,7 +54,7 @@ class RunDisplay:
         self.header = header
         self.console.print(_header_table(header))
         if header["leak"]:
-            self.console.print("LEAK: a non-causal attention runs on a causal task (allow_leak)", style="bold red")
+            self.console.print("LEAK: this model sees what it is asked to predict (allow_leak)", style="bold red")
         if header["tolerance"]:
             self.console.print(f"causal up to a relative error of {header['tolerance']:g}", style="yellow")
         train = header["config"]["train"]

@@ -94,7 +94,7 @@ def reliance(
     damages = list(_state_damage(loaded, loss, intact, draws))
     groups = _own_parameters(model.attentions)
     if len(groups) > 1:
-        groups["all of these"] = [place for places in groups.values() for place in places]
+        groups["all of these parameters"] = [place for places in groups.values() for place in places]
     for what, places in groups.items():
         with _put_back(model, places, initial):
             damaged = loss()

@@ -1,5 +1,7 @@
 """Measures whether a composed model sees what it is asked to predict, on a batch of the run itself.
 
+Longer than most files: every pass of a probe shares one state of the model, which `_Session` keeps.
+
 A flag that says `causal` is a promise. Two passes that differ only in what comes later tell whether it is kept, so every
 run makes them: with the model, the sizes, the precision and the noise that it trains with.
 """
@@ -23,7 +25,7 @@ from lot.training.finding import Finding, Mode, worst
 from lot.training.generators import generators_kept
 from lot.training.module_state import ModuleState
 from lot.training.parallel import Parallel
-from lot.training.probe_inputs import Deviation, Twins, deviation, twins
+from lot.training.probe_inputs import Cuts, Deviation, Twins, deviation, twins
 
 LARGEST_TOLERANCE = 1e-3
 """The largest tolerance that an attention may claim: above it a leak and a rounding error look the same."""
@@ -31,6 +33,10 @@ NOISE_FACTOR = 16
 """A difference counts when it is more than this many times that of a pass which repeats another exactly."""
 ROUNDING = 1e-5
 """A difference of float32 logits up to this part of the largest may be rounding, if no gradient flows that way."""
+SWEEPS = 4
+"""Passes, at most, in which the places of a cut are tried that the first probe left out."""
+SWEPT = 16
+"""Sequences, at least, of such a pass: those of a smaller batch are taken several times."""
 BLIND = 0.1
 """Where the noise of repeats could hide a difference of this part of the largest logit, a probe can tell nothing."""
 
@@ -52,6 +58,7 @@ class LeakProbe:
         self.model, self.team = parallel.model, parallel.team
         declared = [attention.tolerance for attention in self.model.attentions]
         self.tolerance = min(max(declared, default=0.0), LARGEST_TOLERANCE)
+        self._places: Cuts | None = None
 
     def look(self, batch: Batch, step: int, *, full: bool, gradient: bool) -> Finding:
         """Probe the model with `batch`, this process's share of a batch, at `step`; nothing of the run is changed.
@@ -62,16 +69,45 @@ class LeakProbe:
         with generators_kept(self.team.device):
             rng = numpy_generator(self.composition.config.seed, "leak probe", step, self.team.rank)
             task = self.composition.task
-            session = _Session(self, twins(batch, task.vocab_size, task.causal, rng), step, full)
+            session = _Session(self, twins(batch, task.vocab_size, self._cuts(batch), rng), step, full)
             found = worst([session.values("evaluation"), session.values("training")])
             # Where values show a leak, they tell it better: layer, position and size.
             return worst([found, session.judge_gradient()]) if gradient and found.status != "leak" else found
+
+    def sweep(self, batch: Batch, step: int) -> Finding | None:
+        """Probe the places of a cut that were not tried yet, as far as `SWEEPS` passes reach, in evaluation mode.
+
+        None where there are none left, or where the task is not causal.
+        """
+        cuts = self._cuts(batch)
+        rows = max(SWEPT, len(batch.inputs))
+        tiled = torch.arange(rows, device=batch.inputs.device) % len(batch.inputs)
+        padding = None if batch.padding is None else batch.padding[tiled]
+        many = Batch(batch.inputs[tiled], batch.targets[tiled], padding)
+        findings = []
+        with generators_kept(self.team.device):
+            for sweep in range(SWEEPS):
+                if not self.team.largest(0 if cuts is None else cuts.untried):
+                    break
+                rng = numpy_generator(self.composition.config.seed, "leak sweep", step, sweep, self.team.rank)
+                pair = twins(many, self.composition.task.vocab_size, cuts, rng, uncut=False)
+                findings.append(_Session(self, pair, step, full=False).values("evaluation"))
+        return worst(findings) if findings else None
+
+    def _cuts(self, batch: Batch) -> Cuts | None:
+        """Where to cut next; None where the task is not causal."""
+        if not self.composition.task.causal:
+            return None
+        if self._places is None:
+            seed = self.composition.config.seed
+            self._places = Cuts(batch.targets, numpy_generator(seed, "leak cuts", self.team.rank))
+        return self._places
 
     def remembered(self, batch: Batch, step: int) -> list[str]:
         """What carries something from one batch to the next in evaluation: names of buffers, attributes or `model`."""
         with generators_kept(self.team.device):
             rng = numpy_generator(self.composition.config.seed, "memory probe", step)
-            session = _Session(self, twins(batch, self.composition.task.vocab_size, False, rng), step, full=False)
+            session = _Session(self, twins(batch, self.composition.task.vocab_size, None, rng), step, full=False)
             return session.remembered()
 
 

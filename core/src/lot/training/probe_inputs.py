@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch
+from lot.contracts import IGNORED, Batch
 
 
 class Twins(NamedTuple):
@@ -25,31 +25,48 @@ class Twins(NamedTuple):
     kept: Tensor
 
 
-def twins(batch: Batch, vocab_size: int, causal: bool, rng: np.random.Generator) -> Twins:
-    """`batch` and its twin.
+class Cuts:
+    """Where sequences of T tokens are cut: every place from 1 to T - 1 once, before any comes again.
+
+    A leak from one position to the next shows only where a sequence is cut between the two. The places after which a
+    target is scored come first: what leaks there is an answer.
+    """
+
+    def __init__(self, targets: Tensor, rng: np.random.Generator) -> None:
+        """targets: (B, T) of a batch."""
+        scored = (targets != IGNORED).any(0).cpu().numpy()
+        places = rng.permutation(np.arange(1, max(len(scored), 2)))
+        self._order = places[np.argsort(~scored[places - 1], kind="stable")]
+        self._next = 0
+
+    def take(self, count: int) -> np.ndarray:
+        """The next `count` places (count,) int64."""
+        taken = self._order[(self._next + np.arange(count)) % len(self._order)]
+        self._next += count
+        return np.asarray(taken, dtype=np.int64)
+
+    @property
+    def untried(self) -> int:
+        """How many places were not taken yet."""
+        return max(0, len(self._order) - self._next)
+
+
+def twins(batch: Batch, vocab_size: int, cuts: Cuts | None, rng: np.random.Generator, *, uncut: bool = True) -> Twins:
+    """`batch` and its twin, cut at the next of `cuts`; None: the task is not causal.
 
     A quarter of the sequences (at least one, of two or more) is not cut, so that it shows what reaches it from other
-    members of the batch. Where the task is not causal, half are not cut and the others are replaced as a whole.
+    members of the batch, unless `uncut` is false. Where the task is not causal, half are not cut and the others are
+    replaced as a whole.
     """
     B, T = batch.inputs.shape
-    cuts = _cuts(B, T, rng) if causal else np.zeros(B, dtype=np.int64)
-    if B > 1:
-        cuts[rng.permutation(B)[: max(1, B // 4 if causal else B // 2)]] = T
-    after = torch.from_numpy(np.arange(T) >= cuts[:, None]).to(batch.inputs.device)  # (B, T)
+    spared = 0 if B < 2 or not uncut else max(1, B // 4 if cuts is not None else B // 2)
+    at = np.full(B, T)
+    at[rng.permutation(B)[spared:]] = 0 if cuts is None else np.minimum(cuts.take(B - spared), T)
+    after = torch.from_numpy(np.arange(T) >= at[:, None]).to(batch.inputs.device)  # (B, T)
     shift = torch.from_numpy(rng.integers(1, max(vocab_size, 2), (B, T))).to(batch.inputs.device)
     changed = torch.where(after, (batch.inputs + shift) % vocab_size, batch.inputs)
     kept = ~after if batch.padding is None else ~after & ~batch.padding
-    return Twins(batch, changed, torch.from_numpy(cuts), kept)
-
-
-def _cuts(B: int, T: int, rng: np.random.Generator) -> np.ndarray:
-    """A cut from 1 to T - 1 for each sequence; every second one at a multiple of a power of two, where blocks have borders."""
-    cuts = rng.integers(1, max(T, 2), B)
-    if T > 2:
-        block = 2 ** rng.integers(1, int(np.log2(T - 1)) + 1, B)
-        borders = np.maximum(block, cuts // block * block)
-        cuts = np.where(np.arange(B) % 2, cuts, borders)
-    return np.minimum(cuts, T)
+    return Twins(batch, changed, torch.from_numpy(at), kept)
 
 
 class Deviation(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from lot.contracts import Batch
 from lot.errors import BadInput, RunFailed
 from lot.runs.directory import RunDir
 from lot.training.compose import Composition
@@ -65,6 +66,10 @@ class Trust:
         found = self._look(step, gradient=True)
         if found is not None:
             self._judge(found, last_good, started=resumed)
+            assert self.probe is not None
+            swept = self.probe.sweep(self.team.share(self._batch(step)).batch, step)
+            if swept is not None:
+                self._judge(swept, last_good, started=resumed)
 
     def at_validation(self, step: int, last_good: Callable[[], str]) -> None:
         """Probe a part of a batch, and what it leaves behind in the model. Raises RunFailed for a leak."""
@@ -96,9 +101,12 @@ class Trust:
         """A probe of the first batch of the training step after `step`, of which each process has its share."""
         if self.probe is None:
             return None
+        return self.probe.look(self.team.share(self._batch(step)).batch, step, full=True, gradient=gradient)
+
+    def _batch(self, step: int) -> Batch:
+        """The first batch of the training step after `step`, of all processes."""
         s = self.config.train
-        whole = self.task.batch("train", step * s.accumulate, s.batch_size, self.team.device)
-        return self.probe.look(self.team.share(whole).batch, step, full=True, gradient=gradient)
+        return self.task.batch("train", step * s.accumulate, s.batch_size, self.team.device)
 
     def _judge(self, found: Finding, last_good: Callable[[], str], *, started: bool = True) -> None:
         """Take in what a probe found; stop where it may not be."""

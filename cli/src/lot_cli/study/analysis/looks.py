@@ -59,6 +59,7 @@ class Record:
     """What is known of the looks before this one. entries: oldest first; None where the record is gone or broken."""
 
     entries: list[Entry] | None
+    lost: str = ""  # where it is unknown: the mark that the last known result had, which brings it back
 
     @property
     def counted(self) -> list[Entry]:
@@ -86,36 +87,39 @@ def read_record(folder: Path, previous: Result | None) -> Record:
 
     A result by the earlier rule kept its own looks: they begin the record. Raises BadInput where it cannot be read.
     """
+    unknown = Record(
+        entries=None, lost=previous.looks.mark if previous is not None and previous.looks is not None else ""
+    )
     try:
         text = (folder / FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         if previous is None:
             return Record(entries=[])
-        return Record(entries=None if previous.looks is not None else _of_earlier_rule(previous))
+        return unknown if previous.looks is not None else Record(entries=_of_earlier_rule(previous))
     except (OSError, UnicodeDecodeError):
-        return Record(entries=None)
+        return unknown
     entries: list[Entry] = []
     try:
         for line in text.splitlines():
             entry: Entry = structure(Entry, json.loads(line), "")
             if not entry.sound(entries[-1].mark if entries else ""):
-                return Record(entries=None)
+                return unknown
             entries.append(entry)
     except (ValueError, BadInput):
-        return Record(entries=None)
+        return unknown
     marks = {entry.mark for entry in entries}
     if previous is not None and previous.looks is not None and previous.looks.mark not in marks:
-        return Record(entries=None)  # lines were cut off, or the record is that of another study
+        return unknown  # lines were cut off, or the record is that of another study
     return Record(entries=entries)
 
 
 def pairs_of_next_look(study: Study, record: Record) -> list[int]:
-    """The seeds of the next look: all of them where the file names no looks,
+    """The seeds of the next look: all of them where the file names no looks or the record is unknown,
     else those up to the first planned number of pairs that was not looked at."""
     seeds = study.seed_list
-    if study.looks is None:
+    if study.looks is None or record.entries is None:
         return seeds
-    seen = {tuple(entry.seeds) for entry in record.entries or []}
+    seen = {tuple(entry.seeds) for entry in record.entries}
     return next((seeds[:pairs] for pairs in study.looks if tuple(seeds[:pairs]) not in seen), seeds)
 
 
@@ -124,7 +128,7 @@ def next_look(
 ) -> Look:
     """The look at the pairs of `seeds`, with the level that its place among all looks leaves it."""
     if record.entries is None:
-        unknown = Looks(known=False, number=0, planned=False, plan=[], level=0.0, discarded=[], mark="")
+        unknown = Looks(known=False, number=0, planned=False, plan=[], level=0.0, discarded=[], mark=record.lost)
         return Look(looks=unknown, earlier=[], share=0.0, entry=None)
     question = _question(study, contrasts, metrics)
     known = next((e for e in record.entries if (e.seeds, e.question) == (list(seeds), question)), None)
