@@ -14,7 +14,7 @@ from lot.config.schema import ModelConfig
 from lot.contracts import Dims
 from lot.model.decoder import Decoder
 from lot.plugins.component import Component
-from lot.random import initialize, torch_generator
+from lot.random import initialize, isolated, torch_generator
 from lot.testing.case import Case
 from lot.testing.draws import perturb
 
@@ -27,7 +27,8 @@ def small_decoder(attention: Component, options: Mapping[str, Any], dims: Dims) 
     attentions = [attention.build(replace(dims, layer=layer), **options) for layer in range(LAYERS)]
     config = ModelConfig(width=dims.width, heads=dims.heads, layers=LAYERS)
     (token,) = lot_embeddings()
-    model = Decoder(token.build(replace(dims, layer=0)), attentions, config, replace(dims, layer=0))
+    with isolated(0, "kit", "decoder"):  # constructors draw values that are set right below
+        model = Decoder(token.build(replace(dims, layer=0)), attentions, config, replace(dims, layer=0))
     initialize(model, 0)
     perturb(model)
     return model
