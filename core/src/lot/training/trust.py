@@ -38,6 +38,7 @@ class Trust:
         self.config, self.task, self._warn = composition.config, composition.task, warn
         self.probe = LeakProbe(composition, parallel, precision) if self.team.span == 1 else None
         self.memory: list[str] = []
+        self._asked_memory = False
         self._found: Finding | None = None
         self._written: dict[str, Any] = {}
 
@@ -72,13 +73,14 @@ class Trust:
                 self._judge(swept, last_good, started=resumed)
 
     def at_validation(self, step: int, last_good: Callable[[], str]) -> None:
-        """Probe a part of a batch, and what it leaves behind in the model. Raises RunFailed for a leak."""
+        """Probe a part of a batch, and the first time what it leaves behind in the model. Raises RunFailed for a leak."""
         if self.probe is None:
             return
         size = min(PART, self.config.train.batch_size)
         batch = self.task.batch("validation", 0, size, self.team.device)
         self._judge(self.probe.look(batch, step, full=False, gradient=False), last_good)
-        if not self.memory:
+        if not self._asked_memory:
+            self._asked_memory = True
             self._tell_memory(self.probe.remembered(batch, step), "carried from one batch to the next")
 
     def before_test(self, step: int, last_good: Callable[[], str]) -> None:
