@@ -21,6 +21,7 @@ from lot.model.decoder import Decoder
 from lot.model.measure import measure_split
 from lot.runs.directory import RunDir
 from lot.runs.environment import fingerprint
+from lot.runs.load import load_run
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of, saved_steps
 from lot.training.best_validation import BestValidation
@@ -391,3 +392,33 @@ def test_events_of_a_start_without_a_checkpoint_do_not_stay(tmp_path: Path, monk
     train(config, tmp_path / "x", resume=True)
     (second,) = (tmp_path / "x").glob("events.out.tfevents*")
     assert second.name != "events.out.tfevents.of-the-first-start"
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = toy_config("train.steps=2")
+
+    def refused(self: Trainer, resume: bool) -> Result:
+        raise BadInput("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_all", refused)
+        with pytest.raises(BadInput):
+            train(config, name="mine")
+    assert list((tmp_path / "runs").iterdir()) == []
+    train(config, name="mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run_all", refused)
+        with pytest.raises(BadInput):
+            train(config, name="mine")
+    assert [path.name for path in (tmp_path / "runs/mine").iterdir()] == ["version_0"]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config("train.steps=2")
+    train(config, tmp_path / "x")
+    monkeypatch.setattr(RunDir, "config", lambda self: config)
+    for file in (tmp_path / "x/checkpoints").glob("step_*/model.safetensors"):
+        file.write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match=r"no sound checkpoint; step_00000002 is damaged \(model\.safetensors has"):
+        load_run(tmp_path / "x", device="cpu")

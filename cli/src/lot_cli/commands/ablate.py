@@ -42,7 +42,7 @@ def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> Non
         return
     where = console(stderr=False)
     where.print(f"{found.split} split, step {found.step}, {found.run}", style="bold", soft_wrap=True)
-    table = Table()
+    table = Table(caption="numbers: of parameters that vanilla attention does not have under that name")
     for column in ("damaged", "layers", "numbers", "loss (nats per token)", "change"):
         table.add_column(column, justify="left" if column in ("damaged", "layers") else "right")
     table.add_row("nothing", "", "", number(found.loss), "")

@@ -71,6 +71,11 @@ def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
     checkpoints = run / "checkpoints"
     folders = [folder_of(checkpoints, step) for step in reversed(saved_steps(checkpoints))]
     sound = [folder for folder in folders if problem_of(folder) is None]
+    if folders and not sound:
+        raise BadInput(
+            f"{run}: no sound checkpoint; {folders[0].name} is damaged ({problem_of(folders[0])})",
+            fix="restore it from a copy, or train anew",
+        )
     if not sound:
         raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
     if sound[0] != folders[0]:  # it knew which one is the best; an older one knows only how that stood then

@@ -43,11 +43,12 @@ def train(
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
     report = report if report is not None and team.main else silent
     composition = compose(config)
+    versioned = path is None
     if path is None:
         fresh = name or config.title
         path = Path(team.lead(lambda: str(new_run_dir(Path("runs"), fresh))))
     run = RunDir(path)
-    with _held(run, team):
+    with _held(run, team, versioned):
         finished = run.result()
         if finished is not None:
             metrics, leak = finished["metrics"], composition.leak or bool(finished.get("leak"))
@@ -82,8 +83,11 @@ def train(
 
 
 @contextlib.contextmanager
-def _held(run: RunDir, team: Team) -> Iterator[None]:
-    """The run directory, held by the main process while the team works."""
+def _held(run: RunDir, team: Team, versioned: bool) -> Iterator[None]:
+    """The run directory, held by the main process while the team works.
+
+    versioned: whether it is a version that was made for this run, so that its parent goes too where nothing is left in it.
+    """
     team.lead(run.acquire)
     try:
         yield
@@ -91,6 +95,9 @@ def _held(run: RunDir, team: Team) -> Iterator[None]:
         if team.main:
             run.release()
             run.remove_if_empty()
+            if versioned:
+                with contextlib.suppress(OSError):  # other versions are in it, or this one
+                    run.path.parent.rmdir()
 
 
 @contextlib.contextmanager
