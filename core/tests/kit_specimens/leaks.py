@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lot.builtin.config import VanillaConfig
 from lot.builtin.vanilla import Vanilla
-from lot.contracts import Context, Dims
+from lot.contracts import Context, Dims, GeneratorFor
 from lot.nn import attend
 from lot.options.declare import NoOptions
 
@@ -35,6 +35,25 @@ class NoisyTraining(Adding):
 
     def extra(self, x: Tensor) -> Tensor:
         return 0.1 * torch.randn_like(x) if self.training else torch.zeros_like(x)
+
+
+class Experts(Adding):
+    """Each token chooses one of eight experts: causal, and rounded by how many tokens chose the same."""
+
+    def __init__(self, config: NoOptions, dims: Dims) -> None:
+        super().__init__(config, dims)
+        self.experts = nn.Parameter(torch.zeros(8, dims.width, dims.width))
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        super().reset_parameters(generator_for)
+        nn.init.normal_(self.experts, std=0.1, generator=generator_for("experts"))
+
+    def extra(self, x: Tensor) -> Tensor:
+        y = torch.zeros_like(x)
+        choice = x[..., :8].argmax(-1)
+        for number, expert in enumerate(self.experts):
+            y[choice == number] = x[choice == number] @ expert.to(x.dtype)
+        return y
 
 
 class FutureMean(Adding):

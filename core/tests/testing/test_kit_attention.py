@@ -124,6 +124,8 @@ PASSES = [
     (leaks.Rounding, "causal: forward"),
     (leaks.Rounding, "causal: gradient"),
     (leaks.Rounding, "causal: prefix"),
+    (leaks.Experts, "causal: forward"),
+    (leaks.Experts, "causal: gradient"),
     (leaks.NoisyTraining, "causal: forward"),
     (leaks.NoisyTraining, "causal: gradient"),
     (leaks.NoisyTraining, "causal: prefix"),

@@ -21,6 +21,8 @@ LENGTHS = (2, 9, 33, 130)
 """Long enough to cross the borders of blocks of 32, 64 and 128 positions."""
 SCALES = (1.0, 1000.0)
 PREFIX_TOLERANCE = 1e-4
+ROUNDING = 1e-5
+"""A difference of outputs up to this part of the largest may be rounding, if no gradient flows that way."""
 LARGEST_TOLERANCE = 1e-3
 """The largest tolerance that a module may declare: above it, a leak and a rounding error look the same."""
 LEAK = (
@@ -65,7 +67,11 @@ def _require_same(
 
 
 def forward(case: Case) -> None:
-    """Replacing the tokens from t on leaves every output before t bit-equal."""
+    """Replacing the tokens from t on leaves every output before t bit-equal.
+
+    Where no gradient flows that way, differences of rounding pass: a choice of experts by each token groups the tokens, and
+    products of other shapes round in another way.
+    """
     ctx = case.context()
     for mode, module in _modes(case):
         for T in _lengths(case):
@@ -81,22 +87,18 @@ def forward(case: Case) -> None:
                     how = f"scale {scale:g}, T = {T}, {mode}"
                     what = f"output before position {t} after tokens from {t} on were replaced ({how})"
                     scale_of_y = max(largest(y), largest(z))
+                    if _is_rounding(y[:, :t], z[:, :t]) and _reach(case, module, T, t)[0] == 0:
+                        continue
                     _require_same(y[:, :t], z[:, :t], what, tolerance=module.tolerance, scale=scale_of_y)
 
 
 def gradient(case: Case) -> None:
     """The gradient of the outputs before t with respect to the inputs from t on is exactly zero."""
-    ctx = case.context()
     for mode, module in _modes(case):
         for T in _lengths(case):
             for t in _cuts(T):
-                x = case.inputs(2, T).requires_grad_()
-                y = output(module, x, ctx)[:, :t]
-                weight = normal(tuple(y.shape), "cotangent", dtype=y.dtype, device=case.device)
-                (g,) = torch.autograd.grad(y, x, weight, allow_unused=True)
-                if g is None:
-                    continue  # the check `gradients` reports that the input gets none
-                leaked, allowed = largest(g[:, t:]), module.tolerance * largest(g)
+                leaked, size = _reach(case, module, T, t)
+                allowed = module.tolerance * size
                 require(
                     leaked <= allowed,
                     f"gradient of outputs before position {t} with respect to inputs from {t} on (T = {T}, {mode})",
@@ -104,6 +106,24 @@ def gradient(case: Case) -> None:
                     got=f"up to {leaked:.3g}",
                     cause=LEAK,
                 )
+
+
+def _reach(case: Case, module: Attention, T: int, t: int) -> tuple[float, float]:
+    """The largest gradient of the outputs before t with respect to the inputs from t on, and with respect to all.
+
+    Both are 0 where the input gets none, which the check `gradients` reports.
+    """
+    x = case.inputs(2, T).requires_grad_()
+    y = output(module, x, case.context())[:, :t]
+    weight = normal(tuple(y.shape), "cotangent", dtype=y.dtype, device=case.device)
+    (g,) = torch.autograd.grad(y, x, weight, allow_unused=True)
+    return (0.0, 0.0) if g is None else (largest(g[:, t:]), largest(g))
+
+
+def _is_rounding(before: Tensor, after: Tensor) -> bool:
+    """Whether two outputs in float32 differ, and by no more than rounding may make them."""
+    difference = largest(after - before)
+    return 0 < difference <= ROUNDING * largest(before)
 
 
 def prefix(case: Case) -> None:
