@@ -254,3 +254,17 @@ def test_the_threads_of_a_run_are_those_of_the_study_whatever_the_process_has(tm
         torch.set_num_threads(before)
     facts = json.loads((tmp_path / "k" / "run.json").read_text())
     assert facts["fingerprint"]["threads"] == 1
+
+
+def test_a_leak_that_a_run_measured_marks_its_arm(tmp_path: Path) -> None:
+    """As runs with `allow_leak` record it; no flag of the arm declared it."""
+    study = small(seeds=2, tune=None, claims=None)
+    first = make(study, tmp_path / "study")
+    assert first.fairness.leaks == []
+    row = next(row for row in first.runs if row.arm == "smooth")
+    file = tmp_path / "study" / "runs" / row.key / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "leak": True}))
+    again = make(study, tmp_path / "study")
+    assert again.fairness.leaks == ["smooth"]
+    assert again.fairness.reasons == ["smooth sees what it is asked to predict (measured in its runs)"]
+    assert not any(comparison.fair for comparison in again.comparisons)

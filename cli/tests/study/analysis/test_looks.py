@@ -95,6 +95,28 @@ def test_a_record_that_was_touched_is_unknown(tmp_path: Path, damage: Any) -> No
     assert (file.read_text() if file.exists() else None) == text  # it stays as it was found
 
 
+def test_a_lost_record_comes_back_from_a_whole_copy_only(tmp_path: Path) -> None:
+    for pairs in (8, 9):
+        found = look(tmp_path, study_of(pairs))
+    file = tmp_path / FILE
+    copy = file.read_text()
+    file.unlink()
+    lost = look(tmp_path, study_of(10), result=invented(looks=found.looks))
+    after = invented(looks=lost.looks)  # what a study that was made without the record leaves behind
+    file.write_text(copy.splitlines(keepends=True)[0])
+    assert read_record(tmp_path, after).entries is None, "a record with fewer looks than there were"
+    file.write_text(copy)
+    assert len(read_record(tmp_path, after).entries or []) == 2
+
+
+def test_without_a_record_a_study_keeps_all_its_pairs(tmp_path: Path) -> None:
+    study = study_of(looks=[6, 10, 16])
+    for _ in range(2):
+        found = look(tmp_path, study)
+    (tmp_path / FILE).unlink()
+    assert pairs_of_next_look(study, read_record(tmp_path, invented(looks=found.looks))) == study.seed_list
+
+
 def test_a_result_by_the_earlier_rule_begins_the_record(tmp_path: Path) -> None:
     before = attrs.evolve(invented(), looks=None, rule="Holm")
     found = look(tmp_path, study_of(10), result=before)
