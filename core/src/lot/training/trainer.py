@@ -69,6 +69,7 @@ class Trainer:
             composition.model, team, settings.parallel, compiled=self.compiled, probed=bool(composition.diagnostics)
         )
         self.model = self.parallel.model
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = self.parallel.optimizer(lambda model: self.config.optim.create("optim", model))
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.progress = Progress(DivergenceWatch(team.device, settings.spike_factor))
@@ -155,7 +156,7 @@ class Trainer:
                 total.backward()  # type: ignore[no-untyped-call]
             loss = loss + total.detach()
             self.progress.add({name: term.detach() for name, term in terms.items()})
-        norm = gradient_norm([p for p in self.model.parameters() if p.requires_grad], s.clip)
+        norm = gradient_norm(self.parameters, s.clip)
         self.progress.add({"loss": loss, "grad_norm": norm})
         self.progress.divergence.update(loss, norm)
         if device.type == "cpu":  # waiting costs nothing here: stop before the update
