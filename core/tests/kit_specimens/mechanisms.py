@@ -116,6 +116,14 @@ class CancelledParameter(Honest):
         return (y + self.coupling) - self.coupling, signals
 
 
+class TokenAlone(Honest):
+    """Maps every token by itself."""
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        q, k, v = self.heads.split(x, ctx.start)
+        return self.heads.merge(q + k + v), {}
+
+
 class FalseInert(Oscillators):
     """Declares a parameter inert that acts."""
 

@@ -68,6 +68,7 @@ CAUGHT = [
     (mechanisms.DeadParameter, "ablation", "resampling coupling"),
     (mechanisms.DeadParameter, "gradients", "none for coupling"),
     (mechanisms.CancelledParameter, "ablation", "resampling coupling"),
+    (mechanisms.TokenAlone, "mixes positions", "attends to nothing"),
     (mechanisms.FalseInert, "ablation", "declared inert"),
     (mechanisms.UnknownInert, "ablation", "beta"),
     (mechanisms.DeafState, "ablation", "ablate()"),

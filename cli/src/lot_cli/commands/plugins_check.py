@@ -11,6 +11,7 @@ from lot.options.declare import describe
 from lot.plugins.component import KINDS, Component
 from lot.plugins.discovery import Plugin, normalize
 from lot.plugins.registry import Registry, registry
+from lot_cli.commands.check_setting import Setting, read_setting
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BAD, GOOD, WARN, wrapped
 
@@ -21,14 +22,24 @@ Result = tuple[str, str, str]
 @click.command()
 @click.argument("name", type=ComponentName())
 @click.option("--kind", type=click.Choice(KINDS), help="Check only components of this kind.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Set an option, as in attn.coupling=0.5, or what is around an attention or embedding, as in dims.width=64.",
+)
+@click.option("--device", help="Where an attention or embedding is checked: cpu, cuda ...; default: cpu.")
 @click.pass_context
-def check(ctx: click.Context, name: str, kind: str | None) -> None:
+def check(ctx: click.Context, name: str, kind: str | None, overrides: tuple[str, ...], device: str | None) -> None:
     """Run the test kit on NAME: a component, or all components of a distribution.
 
     A distribution is named as pip names it (my-waves) or by its module (my_waves). The exit code is 1 when a check fails.
+    With --set, the one component NAME is checked in the configuration that a study's passport shows.
     """
     reg = registry()
     whole, components = _wanted(reg, name, kind)
+    setting = _setting(reg, whole, components, overrides, device)
     counts = {"ok": 0, "skip": 0, "FAIL": 0}
 
     def tell(results: Iterator[Result]) -> None:
@@ -42,7 +53,7 @@ def check(ctx: click.Context, name: str, kind: str | None) -> None:
     for component in components:
         click.secho(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True)
         tell(_check_description(component))
-        tell(_check_kernel(component) if component.kind == "kernel" else _check_behavior(component))
+        tell(_check_kernel(component) if component.kind == "kernel" else _check_behavior(component, setting))
     failed = counts["FAIL"]
     summary = f"{counts['ok']} passed, {counts['skip']} skipped, {failed} failed"
     click.secho(summary, bold=True, fg="red" if failed else "green")
@@ -67,6 +78,23 @@ def _wanted(reg: Registry, name: str, kind: str | None) -> tuple[list[Plugin], l
     return whole, chosen
 
 
+def _setting(
+    reg: Registry, whole: list[Plugin], components: list[Component], overrides: tuple[str, ...], device: str | None
+) -> Setting:
+    """What `--set` and `--device` say; the default where neither is given. Raises BadInput unless they are for one component."""
+    if not overrides and device is None:
+        return Setting()
+    if whole or len(components) != 1 or components[0].kind == "kernel":
+        found = ", ".join(f"{reg.name_of(item)} ({item.kind})" for item in components)
+        raise BadInput(
+            where="--set" if overrides else "--device",
+            expected="one component that the kit checks",
+            got=found or "none",
+            fix="name one component, and --kind where several have that name",
+        )
+    return read_setting(components[0], overrides, device or "cpu")
+
+
 def _check_plugin(plugin: Plugin) -> Iterator[Result]:
     """The rules for a plugin as a whole."""
     yield ("ok", "loads", "") if plugin.failure is None else ("FAIL", "loads", plugin.failure)
@@ -85,21 +113,24 @@ def _check_description(component: Component) -> Iterator[Result]:
     yield ("FAIL", "description", f"{', '.join(missing)}: missing") if missing else ("ok", "description", "")
 
 
-def _check_behavior(component: Component) -> Iterator[Result]:
+def _check_behavior(component: Component, setting: Setting) -> Iterator[Result]:
     """The test kit, check by check."""
     from lot.testing import KitFailure, run_checks
 
-    required = [option.name for option in describe(component.config_class) if option.required]
+    options = describe(component.config_class)
+    required = [option.name for option in options if option.required and option.name not in setting.options]
     if required:
         how = f"from Python: lot.testing.check_{component.kind}(component, {required[0]}=...)"
         yield "skip", "behavior", f"option {required[0]} has no default; {how}"
         return
     try:
-        component.configure()
+        component.configure(**setting.options)
     except BadInput as error:
+        if setting.options:
+            raise
         yield "FAIL", "default options", str(error)
         return
-    for name, outcome in run_checks(component):
+    for name, outcome in run_checks(component, setting.options, **setting.kit):
         if isinstance(outcome, KitFailure):
             yield "FAIL", name, str(outcome)
         elif outcome is not None:

@@ -210,6 +210,8 @@ def _finished(study: Study, folder: Path) -> Result:
     from lot.errors import BadInput
     from lot_cli.study import load_result
     from lot_cli.study.design.plan import digest
+    from lot_cli.study.passports.store import read_passports
+    from lot_cli.study.passports.verdicts import recheck
     from lot_cli.study.result_file import FILE
 
     result = load_result(folder / FILE)
@@ -217,7 +219,7 @@ def _finished(study: Study, folder: Path) -> Result:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
     if digest(result.study.to_dict()) != digest(study.to_dict()):
         raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
-    return result
+    return recheck(result, read_passports(folder))
 
 
 def _register(study: Study, folder: Path) -> None:

@@ -15,13 +15,15 @@ from lot_cli.study.analysis.judge import judge
 from lot_cli.study.analysis.looks import Look, Record
 from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
-from lot_cli.study.design.check_fairness import Findings
+from lot_cli.study.design.check_fairness import Findings, unused_rules
 from lot_cli.study.design.contrasts import Contrast
 from lot_cli.study.design.file import Claim, Study
 from lot_cli.study.design.plan import Arm, Run, digest
 from lot_cli.study.design.registration import compare_with_registration
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.worker import Outcome
+from lot_cli.study.passports.make import Passports
+from lot_cli.study.passports.verdicts import reasons, void
 from lot_cli.study.result import (
     FORMAT,
     ArmResult,
@@ -63,6 +65,7 @@ class Made:
     runs: list[Run]  # seed by seed
     outcomes: dict[str, Outcome]  # key of a run -> how it ended
     maker: RunMaker
+    passports: Passports
 
     def of(self, arm: str) -> list[Run]:
         """The runs of an arm, one per seed."""
@@ -96,7 +99,7 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
         statistics=checked.reach,
         arms={arm.name: _arm(arm.name, scores[arm.name], checked, made) for arm in checked.arms},
         runs=[_row(run, made) for run in made.runs],
-        comparisons=_comparisons(scores, checked),
+        comparisons=_void(_comparisons(scores, checked), checked, made),
         looks=checked.look.looks,
         claims=[_claim(claim, scores, made) for claim in study.claims],
         registration=compare_with_registration(study, folder),
@@ -106,7 +109,8 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
     )
     maker = made.maker
     doubts = warnings_of_runs(made.runs, maker.runs, maker.numerics, maker.side_by_side)
-    return attrs.evolve(result, warnings=[*findings.warnings, *warnings_of(result), *doubts])
+    said = [*findings.warnings, *unused_rules(study, findings)]
+    return attrs.evolve(result, warnings=[*said, *warnings_of(result), *doubts])
 
 
 def _columns(run_dirs: Sequence[Path], metrics: Mapping[str, bool]) -> dict[str, list[float | None]]:
@@ -115,9 +119,17 @@ def _columns(run_dirs: Sequence[Path], metrics: Mapping[str, bool]) -> dict[str,
     return {metric: [row[metric] for row in rows] for metric in metrics}
 
 
+def _void(comparisons: list[Comparison], checked: Checked, made: Made) -> list[Comparison]:
+    """Without verdicts for the arms that leak, or whose passports do not stand behind their runs."""
+    passports = {arm.name: made.passports.of(arm, made.tuned[arm.name].values) for arm in checked.arms}
+    edited = [arm.name for arm in checked.arms if made.passports.edited(arm, made.tuned[arm.name].values)]
+    return void(comparisons, reasons(passports, checked.findings.leaks, edited))
+
+
 def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, made: Made) -> ArmResult:
     first, run_dirs = made.of(name)[0], made.directories(name)
     tokens = checked.findings.budget.tokens_per_step
+    arm = next(arm for arm in checked.arms if arm.name == name)
     return ArmResult(
         config=first.config.to_dict(),
         scores=scores,
@@ -125,6 +137,7 @@ def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, mad
         curves={metric: curve(run_dirs, metric) for metric in scores},
         cost=cost_of(run_dirs, first.config, made.maker.kind, tokens),
         tuned=made.tuned[name],
+        passport=made.passports.of(arm, made.tuned[name].values),
     )
 
 

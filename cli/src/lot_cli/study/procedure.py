@@ -19,6 +19,9 @@ from lot_cli.study.design.plan import find_reference, plan_arms
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.folder import locked
+from lot_cli.study.passports.gate import check_passports
+from lot_cli.study.passports.make import Passports
+from lot_cli.study.passports.store import save_passports
 from lot_cli.study.result import OtherFormat, Result, Tuning
 from lot_cli.study.result_file import FILE, load_result, save_result
 
@@ -44,24 +47,27 @@ def conduct(
     jobs: runs at a time. device: `auto`, `cpu`, `cuda` ...
     command: what the report says under "To repeat it". tell: called with each event and its facts.
     slurm: settings of the cluster that makes the runs; None: this machine.
-    Raises BadInput, before anything is spent, for a study that cannot be fair or judged,
-    or a folder that is in use.
+    Raises BadInput, before anything is spent, for a study that cannot be fair or judged, an arm whose
+    passport fails, or a folder that is in use.
     Raises RunFailed where a run failed otherwise than by diverging,
     and Interrupted after a signal; the same call then goes on from there.
     """
     with locked(folder):
         record = read_record(folder, _previous(folder))
         checked = check(study, record)
-        tell("fairness", {"fairness": checked.findings.fairness(), "reach": checked.reach})
         maker = RunMaker(study, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
+        passports = Passports(folder, checked.seeds[0], maker.device if slurm is None else "cpu", tell)
+        check_passports(study, checked.arms, checked.reference, checked.findings, passports, folder)
+        tell("fairness", {"fairness": checked.findings.fairness(), "reach": checked.reach})
         tuned = _tune(checked, maker)
         runs = [
             maker.address(arm, seed, tuned[arm.name].values, "report") for seed in checked.seeds for arm in checked.arms
         ]  # seed by seed, so that an interrupted study has pairs
         outcomes = maker.make(runs)
-        made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker)
+        made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker, passports=passports)
         write_entry(folder, checked.look, record)  # before the result is known
         result = assemble(checked, made, folder, command)
+        save_passports({name: arm.passport for name, arm in result.arms.items() if arm.passport is not None}, folder)
         save_result(result, folder / FILE)
         return result
 

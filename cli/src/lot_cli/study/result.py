@@ -17,12 +17,23 @@ from lot.errors import BadInput
 from lot.options.validate import structure, unstructure
 from lot_cli.study.design.fairness import Fairness
 from lot_cli.study.design.file import Study
+from lot_cli.study.design.passport import Passport
 from lot_cli.study.design.registration import Registration
 from lot_cli.study.earlier_format import from_format_1
 
 FORMAT = 2
 """Of study.json: a number that grows when a key goes or changes its meaning."""
-Verdict = Literal["better", "worse", "equivalent", "no difference shown", "too few pairs", "diverged", "looks unknown"]
+Verdict = Literal[
+    "better",
+    "worse",
+    "equivalent",
+    "no difference shown",
+    "too few pairs",
+    "diverged",
+    "looks unknown",
+    "leak",
+    "no passport",
+]
 Rule = Literal["max-T", "Holm"]
 
 
@@ -91,6 +102,7 @@ class ArmResult:
     curves: dict[str, Curve]  # metric -> validation over training
     cost: Cost  # time, operations and memory
     tuned: Tuning  # the values that tuning chose
+    passport: Passport | None = None  # None in a result that was made before there were passports
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +161,7 @@ class Comparison:
     margin: float | None = None  # difference that counts as none; None: the study names none
     p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
     verdict: Verdict = "no difference shown"  # what may be said
+    void: str = ""  # why there is no verdict, where a passport takes it away
     negligible: bool = False  # whether a difference is shown, and shown to lie within the margin
     fair: bool = True  # whether neither of the two arms is unfair
     asked: list[str] = attrs.field(factory=list)  # rules under `differs` that the two arms make use of

@@ -9,7 +9,7 @@ from study_support import RUN, small
 
 from lot.errors import BadInput
 from lot.training.compose import compose
-from lot_cli.study.design.check_fairness import Findings, choose_metrics, make_fair
+from lot_cli.study.design.check_fairness import Findings, choose_metrics, make_fair, unused_rules
 from lot_cli.study.design.fairness import Budget, Initial
 from lot_cli.study.design.plan import Arm, find_reference, plan_arms
 
@@ -132,7 +132,8 @@ def test_a_leaking_arm_is_unfair_even_when_asked_for() -> None:
 
 
 def test_a_difference_that_is_asked_for_but_not_there_is_told() -> None:
-    assert check({}, differs={"optim.lr": "x"})[1].warnings == ["differs.optim.lr: nothing differs there"]
+    study = small(differs={"optim.lr": "x"})
+    assert unused_rules(study, check({}, differs={"optim.lr": "x"})[1]) == ["differs.optim.lr: nothing differs there"]
 
 
 def test_tuning_that_resizes_an_arm_or_opens_its_eyes_is_refused() -> None:

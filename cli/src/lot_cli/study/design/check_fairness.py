@@ -52,6 +52,15 @@ class Findings:
     initial: dict[str, Initial] = attrs.field(factory=dict)
     leaks: list[str] = attrs.field(factory=list)
 
+    def note(self, study: Study, arm: str, path: str, text: str) -> None:
+        """Take in what differs in an arm at `path`: asked for, or a reason why the comparison is unfair."""
+        for rule, why in study.differs.items():
+            if path == rule or path.startswith(f"{rule}."):
+                self.asked.append(Asked(rule=rule, arm=arm, difference=text, why=why))
+                return
+        self.unfair.add(arm)
+        self.reasons.append(f"{arm}: {text}")
+
     def fairness(self) -> Fairness:
         """The findings as a result keeps them."""
         return Fairness(
@@ -104,9 +113,13 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
             _compare(study, arm.name, after, base, found)
     if any(TOLERANCE < abs(matched.difference) <= study.tolerance for matched in found.matched):
         found.warnings.append(f"the file lets parameters differ by {study.tolerance:.0%} and still count as equal")
-    used = {asked.rule for asked in found.asked}
-    found.warnings += [f"differs.{path}: nothing differs there" for path in study.differs if path not in used]
     return fair_arms, found
+
+
+def unused_rules(study: Study, found: Findings) -> list[str]:
+    """A warning for each difference that the file asks for and that no arm makes."""
+    used = {asked.rule for asked in found.asked}
+    return [f"differs.{path}: nothing differs there" for path in study.differs if path not in used]
 
 
 def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Arm, Seen]:
@@ -207,12 +220,7 @@ def _compare(study: Study, name: str, arm: Seen, base: Seen, found: Findings) ->
     """Note what differs between an arm and the reference."""
 
     def note(path: str, text: str) -> None:
-        for rule, why in study.differs.items():
-            if path == rule or path.startswith(f"{rule}."):
-                found.asked.append(Asked(rule=rule, arm=name, difference=text, why=why))
-                return
-        found.unfair.add(name)
-        found.reasons.append(f"{name}: {text}")
+        found.note(study, name, path, text)
 
     ours, theirs = _shared_options(arm.config), _shared_options(base.config)
     for path in sorted(ours.keys() | theirs.keys()):

@@ -23,6 +23,7 @@ from lot.config.compare import leaves
 from lot.config.load import load_config
 from lot.config.schema import Chosen, Config
 from lot.errors import BadInput
+from lot.plugins.component import Component
 from lot_cli.study.design.file import Study, merge
 
 Purpose = Literal["tune", "report"]
@@ -139,10 +140,10 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
     components it uses.
     """
     tree = config.to_dict()
-    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in _components(config))}
+    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in components_of(config))}
     content = {
         "config": tree,
-        "files": {text: _file_digest(*file) for _, text in leaves(tree) if (file := _named_file(text)) is not None},
+        "files": named_files(tree),
         "versions": {package: metadata.version(package) for package in sorted(packages)},
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
@@ -156,7 +157,8 @@ def sources(arms: Iterable[Arm]) -> dict[str, str]:
     return {module: source_digest(module) for module in sorted({m for arm in arms for m in _modules(arm.config(0))})}
 
 
-def _components(config: Config) -> list[Chosen]:
+def components_of(config: Config) -> list[Chosen]:
+    """Every component of a run."""
     return [
         *(config.attention_of(layer) for layer in range(config.model.layers)),
         *(config.task, config.embed, config.optim),
@@ -167,8 +169,23 @@ def _components(config: Config) -> list[Chosen]:
 
 def _modules(config: Config) -> set[str]:
     """Top-level modules of what a run uses."""
-    factories = (part.component.factory for part in _components(config))
-    return {"lot", *(factory.partition(".")[0].partition(":")[0] for factory in factories)}
+    factories = (part.component.factory for part in components_of(config))
+    return {"lot", *map(_top_level, factories)}
+
+
+def modules_of(component: Component) -> list[str]:
+    """Top-level modules of the code of a component and of its options, sorted."""
+    config = component.config if isinstance(component.config, str) else component.config.__module__
+    return sorted({_top_level(component.factory), _top_level(config)})
+
+
+def _top_level(place: str) -> str:
+    return place.partition(".")[0].partition(":")[0]
+
+
+def named_files(tree: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of every file that a value of `tree` names, by that value."""
+    return {text: _file_digest(*file) for _, text in leaves(tree) if (file := _named_file(text)) is not None}
 
 
 def _named_file(value: Any) -> tuple[str, int, int] | None:

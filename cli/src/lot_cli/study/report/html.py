@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 
-from lot_cli.study.report import svg, tables, wording
+from lot_cli.study.report import passports, svg, tables, wording
 from lot_cli.study.result import Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number
 
@@ -40,6 +40,7 @@ def _body(result: Result) -> Iterator[str]:
     yield f'<p class="small">{escape(wording.COST_NOTE)}</p>'
     yield "<h2>What each arm is</h2>"
     yield _table([("arm", ""), ("configuration", "wrap")], _escaped(wording.setup_rows(result)), cards=True)
+    yield from _passports(result)
     yield "<h2>Fairness</h2>"
     yield _list(wording.fairness_lines(result))
     yield from _initial(result)
@@ -71,8 +72,8 @@ def _verdicts(result: Result) -> Iterator[str]:
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
-    if result.warnings:
-        yield f'<div class="warnings">{_list(result.warnings)}</div>'
+    if doubts := wording.doubts(result):
+        yield f'<div class="warnings">{_list(doubts)}</div>'
 
 
 def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
@@ -131,6 +132,19 @@ def _arms(result: Result) -> str:
     head = [("arm", ""), *((title, "n") for title in (*result.metrics, *tables.COST_TITLES))]
     rows = ((escape(name), *cells) for name, *cells in tables.arm_rows(result, mean_cell))
     return _table(head, rows, cards=True)
+
+
+def _passports(result: Result) -> Iterator[str]:
+    if rows := list(passports.arm_rows(result)):
+        yield "<h2>Passports</h2>"
+        yield _table(
+            list(zip(passports.ARM_TITLES, ("", "", *"nnnnn", "wrap"), strict=True)), _escaped(rows), cards=True
+        )
+        kinds = ("", "", "wrap", "", "", "n", "n")
+        head = list(zip(passports.PART_TITLES, kinds, strict=True))
+        yield _table(head, _escaped(passports.part_rows(result)), cards=True)
+        for title, lines in passports.details(result):
+            yield f"<details><summary>{escape(title)}</summary>{_list(lines)}</details>"
 
 
 def _initial(result: Result) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lot_cli.study.design.registration import Registration
-from lot_cli.study.report import tables, wording
+from lot_cli.study.report import passports, tables, wording
 from lot_cli.study.result import Result, Summary
 from lot_cli.terminal.numbers import interval, number
 
@@ -29,6 +29,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield from (*lost, "")
     yield from ("## What each arm is", "")
     yield from _table(("arm", "configuration"), wording.setup_rows(result))
+    yield from _passports(result)
     yield from ("", "## Fairness", "", *(f"- {line}" for line in wording.fairness_lines(result)))
     if trials := list(tables.tuning_rows(result)):
         yield from ("", "## Tuning, on validation", "")
@@ -52,8 +53,8 @@ def _head(result: Result) -> Iterator[str]:
         yield f"**UNFAIR:** {reason}  "
     for comparison in wording.main_comparisons(result):
         yield f"- **{wording.sentence(comparison)}**"
-    if result.warnings:
-        yield from ("", *(f"> Warning: {warning}  " for warning in result.warnings))
+    if doubts := wording.doubts(result):
+        yield from ("", *(f"> Warning: {warning}  " for warning in doubts))
 
 
 def _comparisons(result: Result) -> Iterator[str]:
@@ -71,6 +72,17 @@ def _comparisons(result: Result) -> Iterator[str]:
             for c in result.comparisons
         ),
     )
+
+
+def _passports(result: Result) -> Iterator[str]:
+    """What the kit says of every arm, and of every component."""
+    if rows := list(passports.arm_rows(result)):
+        yield from ("", "## Passports", "")
+        yield from _table(passports.ARM_TITLES, rows)
+        yield ""
+        yield from _table(passports.PART_TITLES, passports.part_rows(result))
+        for title, lines in passports.details(result):
+            yield from ("", f"**{title}**", "", *(f"- {line}" for line in lines))
 
 
 def _mean_cell(summary: Summary) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from lot_cli.study.analysis.warnings import power_warning
 from lot_cli.study.design.fairness import Fairness
 from lot_cli.study.report import wording
+from lot_cli.study.report.passports import passport_line
 from lot_cli.study.result import Reach
 from lot_cli.terminal.console import console, unfair_text, warning_text
 from lot_cli.terminal.numbers import count
@@ -41,6 +42,9 @@ class StudyProgress:
     def tell(self, event: str, facts: dict[str, Any]) -> None:
         """Show one event."""
         getattr(self, f"_{event}")(facts)
+
+    def _passport(self, facts: dict[str, Any]) -> None:
+        self._say(passport_line(facts["arm"], facts["passport"], facts["seconds"]))
 
     def _fairness(self, facts: dict[str, Any]) -> None:
         found: Fairness = facts["fairness"]

@@ -8,13 +8,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lot_cli.study.report import tables, wording
+from lot_cli.study.report import passports, tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
 from lot_cli.terminal.numbers import compact, count, p_value, seconds
 from lot_cli.terminal.text import page_width
 
-COLORS = {"better": "green", "worse": "red", "diverged": "red", "equivalent": "cyan", "unfair": "red"}
+COLORS = {
+    "better": "green",
+    "worse": "red",
+    "diverged": "red",
+    "equivalent": "cyan",
+    "unfair": "red",
+    "leak": "red",
+    "no passport": "red",
+}
 
 
 def show(result: Result, *, stderr: bool = False) -> None:
@@ -31,6 +39,9 @@ def show(result: Result, *, stderr: bool = False) -> None:
         where.print()
     where.print(_arms(result))
     where.print()
+    if rows := list(passports.arm_rows(result)):
+        where.print(_passports(rows))
+        where.print()
     _doubts(result, where)
     for comparison in wording.main_comparisons(result):
         style = f"bold {_color(comparison)}".strip()
@@ -41,7 +52,7 @@ def _doubts(result: Result, where: Console) -> None:
     """What a reader must hold against the numbers or beside them."""
     for reason in result.fairness.reasons:
         where.print(unfair_text(reason), soft_wrap=True)
-    for warning in result.warnings:
+    for warning in wording.doubts(result):
         where.print(warning_text(warning), soft_wrap=True)
     if result.rule == "Holm":
         where.print("judged by the earlier rule (t intervals, Holm's correction)", highlight=False)
@@ -97,6 +108,17 @@ def _arms(result: Result) -> Table:
             compact(arm.cost.flops_per_token),
             compact(arm.cost.peak_bytes, "B"),
         )
+    return table
+
+
+def _passports(rows: list[tuple[str, ...]]) -> Table:
+    """What the kit says of every arm."""
+    table = _table()
+    for name in passports.ARM_TITLES:
+        numeric = name not in ("arm", "passport", "of note")
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "arm")
+    for name, word, *cells in rows:
+        table.add_row(name, Text(word, style="" if word == "passed" else "red"), *cells)
     return table
 
 

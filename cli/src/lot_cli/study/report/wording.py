@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lot.config.compare import leaves
+from lot_cli.study.report.passports import BEFORE, told
 from lot_cli.study.result import ClaimResult, Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number, p_equals, p_value, signed
 
@@ -38,8 +39,10 @@ def verdict(c: Comparison) -> str:
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict: diverged {ours} : {theirs}"
-    if c.verdict in ("too few pairs", "looks unknown"):
+    if c.verdict in ("too few pairs", "looks unknown", "no passport"):
         return f"{c.verdict}: no verdict"
+    if c.verdict == "leak":
+        return "LEAK: no verdict"
     stamp = "" if c.fair else "UNFAIR: "
     if c.verdict == "equivalent":
         return f"{stamp}equivalent within ±{c.margin:g}"
@@ -68,6 +71,8 @@ def sentence(c: Comparison) -> str:
 def conclusion(c: Comparison) -> str:
     """What may be said of one comparison, without its numbers."""
     arm, against = c.arm, c.against
+    if c.void:
+        return f"no verdict on {arm} in {c.metric}, since {c.void}"
     if c.mean is None and c.verdict != "diverged":
         return f"{arm} and {against} cannot be compared in {c.metric}: {count(c.pairs, 'pair')} left"
     stamp = "" if c.fair else "UNFAIR: "
@@ -223,11 +228,19 @@ def looks_line(result: Result) -> str:
     return f"{spent} The same command goes on to {later[0]} pairs." if later else spent
 
 
+def doubts(result: Result) -> list[str]:
+    """What a reader should hold against the result, beside unfairness."""
+    before = all(arm.passport is None for arm in result.arms.values())
+    return [*result.warnings, *([BEFORE] if before else [])]
+
+
 def setup_rows(result: Result) -> Iterator[tuple[str, str]]:
     """What every arm was given, and what each arm changes in it, by dotted path."""
     study = result.study
     for name, table in (("every arm", study.base), *study.arms.items()):
-        yield name, values(dict(leaves(table or {}))) or "nothing else"
+        arm = result.arms.get(name)
+        notes = list(told(arm.passport)) if arm is not None and arm.passport is not None else []
+        yield name, "; ".join((values(dict(leaves(table or {}))) or "nothing else", *notes))
 
 
 def seed_rows(result: Result, metric: str) -> Iterator[tuple[str, ...]]:

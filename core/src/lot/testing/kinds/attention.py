@@ -13,6 +13,7 @@ from lot.testing.properties.building import built
 from lot.testing.properties.determinism import determinism
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
+from lot.testing.properties.mixing import mixing
 from lot.testing.properties.padding import padding
 from lot.testing.properties.shapes import require_shapes
 from lot.testing.properties.signals import signals
@@ -65,6 +66,7 @@ ATTENTION_CHECKS: dict[str, CheckFunction] = {
     "causal: gradient": causality.gradient,
     "causal: prefix": causality.prefix,
     "batch members": causality.batch,
+    "mixes positions": mixing,
     "padding": padding,
     "gradients": gradients.gradients,
     "finite differences": gradients.finite_differences,

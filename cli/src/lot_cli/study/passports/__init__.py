@@ -1,0 +1,1 @@
+"""Passports: made before the first run, kept, and held against each arm."""
