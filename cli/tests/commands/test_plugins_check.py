@@ -106,3 +106,37 @@ def test_defaults_that_their_own_bounds_refuse_fail(lot: Callable, site: Path) -
     done = lot("plugins", "check", "calm", "--kind", "attention")
     assert done.code == 1
     assert "  FAIL  default options\n        calm.strength: expected a number >= 1 and < 2, got 0.5\n" in done.out
+
+
+def test_options_and_the_model_around_are_those_that_are_set(lot: Callable) -> None:
+    done = lot(
+        "plugins", "check", "vanilla", "--set", "attn.causal=false", "--set", "dims.width=8", "--set", "dims.heads=2"
+    )
+    assert done.code == 0, done.out
+    assert "  skip  causal: forward\n        it is built non-causal, and says so" in done.out
+    assert lot("plugins", "check", "adamw", "--set", "optim.weight_decay=0.5").code == 0
+    assert lot("plugins", "check", "cross_entropy", "--set", "losses.cross_entropy.label_smoothing=0.1").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["vanilla", "--set", "coupling=1"], "--set: expected attn.OPTION=VALUE or dims.NAME=VALUE, got 'coupling=1'"),
+        (["vanilla", "--set", "attn.caussal=true"], "vanilla.caussal: unknown option; did you mean 'causal'?"),
+        (["vanilla", "--set", "dims.widths=8"], "--set dims.widths: expected one of width, heads, max_len"),
+        (["vanilla", "--set", "dims.width=wide"], "--set dims.width: expected a value like 64, got 'wide'"),
+        (["vanilla", "--set", "dims.heads=0"], "--set dims.heads: expected a number that a model can have, got 0"),
+        (["vanilla", "--set", "dims.layer=3"], "--set dims.layer: expected from 0 to 2, one of 3 layers, got 3"),
+        (["vanilla", "--set", "dims.positions=some"], "--set dims.positions: expected learned or rotary or none"),
+        (["adamw", "--set", "dims.width=8"], "--set: expected optim.OPTION=VALUE, got 'dims.width=8'"),
+        (
+            ["adamw", "--device", "cuda"],
+            "--device: expected cpu, where the kit checks one of kind optimizer, got 'cuda'",
+        ),
+        (["lot-core", "--set", "attn.causal=true"], "--set: expected one component that the kit checks, got"),
+    ],
+)
+def test_a_setting_that_a_component_does_not_have_is_refused(lot: Callable, words: list[str], said: str) -> None:
+    done = lot("plugins", "check", *words)
+    assert done.code == 2
+    assert said in " ".join(done.err.split())

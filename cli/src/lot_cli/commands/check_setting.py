@@ -41,7 +41,9 @@ def read_setting(component: Component, overrides: Sequence[str], device: str) ->
         table[name] = parse_yaml(text, f"--set {path}")
     if component.kind not in HAS_DIMS:
         if device != "cpu":
-            raise BadInput(where="--device", expected=f"cpu, where the kit checks a {component.kind}", got=repr(device))
+            raise BadInput(
+                where="--device", expected=f"cpu, where the kit checks one of kind {component.kind}", got=repr(device)
+            )
         return Setting(options)
     return Setting(options, {"dims": _dims(around), "device": device})
 

@@ -13,6 +13,7 @@ Bottom up:
     result      the types that a finished study is made of, and its file
     analysis    what the runs show: verdicts, statistics, cost, tuning, warnings
     report      the result for people: terminal, Markdown, HTML
+    passports   what the kit and a few steps of training say about each arm, before its first run
     assemble    puts a result together
     procedure   all of it in order
 

@@ -97,7 +97,9 @@ class Study:
     equivalence: dict[str, float] = option({}, help="metric -> difference that is too small to matter")
     claims: list[Claim] = option([], help="published figures")
     differs: dict[str, str] = option(
-        {}, help="path in which arms may differ on purpose -> why; `parameters` is one too"
+        {},
+        help="path in which arms may differ on purpose -> why; `parameters` is one too, and so are what passports find: "
+        "`gradients`, `state`, `passes`, `objective`",
     )
     match: Literal["parameters", "none"] = option("parameters", help="match parameters by the width of the MLP")
     tolerance: float = option(TOLERANCE, gt=0, lt=1, help="relative difference of parameters that counts as equal")

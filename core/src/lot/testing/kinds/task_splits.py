@@ -9,6 +9,8 @@ from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, hashes, mak
 
 EXAMPLES = 512
 """Examples of each split that are compared with those of the others."""
+REPEATED = 0.01
+"""The share of an evaluation split that may be there twice: a real text repeats itself now and then."""
 SMALL = 4096
 """A training split of up to this many examples is read to its end."""
 
@@ -57,7 +59,7 @@ def evaluation_order(case: Case) -> None:
 
 
 def splits(case: Case) -> None:
-    """No example of one split is in another, and validation and test repeat none."""
+    """No example of one split is in another, and validation and test repeat one in a hundred at most."""
     task = make_task(case)
     seen: dict[str, str] = {}
     for split in SPLITS:
@@ -65,7 +67,7 @@ def splits(case: Case) -> None:
         if split != "train":
             repeated = len(rows) - len(set(rows))
             require(
-                repeated == 0,
+                repeated <= REPEATED * len(rows),
                 f"examples of {split}",
                 expected=f"{len(rows)} distinct ones",
                 got=f"{repeated} repetitions",
