@@ -104,7 +104,7 @@ class _Trial:
         batch = self.composition.task.batch("train", index, min(SEQUENCES, config.train.batch_size), self.device)
         ctx = Context(step=torch.full((), step, device=self.device), padding=batch.padding)
         self.model.train(training)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive(config.seed, "passport", index, step) >> 1)
             output = self.model(batch.inputs, ctx)
             if output.logits.requires_grad:
