@@ -250,7 +250,7 @@ def test_what_an_arm_declares_is_told_and_an_estimate_is_no_fault(lot: Lot) -> N
     done = lot("study", study(other=attention("idle2")))
     assert done.returncode == 0, done.stderr
     report = Path("studies/s/report.md").read_text()
-    assert "attn, layer 0 declares without effect: coupling" in report.partition("## What each arm is")[2]
+    assert "attn declares without effect: coupling" in report.partition("## What each arm is")[2]
 
 
 def test_a_passport_is_made_once_for_equal_options_and_again_for_changed_sources(lot: Lot, plugin: Path) -> None:

@@ -8,7 +8,7 @@ from lot_cli.study.design.passport import Behavior, Part, Passport, check_comman
 from lot_cli.study.result import Result
 from lot_cli.terminal.numbers import DASH, compact, count, number
 
-ARM_TITLES = ("arm", "passport", "checks passed", "skipped", "failed", "weights", "other state", "of note")
+ARM_TITLES = ("arm", "passport", "passed", "skipped", "failed", "weights", "other state", "of note")
 PART_TITLES = ("part", "component", "arms", "source", "kit", "weights", "kept per token")
 BEFORE = "made before passports: what the kit says about these arms was not recorded, and the verdicts stand without it"
 NOTABLE = 0.05
@@ -72,14 +72,17 @@ def details(result: Result) -> Iterator[tuple[str, list[str]]]:
 
 def told(passport: Passport) -> Iterator[str]:
     """What a reader must know of an arm beside its configuration."""
-    for part in passport.parts:
-        if part.inert:
-            yield f"{part.place} declares without effect: {', '.join(part.inert)}"
-        for name, text in SAID.items():
-            if value := part.declared.get(name):
-                yield f"{part.place} {text.format(value)}"
+    yield from dict.fromkeys(f"{part.path} {text}" for part in passport.parts for text in _declared(part))
     if passport.behavior is not None:
         yield from _behavior(passport.behavior)
+
+
+def _declared(part: Part) -> Iterator[str]:
+    if part.inert:
+        yield f"declares without effect: {', '.join(part.inert)}"
+    for name, text in SAID.items():
+        if value := part.declared.get(name):
+            yield text.format(value)
 
 
 def _behavior(behavior: Behavior) -> Iterator[str]:

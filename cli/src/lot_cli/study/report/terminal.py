@@ -11,7 +11,7 @@ from rich.text import Text
 from lot_cli.study.report import passports, tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
-from lot_cli.terminal.numbers import compact, count, p_value, seconds
+from lot_cli.terminal.numbers import DASH, compact, count, p_value, seconds
 from lot_cli.terminal.text import page_width
 
 COLORS = {
@@ -41,6 +41,9 @@ def show(result: Result, *, stderr: bool = False) -> None:
     where.print()
     if rows := list(passports.arm_rows(result)):
         where.print(_passports(rows))
+        for name, *_, notes in rows:
+            if notes != DASH:
+                where.print(f"{name}: {notes}", soft_wrap=True, highlight=False)
         where.print()
     _doubts(result, where)
     for comparison in wording.main_comparisons(result):
@@ -114,10 +117,10 @@ def _arms(result: Result) -> Table:
 def _passports(rows: list[tuple[str, ...]]) -> Table:
     """What the kit says of every arm."""
     table = _table()
-    for name in passports.ARM_TITLES:
-        numeric = name not in ("arm", "passport", "of note")
+    for name in passports.ARM_TITLES[:-1]:
+        numeric = name not in ("arm", "passport")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "arm")
-    for name, word, *cells in rows:
+    for name, word, *cells, _ in rows:
         table.add_row(name, Text(word, style="" if word == "passed" else "red"), *cells)
     return table
 
