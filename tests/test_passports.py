@@ -18,7 +18,7 @@ from lot.plugins.registry import registry
 PLUGIN = """
 from lot import Component, hookimpl
 
-ATTENTIONS = ("Oracle", "Alone", "Idle", "Idle2", "Scaled", "Hidden", "Twice", "Estimated")
+ATTENTIONS = ("Oracle", "Alone", "Idle", "Idle2", "Scaled", "Hidden", "Carried", "Twice", "Estimated")
 
 @hookimpl
 def lot_attentions():
@@ -113,6 +113,15 @@ class Hidden(Plain):
         return y + x @ self.seen.to(x), {}
 
 
+class Carried(Hidden):
+    """The same in a plain attribute, which no checkpoint has."""
+
+    def __init__(self, config, dims):
+        super().__init__(config, dims)
+        del self.seen
+        self.seen = torch.zeros(dims.width, dims.width)
+
+
 class Twice(Plain):
     """Runs itself again."""
 
@@ -191,6 +200,7 @@ def attention(name: str) -> dict[str, Any]:
         ("oracle", ["- attn (attention oracle), causal: forward: output before position 1", "allow_leak=true"]),
         ("alone", ["mixes positions: output at the last token", "it attends to nothing"]),
         ("idle", ["ablation: resampling coupling"]),
+        ("carried", ["state: y of a fresh module that loaded the state"]),
     ],
 )
 def test_an_arm_whose_passport_fails_is_refused_before_any_run(lot: Lot, name: str, words: list[str]) -> None:
