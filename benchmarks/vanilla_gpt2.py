@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lot.builtin.config import VanillaConfig
-from lot.config.schema import ModelConfig
 from lot.contracts import Dims
 from lot.model.decoder import Decoder
 from lot.options.declare import NoOptions
@@ -60,10 +59,9 @@ def ours(length: int) -> Decoder:
     from lot.builtin.token import Token
     from lot.builtin.vanilla import Vanilla
 
-    model = ModelConfig(width=WIDTH, heads=HEADS, layers=LAYERS)
     dims = Dims(width=WIDTH, heads=HEADS, max_len=length, vocab_size=VOCABULARY, layers=LAYERS)
     attentions = [Vanilla(VanillaConfig(), dims) for _ in range(LAYERS)]
-    return Decoder(Token(NoOptions(), dims), attentions, model, dims)  # type: ignore[arg-type]
+    return Decoder.around(Token(NoOptions(), dims), attentions, dims)
 
 
 def stepper(forward: Callable[[Tensor], Tensor], ids: Tensor, bf16: bool) -> Callable[[], None]:

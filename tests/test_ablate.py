@@ -40,7 +40,7 @@ def test_damage_is_what_putting_a_parameter_back_costs(run: Lot) -> None:
         "what vanilla has too is no part of the mechanism"
     )
     initial = lot.build_model(recorded.config)
-    for attention, fresh in zip(recorded.model.attentions, initial.attentions, strict=True):
+    for attention, fresh in zip(recorded.model.attentions.values(), initial.attentions.values(), strict=True):
         attention.get_parameter("alpha").data.copy_(fresh.get_parameter("alpha").data)
     assert damages["alpha"]["losses"] == [pytest.approx(loss_of(recorded), rel=1e-6)]
     assert damages["alpha"]["change"] == pytest.approx(loss_of(recorded) - found["loss"], abs=1e-6)

@@ -68,7 +68,7 @@ def test_cached_logits_are_those_of_the_full_pass(
         for part in pieces(MAX_LEN, 7):
             logits, caches = made.extend(ids[:, part], lot.Context(start=part.start), caches)
             parts.append(logits)
-    tolerance = max(1e-5, *(attention.tolerance for attention in made.attentions))
+    tolerance = max(1e-5, *(attention.tolerance for attention in made.attentions.values()))
     error = (torch.cat(parts, dim=1) - full).abs().max() / full.abs().max()
     assert error <= tolerance
 

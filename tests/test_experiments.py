@@ -18,9 +18,9 @@ RUNS = [file for file in FILES if "arms" not in read_yaml(file)]
 
 def small(config: Any) -> list[str]:
     """Overrides that make any experiment quick, and keep what it is about."""
-    layers = min(config.model.layers, max([1, *config.attn_layers]) + 1)
-    sizes = [f"model.width={config.model.heads * 8}", f"model.layers={layers}"]
-    sizes.append(f"model.mlp_ratio={min(config.model.mlp_ratio, 1.0)}")
+    layers = min(config.sizes.layers, max([1, *config.attn_layers]) + 1)
+    sizes = [f"model.width={config.sizes.heads * 8}", f"model.layers={layers}"]
+    sizes.append(f"model.mlp_ratio={min(config.model.options.mlp_ratio, 1.0)}")
     training = ["steps=1", "batch_size=2", "accumulate=1", "eval_examples=2", "test=false", "compile=off"]
     task = {"char_lm": ["task.corpus=pydoc"], "word_lm": ["task.corpus=pydoc"]}.get(config.task.name, [])
     return sizes + [f"train.{setting}" for setting in training] + task

@@ -16,9 +16,9 @@ import lot
 SURFACE = {
     "lot": """
         Attention BadInput Batch Cache Component Config Context CrossEntropy Damage Decoder Diagnostic Dims Diverged
-        Embedding GeneratorFor IGNORED Interrupted Kernel Loss LotError NoOptions Output PluginError Positions Probe
-        Record RecordedRun Registry Reliance Result RunFailed Split Task __version__ ablation build_model build_task cache_folder
-        evaluate generate hookimpl load_config load_run option registry reliance train
+        Embedding GeneratorFor IGNORED Interrupted Kernel Loss LotError MLP Model NoOptions Output Parts PluginError Positions
+        Probe Record RecordedRun Registry Reliance Result RunFailed Sizes Split Task __version__ ablation build_model build_task
+        cache_folder evaluate generate hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
         Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Projections Rotary attend attention_mask
@@ -32,8 +32,8 @@ SURFACE = {
     """,
     "lot.signals": "SIGNALS Shape Signal Source shape_problem",
     "lot.testing": """
-        DIMS KitFailure NotApplicable check_attention check_diagnostic check_embedding check_loss check_optimizer
-        check_task checks run_checks
+        DIMS KitFailure NotApplicable check_attention check_diagnostic check_embedding check_loss check_mlp
+        check_model check_optimizer check_task checks run_checks
     """,
 }
 

@@ -103,9 +103,9 @@ def test_every_option_of_a_run_and_of_a_study_file_is_on_a_page(config: type) ->
 
 def test_an_option_shows_type_bounds_and_default() -> None:
     assert (
-        "[`heads`]{#model-heads .option} [int, \\>= 1 and \\<= 65,536; default 8]{.facts}\n"
+        "[`heads`]{#model-decoder-heads .option} [int, \\>= 1 and \\<= 65,536; default 8]{.facts}\n"
         ": attention heads; must divide the width\n"
-    ) in options.page("model")
+    ) in components.facts("model", "decoder", "options")
     assert "default \\[0.25, 2.0\\]" in components.facts("attention", "lattice", "options")
 
 

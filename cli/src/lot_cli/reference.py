@@ -85,6 +85,12 @@ def _table(name: str, help: str) -> OptionInfo:
     return OptionInfo(name=name, type="table", default={}, bounds="", required=False, help=help)
 
 
+_BY_LAYER = _table(
+    "layers",
+    "single layers: a table like this one under the number of the layer, counted from 0; "
+    "without a name, it changes options of the component of all layers",
+)
+
 _SECTIONS = (
     Section(
         name="run",
@@ -105,8 +111,9 @@ _SECTIONS = (
         name="model",
         path="model",
         file="run",
-        summary="The decoder around the attention: its sizes, positions and dropout.",
-        home="lot.config.schema:ModelConfig",
+        summary="The model around attention and MLP: its sizes, positions and dropout.",
+        kind="model",
+        keys=(_name("model", "decoder"),),
     ),
     Section(
         name="embed",
@@ -124,12 +131,16 @@ _SECTIONS = (
         kind="attention",
         keys=(
             _name("attention", "vanilla"),
-            _table(
-                "layers",
-                "single layers: a table like this one under the number of the layer, counted from 0; "
-                "without a name, it changes options of the mechanism of all layers",
-            ),
+            _BY_LAYER,
         ),
+    ),
+    Section(
+        name="mlp",
+        path="mlp",
+        file="run",
+        summary="The MLP of all layers, and of single layers: the other half of a block, which mixes channels.",
+        kind="mlp",
+        keys=(_name("mlp", "gelu, unless the model says otherwise"), _BY_LAYER),
     ),
     Section(
         name="losses",

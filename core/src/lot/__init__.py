@@ -7,14 +7,14 @@ A run
     load_run(run)                its best model, its task and its configuration (`RecordedRun`)
     reliance(run)                what damage to its mechanism costs (`Reliance`, of `Damage`)
     build_task(config)           the data of a run (`Task`)
-    build_model(config)          ids (B, T) -> Output(logits, signals) (`Decoder`)
+    build_model(config)          ids (B, T) -> Output(logits, signals) (`Model`; `Decoder` is the core's own)
     generate(model, prompt, n)   the next n tokens of each prompt, one step at a time
     registry()                   the components that are installed (`Registry`)
 
 A plugin
     Component, hookimpl, option, NoOptions       what a plugin registers; no torch is imported for these
-    Attention, Embedding, Task, Loss, Diagnostic, Kernel      the contract of each kind of component
-    Dims, Context, Batch, Output, Probe, Record  what a component is given and returns
+    Attention, MLP, Embedding, Model, Task, Loss, Diagnostic, Kernel      the contract of each kind of component
+    Dims, Context, Parts, Sizes, Batch, Output, Probe, Record  what a component is given and returns
     BadInput, PluginError, RunFailed, Diverged, Interrupted, LotError       errors and their exit codes
     IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation, cache_folder    parts that these use
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lot.config.schema import Config as Config
     from lot.contracts import (
         IGNORED as IGNORED,
+        MLP as MLP,
         Attention as Attention,
         Batch as Batch,
         Cache as Cache,
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
         GeneratorFor as GeneratorFor,
         Kernel as Kernel,
         Loss as Loss,
+        Model as Model,
         Output as Output,
+        Parts as Parts,
         Positions as Positions,
         Probe as Probe,
         Record as Record,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from lot.plugins.component import Component as Component
     from lot.plugins.hookspecs import hookimpl as hookimpl
     from lot.plugins.registry import Registry as Registry, registry as registry
+    from lot.plugins.sizes import Sizes as Sizes
     from lot.runs.evaluate import evaluate as evaluate
     from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
     from lot.runs.reliance import Damage as Damage, Reliance as Reliance, reliance as reliance
@@ -83,6 +87,7 @@ _HOMES = {
     "config.schema": ("Config",),
     "contracts": (
         "IGNORED",
+        "MLP",
         "Attention",
         "Batch",
         "Cache",
@@ -93,7 +98,9 @@ _HOMES = {
         "GeneratorFor",
         "Kernel",
         "Loss",
+        "Model",
         "Output",
+        "Parts",
         "Positions",
         "Probe",
         "Record",
@@ -109,6 +116,7 @@ _HOMES = {
     "plugins.component": ("Component",),
     "plugins.hookspecs": ("hookimpl",),
     "plugins.registry": ("Registry", "registry"),
+    "plugins.sizes": ("Sizes",),
     "runs.evaluate": ("evaluate",),
     "storage.cache": ("cache_folder",),
     "runs.load": ("RecordedRun", "load_run"),

@@ -41,6 +41,11 @@ class Dims:
     layer counts from 0; max_len in tokens; causal: asked for by the task; positions: how the trunk encodes
     positions (`rotary` is applied by the attention); dropout: probability on attention weights while training;
     token_counts: (V,) int64 occurrences in the training split, or None where the task does not count.
+    head_channels: channels of a head where they are not D / H. kv_heads: heads of keys and values, each of which serves
+    H / kv_heads heads of queries; None: H. qk_norm: whether queries and keys of a head are normalized (RMS) before they are
+    turned. rope_base, rotary_fraction: the slowest rotary wavelength / 2 pi, and the share of a head's channels that turn.
+    bias: whether linear maps have one. mlp_ratio: channels inside an MLP, divided by D. norm_eps: added to a variance.
+    `lot.nn.Projections` heeds what concerns heads; a mechanism without them is refused where these are not the defaults.
     """
 
     width: int
@@ -53,11 +58,24 @@ class Dims:
     positions: Positions = "learned"
     dropout: float = 0.0
     token_counts: Tensor | None = None
+    head_channels: int | None = None
+    kv_heads: int | None = None
+    qk_norm: bool = False
+    rope_base: float = 10000.0
+    rotary_fraction: float = 1.0
+    bias: bool = True
+    mlp_ratio: float = 4.0
+    norm_eps: float = 1e-5
 
     @property
     def head_width(self) -> int:
-        """Channels of a head, d = D / H."""
-        return self.width // self.heads
+        """Channels of a head: d = D / H unless `head_channels` says otherwise."""
+        return self.width // self.heads if self.head_channels is None else self.head_channels
+
+    @property
+    def hidden(self) -> int:
+        """Channels inside an MLP."""
+        return max(1, round(self.mlp_ratio * self.width))
 
 
 @dataclass(frozen=True)
@@ -69,12 +87,15 @@ class Context:
     padding: (B, T) bool, True where a token is padding, or None.
     group: processes over which the sequences are spread, in the order of their ranks: `x` and `padding` are the part from
     `start` on; or None, where `x` is all there is.
+    positions: (B, T) int64, the position of each token where sequences do not all begin at `start` (behind padding, say), or
+    None: `start` and following.
     """
 
     step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     start: int = 0
     padding: Tensor | None = None
     group: dist.ProcessGroup | None = None
+    positions: Tensor | None = None
 
 
 class Output(NamedTuple):
@@ -162,6 +183,99 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D) and the signals in `want` that this module emits."""
+        raise NotImplementedError
+
+
+class MLP(nn.Module):
+    """The other half of a block, which mixes channels: `forward(x (B, T, D), ctx) -> (y (B, T, D), signals)`.
+
+    Each token is mixed by itself: y at a position depends on x there, on `ctx` and on nothing else.
+    want, inert, reset_parameters: as for an `Attention`.
+    """
+
+    want: frozenset[str] = frozenset()
+    inert: frozenset[str] = frozenset()
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """As `Attention.reset_parameters`."""
+        reset_standard(self, generator_for)
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """y (B, T, D) and the signals in `want` that this module emits."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model is built around.
+
+    dims: those of layer 0. embedding, attentions, mlps: what the configuration chose, the latter two by layer; None or empty
+    where the model brings its own (see `lot.Sizes`).
+    """
+
+    dims: Dims
+    embedding: Embedding | None
+    attentions: dict[int, Attention]
+    mlps: dict[int, MLP]
+
+
+class Model(nn.Module, abc.ABC):
+    """A trunk around the parts that a configuration chooses: ids (B, T) -> Output(logits (B, T, V), signals).
+
+    dims: those of layer 0. embedding: the module that turns ids (B, T) into vectors.
+    want: the signals that a pass returns; set it with `set_want`, once, before compiling.
+    loaded: names of parameters that come with values of their own, and are not initialized.
+    """
+
+    dims: Dims
+    embedding: nn.Module
+    want: frozenset[str] = frozenset()
+    loaded: frozenset[str] = frozenset()
+
+    @abc.abstractmethod
+    def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
+        """ids (B, T) int64, T up to `dims.max_len`. A signal of a part in a layer is `signals[name][layer]`."""
+
+    @abc.abstractmethod
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """Set every initial value that is not `loaded`, each keyed by the name of its parameter in the model."""
+
+    @property
+    @abc.abstractmethod
+    def attentions(self) -> dict[int, Attention]:
+        """The attentions that the configuration chose, by layer."""
+
+    @property
+    @abc.abstractmethod
+    def mlps(self) -> dict[int, MLP]:
+        """The MLPs that the configuration chose, by layer."""
+
+    @property
+    @abc.abstractmethod
+    def layers(self) -> list[nn.Module]:
+        """The blocks, in order of depth: what is sharded, and recomputed in backward, as one."""
+
+    def set_want(self, want: frozenset[str]) -> None:
+        """Ask for the signals `want` from here on; each part is told of all and gives those that it has."""
+        self.want = want
+        parts: list[Any] = [self.embedding, *self.attentions.values(), *self.mlps.values()]
+        for part in parts:
+            part.want = want
+
+    def can_decode(self) -> bool:
+        """Whether the model decodes with a cache: by default whether every attention does."""
+        return all(attention.can_decode() for attention in self.attentions.values())
+
+    def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
+        """The caches of `batch` sequences before their first token."""
+        raise NotImplementedError
+
+    def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> tuple[Tensor, list[Any]]:
+        """Logits (B, n, V) of the next n tokens, and the caches that have taken them in, to be given to the next call.
+
+        ctx.start: the position of the first of them. A cache that is returned may be a new object, and the one that was
+        given may have been changed: only the returned ones hold what comes next.
+        """
         raise NotImplementedError
 
 
@@ -272,7 +386,7 @@ class Probe:
     generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
     """
 
-    model: nn.Module
+    model: Model
     batch: Batch
     output: Output
     ctx: Context

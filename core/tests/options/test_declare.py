@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lot.errors import BadInput
-from lot.options.declare import RESERVED, NoOptions, OptionInfo, describe, describe_bounds, option, type_name
+from lot.options.declare import (
+    RESERVED,
+    RESERVED_BY_LAYER,
+    NoOptions,
+    OptionInfo,
+    describe,
+    describe_bounds,
+    option,
+    type_name,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -120,4 +129,5 @@ def test_bounds_are_told_in_words():
 
 
 def test_the_keys_of_the_framework_are_reserved():
-    assert sorted(RESERVED) == ["every", "layers", "name", "schedule", "weight"]
+    assert sorted(RESERVED) == ["every", "name", "schedule", "weight"]
+    assert sorted(RESERVED_BY_LAYER) == ["layers"]

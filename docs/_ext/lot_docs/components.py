@@ -12,6 +12,8 @@ from lot_docs.options import listing
 SECTIONS = {
     "attention": "attn",
     "embedding": "embed",
+    "mlp": "mlp",
+    "model": "model",
     "optimizer": "optim",
     "loss": "losses",
     "task": "task",
@@ -64,9 +66,9 @@ def _pairs(component: lot.Component) -> Iterator[tuple[str, str]]:
 
 
 def _use(component: lot.Component) -> str:
-    flags = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", "loss": "--loss", "task": "--task"}
-    if component.kind in flags:
-        return f"lot run {flags[component.kind]} {component.name}"
+    flags = {"attention": "attn", "embedding": "embed", "optimizer": "optim"}
+    if component.kind in (*flags, "mlp", "model", "loss", "task"):
+        return f"lot run --{flags.get(component.kind, component.kind)} {component.name}"
     if component.kind == "diagnostic":
         return f"lot run --set diagnostics.{component.name}.every={component.every}"
     return f"lot plugins build {component.name}"

@@ -38,4 +38,8 @@ def _who(signal: str, field: str) -> str:
 
 def _all() -> list[lot.Component]:
     reg = lot.registry()
-    return [item for kind in ("attention", "embedding", "loss", "diagnostic") for item in reg.components(kind)]
+    return [
+        item
+        for kind in ("attention", "embedding", "mlp", "model", "loss", "diagnostic")
+        for item in reg.components(kind)
+    ]

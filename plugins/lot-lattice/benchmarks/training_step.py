@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 import lot
 from lot import Context, Decoder
-from lot.config.schema import ModelConfig
 from lot_cli.bench import Case
 
 WIDTH, HEADS, LAYERS, VOCABULARY = 768, 12, 12, 50257
@@ -32,7 +31,7 @@ def model(name: str, length: int) -> Decoder:
     names = [name if name != "phase" or layer == PHASE_LAYER else "vanilla" for layer in range(LAYERS)]
     attentions = [registry.get("attention", which).build(each) for which, each in zip(names, dims, strict=True)]
     embedding = registry.get("embedding", "token").build(dims[0])
-    return Decoder(embedding, attentions, ModelConfig(width=WIDTH, heads=HEADS, layers=LAYERS), dims[0])
+    return Decoder.around(embedding, attentions, dims[0])
 
 
 @functools.cache

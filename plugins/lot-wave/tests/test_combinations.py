@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 
 from lot import Batch, Context, Decoder, load_config, registry, train
-from lot.config.schema import ModelConfig
 from lot.random import initialize
 
 ATTENTION = ["vanilla", "interference", "pure_wave"]
@@ -29,10 +28,9 @@ class Run:
         dims = make.dims(width=16, heads=2, max_len=12, layers=2, token_counts=torch.arange(11, 0, -1))
         part = reg.get("attention", attention)
         name, options = embedding
-        self.model = Decoder(
+        self.model = Decoder.around(
             reg.get("embedding", name).build(dims, **options),
             [part.build(dims, **({} if attention == "vanilla" else {"waves": 3})) for _ in range(2)],
-            ModelConfig(width=16, heads=2, layers=2),
             dims,
         )
         initialize(self.model, 0)

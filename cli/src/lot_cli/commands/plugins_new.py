@@ -39,6 +39,16 @@ TEMPLATES = {
         "the embedding",
         "lot run --embed {name} --task copy_reverse",
     ),
+    "mlp": Template(
+        "An MLP",
+        "the MLP",
+        "lot run --mlp {name} --task copy_reverse",
+    ),
+    "model": Template(
+        "A model",
+        "the model around attention, MLP and embedding",
+        "lot run --model {name} --task copy_reverse",
+    ),
     "optimizer": Template(
         "An optimizer",
         "the optimizer, a torch one",
@@ -159,4 +169,4 @@ def _importable(package: str) -> bool:
 
 
 def _article(kind: str) -> str:
-    return "an" if kind[0] in "aeiou" else "a"
+    return "an" if kind[0] in "aeiou" or kind == "mlp" else "a"

@@ -35,10 +35,10 @@ def _path_of(name: str) -> str | None:
     """The path of an option called `name` in a configuration: of a section, else of an installed component."""
     import attrs
 
-    from lot.config.schema import SINGLE, ModelConfig, TopConfig, TrainConfig
+    from lot.config.schema import SINGLE, TopConfig, TrainConfig
     from lot.plugins.registry import registry
 
-    for prefix, section in (("", TopConfig), ("train.", TrainConfig), ("model.", ModelConfig)):
+    for prefix, section in (("", TopConfig), ("train.", TrainConfig)):
         if name in attrs.fields_dict(section):
             return prefix + name
     for prefix, kind in SINGLE.items():
@@ -50,6 +50,8 @@ def _path_of(name: str) -> str | None:
 
 @click.command(cls=_Run)
 @click.option("--attn", type=ComponentName("attention"), help="Attention mechanism.")
+@click.option("--mlp", type=ComponentName("mlp"), help="MLP, the other half of a block.")
+@click.option("--model", type=ComponentName("model"), help="Model around the parts.")
 @click.option("--embed", type=ComponentName("embedding"), help="Token embedding.")
 @click.option("--task", type=ComponentName("task"), help="Task or dataset.")
 @click.option("--optim", type=ComponentName("optimizer"), help="Optimizer.")

@@ -18,13 +18,23 @@ from lot_cli.terminal.text import BOLD, DIM, NAME, PLAIN, columns, wrapped
 TABLES = {
     "attention": "attn",
     "embedding": "embed",
+    "mlp": "mlp",
+    "model": "model",
     "optimizer": "optim",
     "loss": "losses.{}",
     "task": "task",
     "diagnostic": "diagnostics.{}",
 }
 """Where the options of a kind stand in the configuration."""
-FLAGS = {"attention": "--attn", "embedding": "--embed", "optimizer": "--optim", "loss": "--loss", "task": "--task"}
+FLAGS = {
+    "attention": "--attn",
+    "embedding": "--embed",
+    "mlp": "--mlp",
+    "model": "--model",
+    "optimizer": "--optim",
+    "loss": "--loss",
+    "task": "--task",
+}
 
 
 def section_facts(section: Section, reg: Registry) -> dict[str, Any]:
@@ -155,7 +165,12 @@ def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> It
 
 
 def _givers(signal: str, reg: Registry) -> list[Component]:
-    return [item for kind in ("attention", "embedding") for item in reg.components(kind) if signal in item.emits]
+    return [
+        item
+        for kind in ("attention", "embedding", "mlp", "model")
+        for item in reg.components(kind)
+        if signal in item.emits
+    ]
 
 
 def _how_to_set(component: Component, options: list[OptionInfo]) -> str:

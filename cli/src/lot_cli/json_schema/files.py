@@ -3,8 +3,9 @@
 They are made from the installed components and from the classes that check the files, and say the same as `lot.load_config`,
 except for what a schema cannot say:
 
-- what compares two places of a file: that `attn.layers` names layers that the model has, that two losses do not contain each
-  other, that a linear or cosine schedule has `over`; for a study, all that joins arms, seeds, metrics and `base`;
+- what compares two places of a file: that `attn.layers` names layers that the model has, which MLP a model has unless the file
+  names one, that a model brings its own embedding or MLP, that two losses do not contain each other, that a linear or cosine
+  schedule has `over`; for a study, all that joins arms, seeds, metrics and `base`;
 - what an option checks by a function of its own (`option(check=...)`) and what a component refuses when it is built;
 - what JSON lacks: 3.0 counts as an int here, infinite numbers as numbers, and all keys are text;
 - `distribution:name` with the distribution spelled in another way than it was registered.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lot.config.schema import DEFAULT_NAMES, MANY, SINGLE
+from lot.config.schema import BY_LAYER, DEFAULT_NAMES, MANY, SINGLE
 from lot.errors import PluginError
 from lot.plugins.component import KINDS, Component
 from lot.plugins.registry import Registry
@@ -42,7 +43,7 @@ class SchemaMaker:
             **fields_of(_class_of("run"))[0],
             **{name: self._single(name) for name in SINGLE},
             **{name: self._many(name) for name in MANY},
-            **{name: _nullable({"$ref": f"#/$defs/{name}"}) for name in ("model", "train")},
+            "train": _nullable({"$ref": "#/$defs/train"}),
         }
         order = ["seed", "allow_leak", *(section.name for section in sections("run"))]
         ordered = {name: _described(properties[name], name) for name in order if name in properties}
@@ -87,7 +88,6 @@ class SchemaMaker:
             "allow_leak": fields_of(_class_of("run"))[0]["allow_leak"],
             **{name: self._single(name, partial=True) for name in SINGLE},
             **{name: self._many(name, partial=True) for name in MANY},
-            "model": _nullable({"$ref": "#/$defs/model"}),
             "train": _nullable(untested),
         }
         return {
@@ -101,10 +101,10 @@ class SchemaMaker:
         return f"Written by `lot schema` from what is installed: {plugins}."
 
     def _definitions(self) -> dict[str, Schema]:
-        """`model`, `train`, and each component as `KIND.NAME`: a table of its options, none of them required."""
-        found = {name: closed_object(*fields_of(_class_of(name))) for name in ("model", "train")}
+        """`train`, and each component as `KIND.NAME`: a table of its options, none of them required."""
+        found = {"train": closed_object(*fields_of(_class_of("train")))}
         kinds = {**{kind: ["name"] for kind in SINGLE.values()}, **{kind: [] for kind in MANY.values()}}
-        kinds["attention"] = ["name", "layers"]
+        kinds |= {SINGLE[section]: ["name", "layers"] for section in BY_LAYER}
         for kind, keys in kinds.items():
             framework: dict[str, Schema] = {key: {} for key in keys}
             section = next(section for section in sections("run") if section.kind == kind)
@@ -168,7 +168,7 @@ class SchemaMaker:
         found: Schema = {"type": ["object", "null"], "properties": {"name": name}}
         cases = self._cases(kind, partial=partial)
         nameless = None
-        if partial:
+        if partial or section == "mlp":
             nameless = self._any_of(kind)
         elif default is None:
             found |= {"type": "object", "required": ["name"]}
@@ -176,22 +176,24 @@ class SchemaMaker:
             nameless = self._ref(self.registry.get(kind, default), partial=False)
         if nameless is not None:
             cases.append({"if": _NAMELESS, "then": nameless})
-        if section == "attn":
-            found["properties"]["layers"] = self._layers(partial=partial)
+        if section in BY_LAYER:
+            found["properties"]["layers"] = self._layers(section, partial=partial)
             if not partial:
                 cases += [{"if": self._named(c), "then": self._inherited(c)} for c in self.components[kind]]
+            if not partial and section != "mlp":
                 cases.append({"if": _NAMELESS, "then": self._inherited(self.registry.get(kind, str(default)))})
         return {**found, **({"allOf": cases} if cases else {})}
 
-    def _layers(self, *, partial: bool) -> Schema:
-        """`attn.layers`: a table by number. Without a name, it changes options of the mechanism of all layers."""
-        cases = self._cases("attention", partial=partial)
+    def _layers(self, section: str, *, partial: bool) -> Schema:
+        """`attn.layers`: a table by number. Without a name, it changes options of the component of all layers."""
+        kind = SINGLE[section]
+        cases = self._cases(kind, partial=partial)
         if partial:
-            cases.append({"if": _NAMELESS, "then": self._any_of("attention")})
-        layer = {"type": "object", "properties": {"name": self._name("attention"), "layers": False}, "allOf": cases}
+            cases.append({"if": _NAMELESS, "then": self._any_of(kind)})
+        layer = {"type": "object", "properties": {"name": self._name(kind), "layers": False}, "allOf": cases}
         return {
             "type": ["object", "null"],
-            "description": _help("attn", "layers"),
+            "description": _help(section, "layers"),
             "patternProperties": {_LAYER: layer},
             "additionalProperties": False,
         }
@@ -210,7 +212,10 @@ class SchemaMaker:
                 bare = {key: value for key, value in schema.items() if key not in ("default", "description")}
                 if bare not in known:
                     known.append(bare)
-        own: dict[str, Schema] = {"name": {}, **({"layers": {}} if kind == "attention" else {})}
+        own: dict[str, Schema] = {
+            "name": {},
+            **({"layers": {}} if kind in (SINGLE[section] for section in BY_LAYER) else {}),
+        }
         options = {name: found[0] if len(found) == 1 else {"anyOf": found} for name, found in merged.items()}
         open_ended = any(component in self.unreadable for component in self.components[kind])
         return {"properties": {**own, **options}, "additionalProperties": open_ended}

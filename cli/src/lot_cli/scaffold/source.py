@@ -11,6 +11,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import lot
 from lot.errors import BadInput
 
 
@@ -45,7 +46,23 @@ def with_definition(text: str, name: str, definition: str, place: Path) -> str:
         raise _refusal(place, "it lacks `import attrs` or `from lot import option`")
     if name in _bound_names(tree):
         raise BadInput(f"{place} has a {name} already", fix="choose another name")
-    return _appended(text, definition)
+    used = {node.id for node in ast.walk(ast.parse(definition)) if isinstance(node, ast.Name)}
+    missing = sorted((used & set(lot.__all__)) - _bound_names(tree))
+    return _appended(_with_imports(text, tree, missing), definition)
+
+
+def _with_imports(text: str, tree: ast.Module, names: list[str]) -> str:
+    """`text` with these names imported from lot too, on the line that imports `option` if that is one line."""
+    if not names:
+        return text
+    found = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "lot" and not node.level]
+    node = next(node for node in found if any(alias.name == "option" for alias in node.names))
+    spelled = {alias.name + (f" as {alias.asname}" if alias.asname else "") for alias in node.names}
+    line = f"from lot import {', '.join(sorted({*spelled, *names}, key=lambda each: (each[0].islower(), each)))}"
+    start, end = _offset(text, node.lineno, node.col_offset), _end(text, node)
+    if node.lineno != node.end_lineno:  # a list over several lines may hold comments
+        return text[:end] + _newline(text) + f"from lot import {', '.join(names)}" + text[end:]
+    return text[:start] + line + text[end:]
 
 
 def _parse(text: str, place: Path) -> ast.Module:
@@ -143,7 +160,7 @@ def _offset(text: str, line: int, column: int) -> int:
     return before + len(lines[line - 1].encode()[:column].decode())
 
 
-def _end(text: str, node: ast.expr) -> int:
+def _end(text: str, node: ast.expr | ast.stmt) -> int:
     assert node.end_lineno is not None
     assert node.end_col_offset is not None
     return _offset(text, node.end_lineno, node.end_col_offset)

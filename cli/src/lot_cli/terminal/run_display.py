@@ -130,18 +130,20 @@ class RunDisplay:
 def _header_table(header: dict[str, Any]) -> Table:
     """What is about to be trained, a line for each of task, attention, model, objective,
     optimizer, training and device."""
-    config, model = header["config"], header["config"]["model"]
+    config, sizes = header["config"], header["sizes"]
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
     table.add_row("run", header["run"] + (f"  (resumed at step {header['step']})" if header["step"] else ""))
     table.add_row("task", _with_options(config["task"]))
-    table.add_row("attention", _attention_by_layer(header["attention"]) + "".join(f"\n{n}" for n in header["notes"]))
-    table.add_row(
-        "model",
-        f"{header['parameters']:,} parameters: {model['layers']} layers x width {model['width']} x "
-        f"{model['heads']} heads, {model['positions']} positions, embedding {config['embed']['name']}",
-    )
+    table.add_row("attention", _by_layer(header["attention"]) + "".join(f"\n{n}" for n in header["notes"]))
+    parts = [
+        f"{sizes['layers']} {'layer' if sizes['layers'] == 1 else 'layers'} x width {sizes['width']} x {sizes['heads']} heads",
+        f"{sizes['positions']} positions",
+        *([f"embedding {config['embed']['name']}"] if "embed" in config else []),
+        *([f"MLP {_by_layer(header['mlp'])}"] if header["mlp"] else []),
+    ]
+    table.add_row("model", f"{config['model']['name']}, {header['parameters']:,} parameters: {', '.join(parts)}")
     terms = [f"{name} x {options['weight']:g}" for name, options in config["losses"].items() if options is not None]
     table.add_row("objective", " + ".join(terms))
     table.add_row("optimizer", _with_options(config["optim"]))
@@ -157,11 +159,11 @@ def _header_table(header: dict[str, Any]) -> Table:
     return table
 
 
-def _attention_by_layer(names: list[str]) -> str:
-    """`lattice`, or `0: vanilla, 1: lattice` where the layers differ."""
-    if len(set(names)) == 1:
-        return names[0]
-    return ", ".join(f"{layer}: {name}" for layer, name in enumerate(names))
+def _by_layer(names: dict[int, str]) -> str:
+    """`lattice`, or `0: vanilla, 1: lattice` where the layers differ; `its own` where none is chosen."""
+    if len(set(names.values())) == 1:
+        return next(iter(names.values()))
+    return ", ".join(f"{layer}: {name}" for layer, name in names.items()) or "its own"
 
 
 def _with_options(table: dict[str, Any]) -> str:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from lot.builtin.config import AdamWConfig, CrossEntropyConfig, MuonConfig, VanillaConfig
+from lot.builtin.config import (
+    AdamWConfig,
+    CrossEntropyConfig,
+    DecoderConfig,
+    GPT2Config,
+    LlamaConfig,
+    MuonConfig,
+    VanillaConfig,
+)
 from lot.plugins.component import Component
 from lot.plugins.hookspecs import hookimpl
 
@@ -30,6 +38,58 @@ def lot_embeddings() -> list[Component]:
             factory="lot.builtin.token:Token",
             reference="Bengio et al., A Neural Probabilistic Language Model, 2003",
         )
+    ]
+
+
+@hookimpl
+def lot_mlps() -> list[Component]:
+    return [
+        Component(
+            name="gelu",
+            summary="Two linear maps with a GELU (tanh form) between them.",
+            factory="lot.builtin.mlps:GeluMLP",
+            reference="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016; initial values as GPT-2",
+        ),
+        Component(
+            name="swiglu",
+            summary="A linear map gated by the SiLU of another, and a third back.",
+            factory="lot.builtin.mlps:SwiGLU",
+            reference="Shazeer, GLU Variants Improve Transformer, 2020",
+        ),
+    ]
+
+
+@hookimpl
+def lot_models() -> list[Component]:
+    return [
+        Component(
+            name="decoder",
+            summary="A pre-norm decoder; its defaults are GPT-2's, but for the output head.",
+            factory="lot.model.decoder:Decoder",
+            config=DecoderConfig,
+            reference="Radford et al., Language Models are Unsupervised Multitask Learners, 2019",
+            emits=frozenset({"hidden"}),
+            sized_by="mlp_ratio",
+        ),
+        Component(
+            name="gpt2",
+            summary="The decoder with the architecture of GPT-2: as by default, with the embedding as output head.",
+            factory="lot.model.decoder:Decoder",
+            config=GPT2Config,
+            reference="Radford et al., Language Models are Unsupervised Multitask Learners, 2019",
+            emits=frozenset({"hidden"}),
+            sized_by="mlp_ratio",
+        ),
+        Component(
+            name="llama",
+            summary="The decoder with the architecture of Llama: rotary positions, RMSNorm, SwiGLU, no biases.",
+            factory="lot.model.decoder:Decoder",
+            config=LlamaConfig,
+            reference="Touvron et al., LLaMA: Open and Efficient Foundation Language Models, 2023",
+            emits=frozenset({"hidden"}),
+            sized_by="mlp_ratio",
+            notes=("The sizes are those of the decoder; kv_heads gives grouped queries, as in Llama 2 and later.",),
+        ),
     ]
 
 

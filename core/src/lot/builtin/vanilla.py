@@ -27,7 +27,7 @@ class Vanilla(CachedAttention[KeyValueCache]):
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request the signal `attention` (B, H, T, T)."""
-        q, k, v = self.heads.split(x, ctx.start)
+        q, k, v = self.heads.split(x, ctx.start, ctx.positions)
         y = attend(q, k, v, causal=self.causal, padding=ctx.padding, dropout=dropout_now(self, self.dims))
         signals = {}
         if "attention" in self.want:
@@ -40,6 +40,6 @@ class Vanilla(CachedAttention[KeyValueCache]):
 
     def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
-        q, k, v = self.heads.split(x, ctx.start)
+        q, k, v = self.heads.split(x, ctx.start, ctx.positions)
         cache.append(k, v, padding=ctx.padding)
         return self.heads.merge(cache.attend(q)), cache

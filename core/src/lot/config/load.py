@@ -11,6 +11,7 @@ import attrs
 
 from lot.config.schedule import warmup_steps
 from lot.config.schema import (
+    BY_LAYER,
     DEFAULT_NAMES,
     SINGLE,
     Chosen,
@@ -19,7 +20,6 @@ from lot.config.schema import (
     Config,
     DiagnosticTable,
     LossTable,
-    ModelConfig,
     TopConfig,
     TrainConfig,
     watched,
@@ -79,7 +79,9 @@ def _select(tree: dict[str, Any], path: tuple[Any, ...], name: Any) -> None:
     default = DEFAULT_NAMES.get(path[0]) if len(path) == 1 else None  # what a table without a name means
     if isinstance(current, dict) and current.get("name", default) == name:
         return
-    kept = {"layers": current["layers"]} if isinstance(current, dict) and "layers" in current else {}
+    kept = {}
+    if path[0] in BY_LAYER and isinstance(current, dict) and "layers" in current:
+        kept = {"layers": current["layers"]}
     table[path[-1]] = {"name": name, **kept}
 
 
@@ -104,7 +106,8 @@ def _parse_override(override: str) -> tuple[list[Any], Any]:
 def _names_component(keys: list[Any]) -> bool:
     """Whether a path is the name of a section's component, or of a layer's attention."""
     of_section = len(keys) == 2 and keys[0] in SINGLE
-    return keys[-1] == "name" and (of_section or (len(keys) == 4 and keys[:2] == ["attn", "layers"]))
+    of_layer = len(keys) == 4 and keys[0] in BY_LAYER and keys[1] == "layers"
+    return keys[-1] == "name" and (of_section or of_layer)
 
 
 def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
@@ -118,26 +121,41 @@ def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
 
 
 def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
-    sections = [field.name for field in attrs.fields(Config) if field.name != "attn_layers"]
+    sections = [field.name for field in attrs.fields(Config) if not field.name.endswith("_layers")]
     for key in tree:
         if key not in sections:
             raise unknown_key("", key, sections)
     top = structure(TopConfig, {key: tree[key] for key in ("seed", "allow_leak") if key in tree}, "")
-    model = structure(ModelConfig, _table(tree, "model"), "model")
     train = structure(TrainConfig, _table(tree, "train"), "train")
     train = attrs.evolve(train, warmup=warmup_steps(train.warmup, train.steps))  # what is recorded is what is done
-    chosen = {section: _choose(tree, section, registry) for section in SINGLE}
-    attn_layers = _choose_layers(tree, model, registry)
-    attentions = [chosen["attn"], *attn_layers.values()]
+    chosen: dict[str, Any] = {"model": _choose(tree, "model", registry, DEFAULT_NAMES["model"])}
+    sizes = chosen["model"].sizes()
+    defaults = {**DEFAULT_NAMES, "mlp": sizes.mlp}
+    for section in SINGLE.keys() - {"model"}:
+        if section not in sizes.owned:
+            chosen[section] = _choose(tree, section, registry, defaults.get(section))
+        elif tree.get(section) is not None:
+            raise BadInput(
+                where=section,
+                expected=f"not to be given, for model {chosen['model'].name} brings its own",
+                got="a table",
+            )
+        else:
+            chosen[section] = None
+    slots = {"attn": sizes.attention_layers, "mlp": sizes.mlp_layers}
+    by_layer: dict[str, Any] = {
+        f"{section}_layers": _choose_layers(tree, section, slots[section], defaults[section], registry)
+        for section in BY_LAYER
+    }
+    attentions = [chosen["attn"], *by_layer["attn_layers"].values()]
     return Config(
         seed=top.seed,
         allow_leak=top.allow_leak,
-        model=model,
         train=train,
-        attn_layers=attn_layers,
         losses=_choose_losses(_table(tree, "losses"), registry),
         diagnostics=_choose_diagnostics(tree, attentions, registry),
         **chosen,
+        **by_layer,
     )
 
 
@@ -151,10 +169,10 @@ def _table(tree: Mapping[str, Any], section: str) -> dict[str, Any]:
     return table
 
 
-def _choose(tree: Mapping[str, Any], section: str, registry: Registry) -> Chosen:
+def _choose(tree: Mapping[str, Any], section: str, registry: Registry, default: str | None) -> Chosen:
     table = dict(_table(tree, section))
-    table.pop("layers", None) if section == "attn" else None
-    name = table.pop("name", DEFAULT_NAMES.get(section))
+    table.pop("layers", None) if section in BY_LAYER else None
+    name = table.pop("name", default)
     if name is None:
         installed = ", ".join(registry.names(SINGLE[section])) or "none; pip install lot-tasks has some"
         raise BadInput("required, but not given", where=f"{section}.name", fix=f"installed: {installed}")
@@ -172,25 +190,36 @@ def _find(registry: Registry, kind: str, name: Any, path: str) -> Component:
     return registry.get(kind, name)
 
 
-def _choose_layers(tree: Mapping[str, Any], model: ModelConfig, registry: Registry) -> dict[int, Chosen]:
-    base = dict(_table(tree, "attn"))
+def _choose_layers(
+    tree: Mapping[str, Any], section: str, slots: Sequence[int], default: str, registry: Registry
+) -> dict[int, Chosen]:
+    """The components of single layers. slots: the layers that have one of this section."""
+    base = dict(_table(tree, section))
     layers = base.pop("layers", None)
     layers = {} if layers is None else layers
+    kind = SINGLE[section]
     if not isinstance(layers, dict):
         raise BadInput(
-            where="attn.layers", expected="a table from layer (counted from 0) to attention", got=repr(layers)
+            where=f"{section}.layers", expected=f"a table from layer (counted from 0) to {kind}", got=repr(layers)
         )
     found = {}
     for layer, table in layers.items():
-        path = f"attn.layers.{layer}"
-        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < model.layers:
-            raise BadInput(where=path, expected=f"a layer from 0 to {model.layers - 1}", got=repr(layer))
+        path = f"{section}.layers.{layer}"
+        if isinstance(layer, bool) or not isinstance(layer, int) or layer not in slots:
+            raise BadInput(where=path, expected=_range(slots), got=repr(layer))
         if not isinstance(table, dict):
-            raise BadInput(where=path, expected="a table with the name of an attention", got=repr(table))
-        # Without a name, the layer has the attention of all layers, with its own changes.
+            raise BadInput(where=path, expected=f"a table with the name of an {kind}", got=repr(table))
+        # Without a name, the layer has the component of all layers, with its own changes.
         table = dict(table) if "name" in table else {**base, **table}
-        found[layer] = _chosen(registry, "attention", table.pop("name", DEFAULT_NAMES["attn"]), table, path)
+        found[layer] = _chosen(registry, kind, table.pop("name", default), table, path)
     return dict(sorted(found.items()))
+
+
+def _range(slots: Sequence[int]) -> str:
+    """The layers of a section in words."""
+    if list(slots) == list(range(len(slots))):
+        return f"a layer from 0 to {len(slots) - 1}"
+    return f"one of the layers {', '.join(map(str, slots))}" if slots else "no layer, for the model has a slot in none"
 
 
 def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, ChosenLoss]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -13,12 +14,25 @@ from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import unstructure
 from lot.plugins.component import Component
+from lot.plugins.sizes import Sizes
 
-SINGLE = {"task": "task", "embed": "embedding", "attn": "attention", "optim": "optimizer"}
+SINGLE = {
+    "task": "task",
+    "model": "model",
+    "embed": "embedding",
+    "attn": "attention",
+    "mlp": "mlp",
+    "optim": "optimizer",
+}
 """Sections that hold one component, and its kind."""
 
 
-DEFAULT_NAMES = {"embed": "token", "attn": "vanilla", "optim": "adamw"}
+BY_LAYER = ("attn", "mlp")
+"""Sections whose component may be another one in single layers."""
+
+
+DEFAULT_NAMES = {"model": "decoder", "embed": "token", "attn": "vanilla", "mlp": "gelu", "optim": "adamw"}
+"""The component of a section that names none; a model may choose another MLP."""
 
 
 MANY = {"losses": "loss", "diagnostics": "diagnostic"}
@@ -31,33 +45,6 @@ class TopConfig:
 
     seed: int = option(0, ge=0, lt=2**63, help="the seed of data, initial values and noise")
     allow_leak: bool = option(False, help="let a non-causal attention run on a causal task")
-
-
-@attrs.frozen(kw_only=True)
-class ModelConfig:
-    """The decoder around the attention."""
-
-    width: int = option(128, ge=1, le=1 << 20, help="channels of the residual stream")
-    heads: int = option(8, ge=1, le=1 << 16, help="attention heads; must divide the width")
-    layers: int = option(2, ge=1, le=4096, help="blocks of attention and MLP")
-    mlp_ratio: float = option(
-        4.0, gt=0, le=256, help="hidden width of the MLP divided by the width; rounded to whole channels"
-    )
-    dropout: float = option(
-        0.0, ge=0, lt=1, help="probability of dropping embeddings, attention weights and residual branches"
-    )
-    positions: Literal["learned", "rotary", "none"] = option("learned", help="how positions are encoded")
-    max_len: int | None = option(None, ge=1, help="longest sequence, in tokens; null: the length that the task has")
-    tie: bool = option(False, help="use the token embedding as the output head")
-    recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
-
-    def __attrs_post_init__(self) -> None:
-        if round(self.mlp_ratio * self.width) < 1:
-            raise BadInput(
-                where="mlp_ratio",
-                expected=f"at least {1 / self.width:.3g}, one channel of the MLP at width {self.width}",
-                got=self.mlp_ratio,
-            )
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +113,13 @@ class Chosen:
         """The table that chooses this again."""
         return {"name": self.name, **unstructure(self.options)}
 
+    def sizes(self) -> Sizes:
+        """What a model says of itself. Raises BadInput where it cannot say it."""
+        try:
+            return self.options.sizes()  # type: ignore[no-any-return]
+        except BadInput as error:
+            raise error if error.where.startswith("model") else error.under("model") from None
+
     def create(self, path: str, *arguments: Any) -> Any:
         """The component itself. Raises BadInput that names an option below `path`, the place where it was chosen."""
         try:
@@ -172,27 +166,56 @@ class Config:
     seed: int
     allow_leak: bool
     task: Chosen
-    model: ModelConfig
-    embed: Chosen
+    model: Chosen
+    embed: Chosen | None
     attn: Chosen
     attn_layers: Mapping[int, Chosen]
+    mlp: Chosen | None
+    mlp_layers: Mapping[int, Chosen]
     losses: Mapping[str, ChosenLoss]
     optim: Chosen
     train: TrainConfig
     diagnostics: Mapping[str, ChosenDiagnostic]
 
+    @functools.cached_property
+    def sizes(self) -> Sizes:
+        """What the model says of itself. Raises BadInput where it cannot say it."""
+        return self.model.sizes()
+
     def attention_of(self, layer: int) -> Chosen:
         """The attention of a layer, counted from 0."""
         return self.attn_layers.get(layer, self.attn)
 
-    def attention_path(self, layer: int) -> str:
-        """Where the attention of a layer is chosen, for messages."""
-        return f"attn.layers.{layer}" if layer in self.attn_layers else "attn"
+    @property
+    def attentions(self) -> dict[int, Chosen]:
+        """The attention of each layer that has a slot for one."""
+        return {layer: self.attention_of(layer) for layer in self.sizes.attention_layers}
+
+    @property
+    def mlps(self) -> dict[int, Chosen]:
+        """The MLP of each layer; empty where the model brings its own."""
+        return {} if self.mlp is None else {i: self.mlp_layers.get(i, self.mlp) for i in self.sizes.mlp_layers}
+
+    @property
+    def parts(self) -> list[Chosen]:
+        """Every component of the model but the model itself, each once per place that it has."""
+        return [*([self.embed] if self.embed else []), *self.attentions.values(), *self.mlps.values()]
+
+    @property
+    def components(self) -> list[Chosen]:
+        """Every component of the run."""
+        chosen = [self.task, self.model, *self.parts, self.optim]
+        return [*chosen, *self.losses.values(), *self.diagnostics.values()]
+
+    def path_of(self, section: str, layer: int) -> str:
+        """Where the attention (`attn`) or the MLP (`mlp`) of a layer is chosen, for messages."""
+        own = self.attn_layers if section == "attn" else self.mlp_layers
+        return f"{section}.layers.{layer}" if layer in own else section
 
     @property
     def title(self) -> str:
         """`task-attention`: the name of a run unless another is given."""
-        names = dict.fromkeys(self.attention_of(layer).name for layer in range(self.model.layers))
+        names = dict.fromkeys(chosen.name for chosen in self.attentions.values()) or {self.model.name: None}
         return f"{self.task.name}-{'-'.join(names)}".replace(":", "-")
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,16 +227,14 @@ class Config:
             losses["cross_entropy"] = None
         diagnostics: dict[str, Any] = dict.fromkeys(watched([self.attn, *self.attn_layers.values()]))
         diagnostics.update((name, diagnostic.table()) for name, diagnostic in self.diagnostics.items())
-        attn = self.attn.table()
-        if self.attn_layers:
-            attn["layers"] = {layer: chosen.table() for layer, chosen in self.attn_layers.items()}
         return {
             "seed": self.seed,
             **({"allow_leak": True} if self.allow_leak else {}),
             "task": self.task.table(),
-            "model": unstructure(self.model),
-            "embed": self.embed.table(),
-            "attn": attn,
+            "model": self.model.table(),
+            **({} if self.embed is None else {"embed": self.embed.table()}),
+            "attn": _layered(self.attn, self.attn_layers),
+            **({} if self.mlp is None else {"mlp": _layered(self.mlp, self.mlp_layers)}),
             "losses": losses,
             "optim": self.optim.table(),
             "train": unstructure(self.train),
@@ -223,6 +244,12 @@ class Config:
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""
         return dump_yaml(self.to_dict())
+
+
+def _layered(chosen: Chosen, layers: Mapping[int, Chosen]) -> dict[str, Any]:
+    """The table of a section whose component may be another one in single layers."""
+    own = {"layers": {layer: other.table() for layer, other in layers.items()}} if layers else {}
+    return {**chosen.table(), **own}
 
 
 def watched(attentions: Iterable[Chosen]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
-from lot.config.schema import Config, ModelConfig
-from lot.contracts import Attention, Dims, Task
+from lot.config.schema import Config
+from lot.contracts import Attention, Dims, Model, Parts, Task
 from lot.errors import BadInput
-from lot.model.decoder import Decoder
+from lot.nn.projections import Projections, Rotary, require_heads
+from lot.plugins.sizes import Sizes
 from lot.random import initialize, isolated
 
 
@@ -16,55 +20,74 @@ def build_task(config: Config) -> Task:
     return config.task.create("task", config.seed)  # type: ignore[no-any-return]
 
 
-def build_model(config: Config, task: Task | None = None) -> Decoder:
+def build_model(config: Config, task: Task | None = None) -> Model:
     """The model of a configuration on the CPU, its initial values keyed by the seed and the names of its parameters.
 
     task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: heads and width, an
     option that the dimensions forbid, a non-causal attention on a causal task, a sequence longer than `model.max_len`.
     """
     task = build_task(config) if task is None else task
-    model = config.model
-    max_len = task.seq_len if model.max_len is None else model.max_len
-    if task.seq_len > max_len:
-        raise BadInput(where="model.max_len", expected=f"at least the task's {task.seq_len} tokens", got=max_len)
-    if model.width % model.heads:
-        raise BadInput(where="model.heads", expected=f"a divisor of the width {model.width}", got=model.heads)
-
-    def dims(layer: int) -> Dims:
-        return Dims(
-            width=model.width,
-            heads=model.heads,
-            max_len=max_len,
-            vocab_size=task.vocab_size,
-            layer=layer,
-            layers=model.layers,
-            causal=task.causal,
-            positions=model.positions,
-            dropout=model.dropout,
-            token_counts=task.token_counts,
-        )
-
-    _check_memory(model, task.vocab_size, max_len)
-    attentions = []
-    for layer in range(model.layers):
-        chosen = config.attention_of(layer)
-        attentions.append(chosen.create(config.attention_path(layer), dims(layer)))
+    dims = dims_around(config, task)
+    _check_memory(config, dims)
+    attentions = {
+        layer: chosen.create(config.path_of("attn", layer), replace(dims, layer=layer))
+        for layer, chosen in config.attentions.items()
+    }
+    _check_heads(config, dims, attentions)
     _check_positions(config, attentions)
     _check_causal(config, task, attentions)
-    embedding = config.embed.create("embed", dims(0))
-    if model.tie and embedding.weight is None:
-        raise BadInput(where="model.tie", expected="an embedding with a weight to share", got=config.embed.name)
+    mlps = {
+        layer: chosen.create(config.path_of("mlp", layer), replace(dims, layer=layer))
+        for layer, chosen in config.mlps.items()
+    }
+    embedding = None if config.embed is None else config.embed.create("embed", dims)
+    if getattr(config.model.options, "tie", False) and getattr(embedding, "weight", None) is None:
+        raise BadInput(where="model.tie", expected="an embedding with a weight to share", got=config.embed.name)  # type: ignore[union-attr]
     with isolated(config.seed, "create", "decoder"):  # constructors draw values that are set right below
-        decoder = Decoder(embedding, attentions, model, dims(0))
-    initialize(decoder, config.seed)
-    return decoder
+        model: Model = config.model.create("model", Parts(dims, embedding, attentions, mlps))
+    initialize(model, config.seed)
+    return model
 
 
-def _check_memory(model: ModelConfig, vocab_size: int, max_len: int) -> None:
+def dims_around(config: Config, task: Task) -> Dims:
+    """The dimensions of layer 0. Raises BadInput where the model does not fit itself or the task."""
+    sizes = config.sizes
+    max_len = task.seq_len if sizes.max_len is None else sizes.max_len
+    if task.seq_len > max_len:
+        raise BadInput(where="model.max_len", expected=f"at least the task's {task.seq_len} tokens", got=max_len)
+    if sizes.vocab_size is not None and task.vocab_size > sizes.vocab_size:
+        raise BadInput(
+            f"model {config.model.name} has {sizes.vocab_size:,} tokens, and task {config.task.name} {task.vocab_size:,}",
+            where="model",
+            fix="use the tokenizer of the model",
+        )
+    dims = dims_of(
+        sizes, max_len=max_len, vocab_size=task.vocab_size, causal=task.causal, token_counts=task.token_counts
+    )
+    require_heads(dims)
+    return dims
+
+
+def dims_of(sizes: Sizes, *, max_len: int, vocab_size: int, **facts: Any) -> Dims:
+    """The dimensions of layer 0 of a model. max_len, vocab_size: where the model leaves them open. facts: of the task."""
+    return Dims(
+        width=sizes.width,
+        heads=sizes.heads,
+        max_len=max_len if sizes.max_len is None else sizes.max_len,
+        vocab_size=vocab_size if sizes.vocab_size is None else sizes.vocab_size,
+        layers=sizes.layers,
+        positions=sizes.positions,
+        dropout=sizes.dropout,
+        **sizes.details,
+        **facts,
+    )
+
+
+def _check_memory(config: Config, dims: Dims) -> None:
     """Refuse a model whose weights, gradients and moments alone exceed this machine's memory, before it is allocated."""
-    hidden = round(model.mlp_ratio * model.width)
-    block = 4 * model.width**2 + 2 * model.width * hidden
-    parameters = model.layers * block + model.width * (max_len + vocab_size * (1 if model.tie else 2))
+    tied = getattr(config.model.options, "tie", False)
+    block = 4 * dims.width * dims.heads * dims.head_width + 2 * dims.width * dims.hidden
+    parameters = dims.layers * block + dims.width * (dims.max_len + dims.vocab_size * (1 if tied else 2))
     needed, available = 16 * parameters, _memory()  # weight, gradient and two moments in float32
     if needed > available:
         raise BadInput(
@@ -84,10 +107,31 @@ def _memory() -> int:
     return max([host, *(torch.cuda.get_device_properties(i).total_memory for i in devices)])
 
 
-def _check_positions(config: Config, attentions: list[Attention]) -> None:
-    if config.model.positions != "rotary":
+def _check_heads(config: Config, dims: Dims, attentions: dict[int, Attention]) -> None:
+    """Refuse what concerns the heads of `Projections` where an attention has none: it would have no effect."""
+    asked = [
+        ("kv_heads", dims.kv_heads not in (None, dims.heads)),
+        ("head_width", dims.head_channels is not None and dims.head_channels * dims.heads != dims.width),
+        ("qk_norm", dims.qk_norm),
+        ("rope_base", dims.rope_base != Dims.rope_base),
+        ("rotary_fraction", dims.rotary_fraction != Dims.rotary_fraction),
+    ]
+    for layer, attention in attentions.items():
+        for name, given in asked:
+            needs = Rotary if name.startswith("ro") else Projections
+            if given and not any(isinstance(module, needs) for module in attention.modules()):
+                raise BadInput(
+                    f"has no effect on attention {config.attention_of(layer).name} of layer {layer}, "
+                    f"which makes its {'positions' if needs is Rotary else 'heads'} by itself",
+                    where=f"model.{name}",
+                    fix="leave it out, or choose another attention",
+                )
+
+
+def _check_positions(config: Config, attentions: dict[int, Attention]) -> None:
+    if config.sizes.positions != "rotary":
         return
-    for layer, attention in enumerate(attentions):
+    for layer, attention in attentions.items():
         if not attention.rotary:
             raise BadInput(
                 where="model.positions",
@@ -97,10 +141,10 @@ def _check_positions(config: Config, attentions: list[Attention]) -> None:
             )
 
 
-def _check_causal(config: Config, task: Task, attentions: list[Attention]) -> None:
+def _check_causal(config: Config, task: Task, attentions: dict[int, Attention]) -> None:
     if not task.causal or config.allow_leak:
         return
-    for layer, attention in enumerate(attentions):
+    for layer, attention in attentions.items():
         if not attention.causal:
             raise BadInput(
                 f"layer {layer}: attention {config.attention_of(layer).name} sees the future, and task "
@@ -110,6 +154,6 @@ def _check_causal(config: Config, task: Task, attentions: list[Attention]) -> No
             )
 
 
-def leaks(config: Config, task: Task, model: Decoder) -> bool:
+def leaks(config: Config, task: Task, model: Model) -> bool:
     """Whether this composition lets a model see what it is asked to predict."""
-    return task.causal and not all(attention.causal for attention in model.attentions)
+    return task.causal and not all(attention.causal for attention in model.attentions.values())

@@ -1,80 +1,96 @@
-"""The decoder around the attention: a pre-norm GPT-2 whose attention is a slot, layer by layer."""
+"""The decoder around the attention: a GPT whose attention and MLP are slots, layer by layer."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lot.config.schema import ModelConfig
-from lot.contracts import Attention, Context, Dims, Embedding, GeneratorFor, Output
+from lot.builtin.config import DecoderConfig
+from lot.builtin.mlps import GeluMLP
+from lot.contracts import MLP, Attention, Context, Dims, Embedding, GeneratorFor, Model, Output, Parts
+from lot.options.declare import NoOptions
 
 
-class MLP(nn.Module):
-    """Two linear maps with a GELU (tanh form, as GPT-2) between them."""
-
-    def __init__(self, width: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.down_std = 0.02 / math.sqrt(2 * layers)
-
-    def reset_parameters(self, generator_for: GeneratorFor) -> None:
-        """GPT-2's values; the output, which adds to the residual stream, scaled by 1/sqrt(2L)."""
-        nn.init.normal_(self.up.weight, std=0.02, generator=generator_for("up.weight"))
-        nn.init.normal_(self.down.weight, std=self.down_std, generator=generator_for("down.weight"))
-        nn.init.zeros_(self.up.bias)
-        nn.init.zeros_(self.down.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) -> (B, T, D)."""
-        return self.down(nn.functional.gelu(self.up(x), approximate="tanh"))  # type: ignore[no-any-return]
+def make_norm(width: int, config: DecoderConfig) -> nn.Module:
+    """The norm of the residual stream that a configuration asks for."""
+    if config.norm == "rms":
+        return nn.RMSNorm(width, eps=config.norm_eps)
+    return nn.LayerNorm(width, eps=config.norm_eps, bias=config.bias)
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x))."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); or both at once, from one norm, where they are parallel."""
 
-    def __init__(self, attention: Attention, model: ModelConfig) -> None:
+    def __init__(self, attention: Attention, mlp: MLP, config: DecoderConfig) -> None:
         super().__init__()
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(model.width), nn.LayerNorm(model.width)
-        self.attention = attention
-        self.mlp = MLP(model.width, max(1, round(model.mlp_ratio * model.width)), model.layers)
-        self.dropout = nn.Dropout(model.dropout)
+        self.norm_attention = make_norm(config.width, config)
+        self.norm_mlp = None if config.parallel else make_norm(config.width, config)
+        self.attention, self.mlp = attention, mlp
+        self.dropout = nn.Dropout(config.dropout)
+
+    def reset_parameters(self, generator_for: GeneratorFor) -> None:
+        """Each part for itself; the norms do nothing yet."""
+        self.attention.reset_parameters(lambda name: generator_for(f"attention.{name}"))
+        self.mlp.reset_parameters(lambda name: generator_for(f"mlp.{name}"))
+        for norm in (self.norm_attention, self.norm_mlp):
+            if norm is not None:
+                norm.reset_parameters()  # type: ignore[operator]
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
-        """x (B, T, D) and the signals of the attention."""
-        y, signals = self.attention(self.norm_attention(x), ctx)
+        """x (B, T, D) and the signals of attention and MLP."""
+        normed = self.norm_attention(x)
+        y, signals = self.attention(normed, ctx)
+        if self.norm_mlp is None:
+            z, of_mlp = self.mlp(normed, ctx)
+            return x + self.dropout(y) + self.dropout(z), {**signals, **of_mlp}
         x = x + self.dropout(y)
-        return x + self.dropout(self.mlp(self.norm_mlp(x))), signals
+        z, of_mlp = self.mlp(self.norm_mlp(x), ctx)
+        return x + self.dropout(z), {**signals, **of_mlp}
 
     def extend(self, x: Tensor, ctx: Context, cache: Any) -> tuple[Tensor, Any]:
         """x (B, n, D) of the next n tokens, and the attention's cache that has taken them in: perhaps a new object."""
         attention: Any = self.attention  # decoding is optional: not part of the class
-        y, cache = (attention.decode if x.shape[1] == 1 else attention.prefill)(self.norm_attention(x), ctx, cache)
+        normed = self.norm_attention(x)
+        y, cache = (attention.decode if x.shape[1] == 1 else attention.prefill)(normed, ctx, cache)
+        if self.norm_mlp is None:
+            return x + y + self.mlp(normed, ctx)[0], cache
         x = x + y
-        return x + self.mlp(self.norm_mlp(x)), cache
+        return x + self.mlp(self.norm_mlp(x), ctx)[0], cache
 
 
-class Decoder(nn.Module):
+class Decoder(Model):
     """ids (B, T) -> Output(logits (B, T, V), signals).
 
     `want` names the signals that a pass returns; set it with `set_want`, once, before compiling.
     """
 
-    want: frozenset[str] = frozenset()
-
-    def __init__(self, embedding: Embedding, attentions: list[Attention], model: ModelConfig, dims: Dims) -> None:
+    def __init__(self, config: DecoderConfig, parts: Parts) -> None:
         super().__init__()
-        self.dims, self.recompute = dims, model.recompute
-        self.embedding = embedding
-        self.positions = nn.Embedding(dims.max_len, dims.width) if model.positions == "learned" else None
-        self.dropout = nn.Dropout(model.dropout)
-        self.blocks = nn.ModuleList(Block(attention, model) for attention in attentions)
-        self.norm = nn.LayerNorm(dims.width)
-        self.tie = model.tie
-        self.head = None if model.tie else nn.Linear(dims.width, dims.vocab_size, bias=False)
+        dims = parts.dims
+        assert parts.embedding is not None
+        self.dims, self.recompute = dims, config.recompute
+        self.embedding: Embedding = parts.embedding
+        self.positions = nn.Embedding(dims.max_len, dims.width) if config.positions == "learned" else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(parts.attentions[i], parts.mlps[i], config) for i in range(config.layers))
+        self.norm = make_norm(dims.width, config)
+        self.tie = config.tie
+        self.head = None if config.tie else nn.Linear(dims.width, dims.vocab_size, bias=False)
+        self.head_bias = nn.Parameter(torch.empty(dims.vocab_size)) if config.head_bias else None
+
+    @classmethod
+    def around(cls, embedding: Embedding, attentions: Sequence[Attention], dims: Dims) -> Decoder:
+        """A decoder around parts that were built by hand, one attention per layer, with the MLP of GPT-2.
+
+        dims: those of layer 0. Its initial values are those of the constructors: `reset_parameters` sets them.
+        """
+        config = DecoderConfig(width=dims.width, heads=dims.heads, layers=len(attentions))
+        mlps: dict[int, MLP] = {layer: GeluMLP(NoOptions(), dims) for layer in range(len(attentions))}
+        return cls(config, Parts(dims, embedding, dict(enumerate(attentions)), mlps))
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """Every initial value, keyed by the name of its parameter."""
@@ -86,30 +102,27 @@ class Decoder(nn.Module):
         if self.positions is not None:
             nn.init.normal_(self.positions.weight, std=0.02, generator=generator_for("positions.weight"))
         for layer, block in enumerate(self.layers):
-            block.attention.reset_parameters(below(f"blocks.{layer}.attention"))
-            block.mlp.reset_parameters(below(f"blocks.{layer}.mlp"))
-            block.norm_attention.reset_parameters()
-            block.norm_mlp.reset_parameters()
-        self.norm.reset_parameters()
+            block.reset_parameters(below(f"blocks.{layer}"))
+        self.norm.reset_parameters()  # type: ignore[operator]
         if self.head is not None:
             nn.init.normal_(self.head.weight, std=0.02, generator=generator_for("head.weight"))
+        if self.head_bias is not None:
+            nn.init.zeros_(self.head_bias)
 
     @property
-    def layers(self) -> list[Block]:
+    def layers(self) -> list[Block]:  # type: ignore[override]
         """The blocks, in order of depth."""
         return list(self.blocks)  # type: ignore[arg-type]
 
     @property
-    def attentions(self) -> list[Attention]:
+    def attentions(self) -> dict[int, Attention]:
         """The attention of each layer."""
-        return [block.attention for block in self.layers]
+        return {layer: block.attention for layer, block in enumerate(self.layers)}
 
-    def set_want(self, want: frozenset[str]) -> None:
-        """Ask for the signals `want` from here on; each module is told of all and gives those that it has."""
-        self.want = want
-        self.embedding.want = want
-        for attention in self.attentions:
-            attention.want = want
+    @property
+    def mlps(self) -> dict[int, MLP]:
+        """The MLP of each layer."""
+        return {layer: block.mlp for layer, block in enumerate(self.layers)}
 
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
         """ids (B, T) int64, T up to `dims.max_len`."""
@@ -134,28 +147,21 @@ class Decoder(nn.Module):
     def _embed(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         x, signals = self.embedding(ids, ctx)
         if self.positions is not None:
-            x = x + self.positions.weight[ctx.start : ctx.start + ids.shape[1]]
+            rows = slice(ctx.start, ctx.start + ids.shape[1]) if ctx.positions is None else ctx.positions
+            x = x + self.positions.weight[rows]
         return self.dropout(x), signals
 
     def _logits(self, x: Tensor) -> Tensor:
         weight = self.embedding.weight if self.head is None else self.head.weight
-        return nn.functional.linear(self.norm(x), weight)  # type: ignore[arg-type]
-
-    def can_decode(self) -> bool:
-        """Whether every attention offers decoding with a cache."""
-        return all(attention.can_decode() for attention in self.attentions)
+        return nn.functional.linear(self.norm(x), weight, self.head_bias)  # type: ignore[arg-type]
 
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
         """One empty cache per layer."""
-        attentions: list[Any] = list(self.attentions)
+        attentions: list[Any] = list(self.attentions.values())
         return [attention.init_cache(batch, device, dtype) for attention in attentions]
 
     def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> tuple[Tensor, list[Any]]:
-        """Logits (B, n, V) of the next n tokens, and the caches that have taken them in, to be given to the next call.
-
-        ctx.start: the position of the first of them. A cache that is returned may be a new object, and the one that was
-        given may have been changed: only the returned ones hold what comes next.
-        """
+        """See `Model.extend`."""
         x, _ = self._embed(ids, ctx)
         extended = []
         for block, cache in zip(self.layers, caches, strict=True):

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lot.contracts import Context
+from lot.contracts import Context, Model
 from lot.errors import BadInput
-from lot.model.decoder import Decoder
 
 
 class Drawn(NamedTuple):
@@ -26,7 +25,7 @@ class Drawn(NamedTuple):
 
 @torch.no_grad()
 def generate(
-    model: Decoder,
+    model: Model,
     prompt: Tensor,
     new_tokens: int,
     *,
@@ -62,7 +61,7 @@ def generate(
         ids = torch.cat((ids, drawn[:, None]), dim=1)
 
 
-def _next_logits(model: Decoder, prompt: Tensor, step: Tensor | None) -> Callable[[Tensor, int], Tensor]:
+def _next_logits(model: Model, prompt: Tensor, step: Tensor | None) -> Callable[[Tensor, int], Tensor]:
     """A function of (the window (B, w) of the last tokens, their number in all) that gives the logits (B, V) after them.
 
     It is called once for each token that joins.
@@ -70,7 +69,8 @@ def _next_logits(model: Decoder, prompt: Tensor, step: Tensor | None) -> Callabl
     step = torch.zeros((), dtype=torch.int64, device=prompt.device) if step is None else step
     caches = None
     if model.can_decode():
-        caches = model.init_cache(prompt.shape[0], prompt.device, model.norm.weight.dtype)
+        dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+        caches = model.init_cache(prompt.shape[0], prompt.device, dtype)
     taken = 0
 
     def following(window: Tensor, count: int) -> Tensor:

@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from lot.contracts import Context, Output, Split, Task
+from lot.contracts import Context, Model, Output, Split, Task
 from lot.devices.precision import autocast
 from lot.devices.processes import Team
 from lot.errors import BadInput
-from lot.model.decoder import Decoder
 
 Forward = Callable[[torch.Tensor, Context], Output]
 
 
 @contextlib.contextmanager
-def evaluating(model: Decoder, want: frozenset[str] = frozenset()) -> Iterator[None]:
+def evaluating(model: Model, want: frozenset[str] = frozenset()) -> Iterator[None]:
     """The model in evaluation mode and giving the signals `want`; afterwards as it was."""
     before, training = model.want, model.training
     model.eval()
@@ -31,7 +30,7 @@ def evaluating(model: Decoder, want: frozenset[str] = frozenset()) -> Iterator[N
 
 
 def measure_split(
-    model: Decoder,
+    model: Model,
     task: Task,
     split: Split,
     *,

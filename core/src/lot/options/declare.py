@@ -12,8 +12,10 @@ import attrs
 
 from lot.errors import BadInput
 
-RESERVED = frozenset({"name", "layers", "weight", "schedule", "every"})
+RESERVED = frozenset({"name", "weight", "schedule", "every"})
 """Keys of a component's table that belong to the framework; no component may name an option like that."""
+RESERVED_BY_LAYER = frozenset({"layers"})
+"""The same for components that may be others in single layers: attentions and MLPs."""
 
 
 def option(
@@ -61,6 +63,15 @@ def option(
     if isinstance(default, (list, dict)):
         return attrs.field(factory=lambda: type(default)(default), validator=validate, metadata=metadata)
     return attrs.field(default=default, validator=validate, metadata=metadata)
+
+
+def other_defaults(**defaults: Any) -> Callable[[type, list[Any]], list[Any]]:
+    """For `attrs.frozen(field_transformer=...)` of a subclass: its options, the inherited ones too, with these defaults."""
+
+    def transform(_config: type, fields: list[Any]) -> list[Any]:
+        return [field.evolve(default=defaults.get(field.name, field.default)) for field in fields]
+
+    return transform
 
 
 @attrs.frozen(kw_only=True)

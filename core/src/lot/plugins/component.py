@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 
 from lot.errors import PluginError
-from lot.options.declare import RESERVED, NoOptions
+from lot.options.declare import RESERVED, RESERVED_BY_LAYER, NoOptions
 
-KINDS = ("attention", "embedding", "optimizer", "loss", "task", "diagnostic", "kernel")
+KINDS = ("attention", "embedding", "mlp", "model", "optimizer", "loss", "task", "diagnostic", "kernel")
 """The kinds of component; each has a hook of its own in `lot.plugins.hookspecs`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -41,6 +41,8 @@ class Component:
     weight: for a loss, its weight unless the configuration says otherwise.
     every: for a diagnostic, the steps between two measurements unless the configuration says otherwise.
     watch: for an attention, diagnostics that a run measures unless its configuration says otherwise.
+    sized_by: for an MLP or a model, the option whose growth adds parameters, by which a study matches the parameters of arms: a
+    whole number, or a ratio to the width.
     notes: what a user should know: what is as published, what is corrected, what has no effect.
     kind, distribution: filled in by the registry.
     """
@@ -56,6 +58,7 @@ class Component:
     weight: float = 1.0
     every: int = 50
     watch: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    sized_by: str | None = None
     notes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     kind: str = ""
     distribution: str = ""
@@ -89,7 +92,8 @@ class Component:
     def _check_config(self, config: Any) -> None:
         if not isinstance(config, type) or not attrs.has(config):
             raise ValueError(f"component {self.name}: config {config!r} is no attrs class")
-        clash = RESERVED & {field.name for field in attrs.fields(config)}
+        reserved = RESERVED | RESERVED_BY_LAYER if self.kind in ("attention", "mlp") else RESERVED
+        clash = reserved & {field.name for field in attrs.fields(config)}
         if clash:
             raise ValueError(f"component {self.name}: option {min(clash)!r} is a key of the framework; rename it")
         untyped = [field.name for field in attrs.fields(config) if field.type is None]

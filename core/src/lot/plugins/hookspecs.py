@@ -24,6 +24,8 @@ hookimpl = pluggy.HookimplMarker("lot")
 HOOKS = {
     "attention": "lot_attentions",
     "embedding": "lot_embeddings",
+    "mlp": "lot_mlps",
+    "model": "lot_models",
     "optimizer": "lot_optimizers",
     "loss": "lot_losses",
     "task": "lot_tasks",
@@ -41,6 +43,16 @@ def lot_attentions() -> Iterable[Component]:  # type: ignore[empty-body]
 @hookspec
 def lot_embeddings() -> Iterable[Component]:  # type: ignore[empty-body]
     """Token embeddings; factory(config, dims: Dims) -> Embedding."""
+
+
+@hookspec
+def lot_mlps() -> Iterable[Component]:  # type: ignore[empty-body]
+    """MLPs, the other half of a block; factory(config, dims: Dims) -> MLP."""
+
+
+@hookspec
+def lot_models() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Models around the parts; factory(config, parts: Parts) -> Model. The configuration class has `sizes() -> Sizes`."""
 
 
 @hookspec

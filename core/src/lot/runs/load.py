@@ -10,11 +10,10 @@ import torch
 
 from lot.config.compare import differences
 from lot.config.schema import Config
-from lot.contracts import Task
+from lot.contracts import Model, Task
 from lot.devices.device import choose_device
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks
-from lot.model.decoder import Decoder
 from lot.runs.directory import RunDir, find_run
 from lot.storage import checkpoint
 from lot.storage.checkpoint import load_weights
@@ -33,7 +32,7 @@ class RecordedRun:
     path: Path
     config: Config
     task: Task
-    model: Decoder
+    model: Model
     step: int
     checkpoint: Path
     leak: bool

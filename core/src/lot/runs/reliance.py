@@ -106,7 +106,7 @@ def reliance(
 
 def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float, draws: int) -> Iterator[Damage]:
     """The loss with a random state, for the layers whose attention offers `ablate`."""
-    stateful = [(layer, a) for layer, a in enumerate(loaded.model.attentions) if hasattr(a, "ablate")]
+    stateful = [(layer, a) for layer, a in loaded.model.attentions.items() if hasattr(a, "ablate")]
     if not stateful:
         return
     losses = []
@@ -123,11 +123,11 @@ def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float,
     yield Damage("state, drawn at random", tuple(layer for layer, _ in stateful), 0, tuple(losses), change, spread)
 
 
-def _own_parameters(attentions: list[Attention]) -> dict[str, list[tuple[int, str]]]:
+def _own_parameters(attentions: dict[int, Attention]) -> dict[str, list[tuple[int, str]]]:
     """Layer and name of the parameters that vanilla attention has not, in groups of one name."""
     vanilla = registry().get("attention", "vanilla")
     groups: dict[str, list[tuple[int, str]]] = {}
-    for layer, attention in enumerate(attentions):
+    for layer, attention in attentions.items():
         dims = getattr(attention, "dims", None)
         common = (
             {}

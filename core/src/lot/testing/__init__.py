@@ -48,6 +48,20 @@ def check_embedding(
     return check("embedding", component, options, skip=skip, dims=dims, device=device)
 
 
+def check_mlp(
+    component: Component, *, skip: Collection[str] = (), dims: Dims = DIMS, device: str = "cpu", **options: Any
+) -> dict[str, str]:
+    """As `check_attention`, for an MLP."""
+    return check("mlp", component, options, skip=skip, dims=dims, device=device)
+
+
+def check_model(
+    component: Component, *, skip: Collection[str] = (), device: str = "cpu", **options: Any
+) -> dict[str, str]:
+    """As `check_attention`, for a model, which is built with vanilla attention in its slots and the MLP that it asks for."""
+    return check("model", component, options, skip=skip, device=device)
+
+
 def check_optimizer(component: Component, *, skip: Collection[str] = (), **options: Any) -> dict[str, str]:
     """As `check_attention`, for an optimizer, which trains a quadratic and a small network on the CPU for 100 steps."""
     return check("optimizer", component, options, skip=skip)
@@ -95,6 +109,8 @@ __all__ = [
     "check_diagnostic",
     "check_embedding",
     "check_loss",
+    "check_mlp",
+    "check_model",
     "check_optimizer",
     "check_task",
     "checks",

@@ -15,6 +15,8 @@ from lot.testing.kinds.attention import ATTENTION_CHECKS
 from lot.testing.kinds.diagnostic import DIAGNOSTIC_CHECKS
 from lot.testing.kinds.embedding import EMBEDDING_CHECKS
 from lot.testing.kinds.loss import LOSS_CHECKS
+from lot.testing.kinds.mlp import MLP_CHECKS
+from lot.testing.kinds.model import MODEL_CHECKS
 from lot.testing.kinds.optimizer import OPTIMIZER_CHECKS
 from lot.testing.kinds.task import TASK_CHECKS
 
@@ -26,6 +28,8 @@ Outcome = KitFailure | str | None
 CHECKS: dict[str, dict[str, CheckFunction]] = {
     "attention": ATTENTION_CHECKS,
     "embedding": EMBEDDING_CHECKS,
+    "mlp": MLP_CHECKS,
+    "model": MODEL_CHECKS,
     "optimizer": OPTIMIZER_CHECKS,
     "loss": LOSS_CHECKS,
     "task": TASK_CHECKS,

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lot.config.schema import ChosenDiagnostic, Config
-from lot.contracts import Diagnostic, Task
+from lot.contracts import Diagnostic, Model, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks
-from lot.model.decoder import Decoder
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
-
-TRUNK_SIGNALS = frozenset({"hidden"})
 
 
 @dataclass
@@ -21,7 +18,7 @@ class Composition:
 
     config: Config
     task: Task
-    model: Decoder
+    model: Model
     objective: Objective
     diagnostics: dict[str, tuple[ChosenDiagnostic, Diagnostic]]
     leak: bool
@@ -29,7 +26,7 @@ class Composition:
     @property
     def attention_distributions(self) -> set[str]:
         """The distributions that the attentions of the model come from."""
-        return {self.config.attention_of(layer).component.distribution for layer in range(self.config.model.layers)}
+        return {chosen.component.distribution for chosen in self.config.attentions.values()}
 
     @property
     def parameters(self) -> int:
@@ -64,7 +61,7 @@ def _check_accumulation(config: Config, objective: Objective) -> None:
             )
 
 
-def _check_spread(config: Config, task: Task, model: Decoder, objective: Objective) -> None:
+def _check_spread(config: Config, task: Task, model: Model, objective: Objective) -> None:
     """Refuse to spread sequences over processes where they come out unequal, or where a part could not do a part of the work."""
     span = config.train.context_parallel
     if span == 1:
@@ -73,11 +70,11 @@ def _check_spread(config: Config, task: Task, model: Decoder, objective: Objecti
         raise BadInput(
             where="train.context_parallel", expected=f"a divisor of the task's {task.seq_len} tokens", got=span
         )
-    for layer, attention in enumerate(model.attentions):
+    for layer, attention in model.attentions.items():
         try:
             attention.check_spread(task.seq_len // span, span)
         except BadInput as error:
-            raise error.under(config.attention_path(layer)) from None
+            raise error.under(config.path_of("attn", layer)) from None
     for name, (_, loss) in objective.losses.items():
         if not loss.per_target:
             raise BadInput(
@@ -89,10 +86,7 @@ def _check_spread(config: Config, task: Task, model: Decoder, objective: Objecti
 
 def signals_given(config: Config) -> frozenset[str]:
     """The signals that some part of this model can give."""
-    given = TRUNK_SIGNALS | config.embed.component.emits
-    for layer in range(config.model.layers):
-        given |= config.attention_of(layer).component.emits
-    return given
+    return frozenset().union(*(chosen.component.emits for chosen in (config.model, *config.parts)))
 
 
 def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
@@ -100,13 +94,13 @@ def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
     for signal in sorted(needs - signals_given(config)):
         givers = [
             f"{kind} {component.name}"
-            for kind in ("attention", "embedding")
+            for kind in ("attention", "embedding", "mlp", "model")
             for component in registry().components(kind)
             if signal in component.emits
         ]
-        names = " and ".join(sorted({config.attention_of(layer).name for layer in range(config.model.layers)}))
+        names = ", ".join(sorted({f"{chosen.component.kind} {chosen.name}" for chosen in config.parts}))
         hint = f"given by {', '.join(givers)}" if givers else "nothing that is installed gives it"
         raise BadInput(
-            f"{who} needs the signal {signal!r}; attention {names} and embedding {config.embed.name} give none",
+            f"{who} needs the signal {signal!r}, which no part of the model gives ({names})",
             fix=hint,
         )

@@ -8,9 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch, Context, Diagnostic, Probe, Record
+from lot.contracts import Batch, Context, Diagnostic, Model, Probe, Record
 from lot.devices.precision import autocast
-from lot.model.decoder import Decoder
 from lot.model.measure import evaluating
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
@@ -37,7 +36,7 @@ class Diagnosing:
         every = {name: chosen.every for name, (chosen, _) in self.composition.diagnostics.items()}
         return [name for name in every if step % every[name] == 0 or step == self.composition.config.train.steps]
 
-    def look(self, model: Decoder | None, names: list[str], step: int, device: torch.device, precision: str) -> None:
+    def look(self, model: Model | None, names: list[str], step: int, device: torch.device, precision: str) -> None:
         """Measure the diagnostics `names` on `model`, a form of the composition's on `device`.
 
         Raises OSError, and RunFailed for a diagnostic that changes something or asks for the test split.

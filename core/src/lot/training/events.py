@@ -26,14 +26,16 @@ def run_header(
     parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
-    attentions: list[Any] = list(parallel.model.attentions)
+    attentions: list[Any] = list(parallel.model.attentions.values())
     notes = [a.describe() for a in attentions if hasattr(a, "describe")]
     return {
         "run": str(path),
         "config": config.to_dict(),
         "title": config.title,
         "parameters": composition.parameters,
-        "attention": [config.attention_of(layer).name for layer in range(len(attentions))],
+        "attention": {layer: chosen.name for layer, chosen in config.attentions.items()},
+        "mlp": {layer: chosen.name for layer, chosen in config.mlps.items()},
+        "sizes": {name: getattr(config.sizes, name) for name in ("layers", "width", "heads", "positions")},
         "notes": list(dict.fromkeys(notes)),
         "device": device_name(parallel.team.device),
         "processes": parallel.team.world,
@@ -46,5 +48,5 @@ def run_header(
         "tokens_per_step": settings.batch_size * settings.accumulate * task.seq_len,
         "primary": task.primary,
         "leak": leak,
-        "tolerance": max(a.tolerance for a in attentions),
+        "tolerance": max([0.0, *(a.tolerance for a in attentions)]),
     }

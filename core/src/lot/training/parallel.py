@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lot.contracts import Model
 from lot.devices.processes import Team
 from lot.errors import BadInput
-from lot.model.decoder import Decoder
 from lot.storage import checkpoint
 from lot.storage.checkpoint import Checkpoint, load_weights
 from lot.storage.tree import is_sharded
@@ -21,7 +21,7 @@ from lot.storage.tree import is_sharded
 CreateOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
-def spread(model: Decoder, team: Team, kind: str, *, compiled: bool, probed: bool) -> Parallel:
+def spread(model: Model, team: Team, kind: str, *, compiled: bool, probed: bool) -> Parallel:
     """`model` (on the CPU) on the team's devices. kind: "ddp" or "fsdp"; one process needs neither.
 
     probed: whether `whole` will be called.
@@ -41,7 +41,7 @@ class Parallel:
     together = False
     """Whether every pass through the model is one of all processes at once."""
 
-    def __init__(self, model: Decoder, team: Team, compiled: bool) -> None:
+    def __init__(self, model: Model, team: Team, compiled: bool) -> None:
         self.team = team
         self.model = model.to(team.device)
         self.forward: nn.Module = torch.compile(self.model) if compiled else self.model  # type: ignore[assignment]
@@ -59,7 +59,7 @@ class Parallel:
         """The optimizer that `create` makes for the model. Raises BadInput where it cannot work on it."""
         return create(self.model)
 
-    def whole(self) -> Decoder | None:
+    def whole(self) -> Model | None:
         """The model with all its values, to look into, in the main process; None in the others. To be called by all."""
         return self.model if self.team.main else None
 
@@ -81,10 +81,10 @@ class Copied(Parallel):
 
     kind = "ddp"
 
-    def __init__(self, model: Decoder, team: Team, compiled: bool) -> None:
+    def __init__(self, model: Model, team: Team, compiled: bool) -> None:
         super().__init__(model, team, compiled=False)
         ids = [team.device.index] if team.device.type == "cuda" else None
-        unused = any(module.inert for module in (*model.attentions, model.embedding))
+        unused = any(module.inert for module in (*model.attentions.values(), *model.mlps.values(), model.embedding))
         self.copies = nn.parallel.DistributedDataParallel(self.model, device_ids=ids, find_unused_parameters=unused)
         self.forward = torch.compile(self.copies) if compiled else self.copies  # type: ignore[assignment]
 
@@ -107,7 +107,7 @@ class Sharded(Parallel):
     kind = "fsdp"
     together = True
 
-    def __init__(self, model: Decoder, team: Team, compiled: bool, probed: bool) -> None:
+    def __init__(self, model: Model, team: Team, compiled: bool, probed: bool) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -148,7 +148,7 @@ class Sharded(Parallel):
             ) from error
         return create(self.model)
 
-    def whole(self) -> Decoder | None:
+    def whole(self) -> Model | None:
         """A replica that nothing is trained in, gathered from all."""
         gathered: dict[str, Tensor] = {}
         for name, tensor in self.model.state_dict().items():

@@ -56,7 +56,7 @@ class LeakProbe:
     def __init__(self, composition: Composition, parallel: Parallel, precision: str) -> None:
         self.composition, self.parallel, self.precision = composition, parallel, precision
         self.model, self.team = parallel.model, parallel.team
-        declared = [attention.tolerance for attention in self.model.attentions]
+        declared = [attention.tolerance for attention in self.model.attentions.values()]
         self.tolerance = min(max(declared, default=0.0), LARGEST_TOLERANCE)
         self._places: Cuts | None = None
 
@@ -297,14 +297,14 @@ class _Session:
         """
         found: list[Tensor] = []
 
-        def note(_module: Any, _inputs: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any] | None:
-            x, signals = output
+        def note(_module: Any, _inputs: Any, output: Any) -> Any:
+            x, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
             if detach:
                 found.append(x.detach())
                 return None
             x = x if found else x.detach().requires_grad_()
             found.append(x)
-            return x, signals
+            return x if rest is None else (x, *rest)
 
         hooks = [module.register_forward_hook(note) for module in (self.model.embedding, *self.model.layers)]
         try:
@@ -318,9 +318,11 @@ class _Session:
         return bool(self.team.largest(int(holds)))
 
     def _who(self, layer: int | str | None) -> str:
+        if layer in self.config.attentions:
+            return f"layer {layer}: attention {self.config.attentions[layer].name}"
         if isinstance(layer, int):
-            return f"layer {layer}: attention {self.config.attention_of(layer).name}"
-        return f"embedding {self.config.embed.name}" if layer == "embedding" else "the model"
+            return f"layer {layer}"
+        return f"embedding {self.config.embed.name}" if layer == "embedding" and self.config.embed else "the model"
 
 
 def _name(index: int) -> int | str:

@@ -128,8 +128,8 @@ class Trust:
 
     def _refusal(self, found: Finding) -> BadInput:
         where = ""
-        if isinstance(found.layer, int):
-            where = self.config.attention_path(found.layer)
+        if found.layer in self.config.attentions:
+            where = self.config.path_of("attn", found.layer)
         elif found.layer == "embedding":
             where = "embed"
         fix = (

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from lot import Batch, Component, Context, Decoder, Dims, Output, Probe, Record, registry
-from lot.config.schema import ModelConfig
 from lot.random import initialize, torch_generator
 from lot_toroidal.attention.encoding import TorusEncoding
 from lot_toroidal.config import ToroidalConfig
@@ -32,10 +31,9 @@ def probe_of(component: Component, needs: frozenset[str], causal: bool = True, *
         return Dims(width=32, heads=2, max_len=T, vocab_size=V, layer=layer, layers=2, causal=causal)
 
     attentions = [component.build(dims(layer), **options) for layer in range(2)]
-    model = Decoder(
+    model = Decoder.around(
         registry().get("embedding", "token").build(dims(0)),
         attentions,
-        ModelConfig(width=32, heads=2, layers=2),
         dims(0),
     )
     initialize(model, 0)

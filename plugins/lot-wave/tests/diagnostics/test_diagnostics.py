@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
-from lot.config.schema import ModelConfig
 from lot.random import initialize
 from lot_wave.config import (
     EmbeddingSpectrumConfig,
@@ -59,10 +58,9 @@ def measure(diagnostic, probe) -> list[Record]:
 def decoder(make, embedding=None, layers=2, **options) -> Decoder:
     dims = make.dims(width=16, heads=2, layers=layers, max_len=24)
     attentions = [make.interference(dims, **options).float() for _ in range(layers)]
-    model = Decoder(
+    model = Decoder.around(
         embedding or registry().get("embedding", "token").build(dims),
         attentions,
-        ModelConfig(width=16, heads=2, layers=layers),
         dims,
     )
     initialize(model, int(make.ids(1000, 1)))
@@ -163,7 +161,7 @@ def test_a_profile_is_over_the_queries_that_have_a_key_at_every_distance(make):
 
 def test_fringes_are_found_with_their_period(make):
     diagnostic = InterferenceMap(InterferenceMapConfig())
-    model = SimpleNamespace(blocks=[0])
+    model = SimpleNamespace(layers=[0])
     records = measure(diagnostic, probe_of(model, make, {"attention": {0: patterned(make, (8, 12))}}))
     values = records[0].values
     assert values["period"][:2].tolist() == [8.0, 12.0]
@@ -174,7 +172,7 @@ def test_fringes_are_found_with_their_period(make):
 def test_noise_has_fringes_no_more_often_than_stated(make):
     diagnostic = InterferenceMap(InterferenceMapConfig(surrogates=100))
     noise = torch.rand(1, 60, 64, 64, generator=make.generator).tril()
-    model = SimpleNamespace(blocks=[0])
+    model = SimpleNamespace(layers=[0])
     values = measure(diagnostic, probe_of(model, make, {"attention": {0: noise}}))[0].values
     assert float(values["fringes"]) < 0.2  # 5 % expected; 0.2 is beyond five standard deviations
 
@@ -183,7 +181,7 @@ def test_flat_weights_have_no_fringes(make):
     assert fringe(autocorrelation(np.ones(20))) == (0.0, 0)
     diagnostic = InterferenceMap(InterferenceMapConfig())
     even = torch.ones(1, 2, 40, 40).tril()
-    records = measure(diagnostic, probe_of(SimpleNamespace(blocks=[0]), make, {"attention": {0: even}}))
+    records = measure(diagnostic, probe_of(SimpleNamespace(layers=[0]), make, {"attention": {0: even}}))
     assert "no regular pattern" in diagnostic.verdict(records)
     assert float(records[0].values["visibility"].abs().max()) < 1e-6
 
@@ -210,7 +208,7 @@ class Scale(nn.Module):
     ("factor", "told"), [(2.0, "differences grow 8-fold"), (0.5, "stable, small differences shrink"), (1.0, "neutral")]
 )
 def test_exponent_and_verdict_of_known_blocks(make, factor, told):
-    model = SimpleNamespace(blocks=[Scale(factor)] * 3)
+    model = SimpleNamespace(layers=[Scale(factor)] * 3)
     diagnostic = TrajectoryStability(TrajectoryConfig())
     hidden = make.normal(4, 3, 12, 16).float()
     records = measure(diagnostic, probe_of(model, make, {"hidden": hidden}))
@@ -220,7 +218,7 @@ def test_exponent_and_verdict_of_known_blocks(make, factor, told):
 
 
 def test_an_exponent_is_the_mean_over_blocks_and_its_error_that_of_the_mean(make):
-    model = SimpleNamespace(blocks=[Scale(2.0), Scale(3.0), Scale(0.5)])
+    model = SimpleNamespace(layers=[Scale(2.0), Scale(3.0), Scale(0.5)])
     diagnostic = TrajectoryStability(TrajectoryConfig(epsilon=0.01))
     values = measure(diagnostic, probe_of(model, make, {"hidden": make.normal(4, 3, 12, 16).float()}))[0].values
     assert float(values["lyapunov"]) == pytest.approx(math.log(3) / 3, abs=1e-3)

@@ -14,8 +14,9 @@ from lot.config.schema import Config
 from lot.errors import BadInput
 from lot.training.compose import Composition, compose
 from lot_cli.study.design.fairness import Asked, Budget, Fairness, Initial, Matched
-from lot_cli.study.design.file import TOLERANCE, Study, merge
+from lot_cli.study.design.file import TOLERANCE, Study
 from lot_cli.study.design.plan import Arm
+from lot_cli.study.design.sizer import find_sizer
 
 COMPARED = ("task", "model", "optim", "train", "allow_leak")
 """Sections of a configuration that arms share; attention, embedding,
@@ -86,9 +87,10 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
     fair_arms = []
     for arm in arms:
         seen = base if arm is reference else look_at(arm, first)
-        if matching and "mlp_ratio" in ((study.arms[arm.name] or {}).get("model") or {}):
+        sizer = find_sizer(seen.config)
+        if matching and sizer is not None and sizer.path in dict(leaves(study.arms[arm.name] or {})):
             raise BadInput(
-                where=f"arms.{arm.name}.model.mlp_ratio",
+                where=f"arms.{arm.name}.{sizer.path}",
                 expected="not to be given, since it matches the parameters",
                 fix="leave it out, or say match: none",
             )
@@ -130,17 +132,24 @@ def match(study: Study, arm: Arm, seen: Seen, base: Seen, seed: int) -> tuple[Ar
     """
     if _near(seen.parameters, base.parameters, study.tolerance):
         return arm, seen
-    model = seen.config.model
-    per_channel = model.layers * (2 * model.width + 1)  # a column up, its bias, a row down
-    hidden = seen.hidden + round((base.parameters - seen.parameters) / per_channel)
+    sizer = find_sizer(seen.config)
+    if sizer is None:
+        raise BadInput(
+            f"cannot be matched: {seen.parameters:,} parameters, the reference has {base.parameters:,}, and nothing says "
+            "which option resizes this model",
+            where=f"arms.{arm.name}",
+            fix="name it in the component (sized_by), or say why under differs: {parameters: ...}",
+        )
+    per_unit = look_at(sizer.resize(arm, seen.hidden + 1), seed).parameters - seen.parameters
+    hidden = seen.hidden + round((base.parameters - seen.parameters) / per_unit) if per_unit else 0
     if hidden >= 1:
-        sized = attrs.evolve(arm, tree=merge(arm.tree, {"model": {"mlp_ratio": hidden / model.width}}))
+        sized = sizer.resize(arm, hidden)
         after = look_at(sized, seed)
         if _near(after.parameters, base.parameters, study.tolerance):
             return sized, after
-        nearest = f"{after.parameters:,} with an MLP of {hidden} channels"
+        nearest = f"{after.parameters:,} with {sizer.describe(hidden)}"
     else:
-        nearest = f"{seen.parameters - (seen.hidden - 1) * per_channel:,} with an MLP of one channel"
+        nearest = f"{seen.parameters - (seen.hidden - 1) * per_unit:,} with {sizer.describe(1)}"
     raise BadInput(
         f"cannot be matched: the reference has {base.parameters:,} parameters, and the nearest are {nearest}",
         where=f"arms.{arm.name}",
@@ -162,7 +171,7 @@ def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Se
     return Seen(
         config=config,
         parameters=composition.parameters,
-        hidden=composition.model.layers[0].mlp.up.out_features,
+        hidden=0 if (sizer := find_sizer(config)) is None else sizer.units(config),
         leak=composition.leak,
         weights={name: (tuple(value.shape), _digest(value)) for name, value in composition.model.named_parameters()},
         data=_data_digest(composition),
@@ -223,9 +232,11 @@ def _compare(study: Study, name: str, arm: Seen, base: Seen, found: Findings) ->
         found.note(study, name, path, text)
 
     ours, theirs = _shared_options(arm.config), _shared_options(base.config)
+    sizer = find_sizer(arm.config)
+    sized = None if sizer is None else sizer.path
     for path in sorted(ours.keys() | theirs.keys()):
         mine, its = ours.get(path, "absent"), theirs.get(path, "absent")
-        if mine != its and not (path == "model.mlp_ratio" and study.match == "parameters"):
+        if mine != its and not (path == sized and study.match == "parameters"):
             note(path, f"{path} is {mine}, in the reference {its}")
     if not _near(arm.parameters, base.parameters, study.tolerance):
         note("parameters", f"{arm.parameters:,} parameters, the reference has {base.parameters:,}")

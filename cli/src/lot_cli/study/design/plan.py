@@ -21,7 +21,7 @@ import attrs
 
 from lot.config.compare import leaves
 from lot.config.load import load_config
-from lot.config.schema import Chosen, Config
+from lot.config.schema import Config
 from lot.errors import BadInput
 from lot.plugins.component import Component
 from lot_cli.study.design.file import Study, merge
@@ -107,8 +107,8 @@ def find_reference(study: Study, arms: list[Arm]) -> Arm:
 
 
 def is_vanilla(config: Config) -> bool:
-    """Whether every layer has the core's vanilla attention."""
-    chosen = [config.attention_of(layer).component for layer in range(config.model.layers)]
+    """Whether every attention that the file can choose is the core's vanilla attention."""
+    chosen = [attention.component for attention in config.attentions.values()]
     return all(component.name == "vanilla" and component.distribution == "lot-core" for component in chosen)
 
 
@@ -140,7 +140,7 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
     components it uses.
     """
     tree = config.to_dict()
-    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in components_of(config))}
+    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in config.components)}
     content = {
         "config": tree,
         "files": named_files(tree),
@@ -157,19 +157,9 @@ def sources(arms: Iterable[Arm]) -> dict[str, str]:
     return {module: source_digest(module) for module in sorted({m for arm in arms for m in _modules(arm.config(0))})}
 
 
-def components_of(config: Config) -> list[Chosen]:
-    """Every component of a run."""
-    return [
-        *(config.attention_of(layer) for layer in range(config.model.layers)),
-        *(config.task, config.embed, config.optim),
-        *config.losses.values(),
-        *config.diagnostics.values(),
-    ]
-
-
 def _modules(config: Config) -> set[str]:
     """Top-level modules of what a run uses."""
-    factories = (part.component.factory for part in components_of(config))
+    factories = (part.component.factory for part in config.components)
     return {"lot", *map(_top_level, factories)}
 
 

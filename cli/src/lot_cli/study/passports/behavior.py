@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from lot.builtin.cross_entropy import CrossEntropy
 from lot.config.schema import Config
-from lot.contracts import Batch, Context, Output
-from lot.model.decoder import Decoder
+from lot.contracts import Batch, Context, Model, Output
 from lot.random import derive
 from lot.training.compose import Composition
 from lot.training.module_state import ModuleState
@@ -55,11 +54,10 @@ def behavior_of(composition: Composition, device: str, store: Store) -> tuple[Be
 def behavior_key(config: Config, device: str) -> str:
     """The key of a measurement. Learning rate and schedule are no part of it: it is made at the default rate."""
     tree = config.to_dict()
-    shown = ("seed", "task", "model", "embed", "attn", "losses")
-    chosen = [config.attention_of(layer) for layer in range(config.model.layers)]
-    chosen += [config.task, config.embed, config.optim, *config.losses.values()]
+    shown = ("seed", "task", "model", "embed", "attn", "mlp", "losses")
+    chosen = [config.task, config.model, *config.parts, config.optim, *config.losses.values()]
     content = {
-        **{section: tree[section] for section in shown},
+        **{section: tree.get(section) for section in shown},
         "optim": at_default_rate(config.optim).table(),
         "steps": config.train.steps,
         "batch": min(SEQUENCES, config.train.batch_size),
@@ -76,7 +74,7 @@ def _measure(composition: Composition, device: torch.device, key: str) -> Behavi
     optimizer = at_default_rate(config.optim).create("optim", model)
     trial = _Trial(composition, device)
     gradients, unresolved, objective = trial.gradients()
-    with _counted(model, config.model.recompute) as calls:
+    with _counted(model, getattr(config.model.options, "recompute", False)) as calls:
         state, acting = trial.train(optimizer, calls)
     return Behavior(
         key=key,
@@ -192,18 +190,22 @@ class _Trial:
         return changed, [] if torch.equal(as_trained, as_before) else sorted(changed)
 
 
-def _parts(model: nn.Module) -> dict[str, list[str]]:
-    """Names of the trained parameters of the embedding, of each attention, and of the rest of the decoder."""
+def _parts(model: Model) -> dict[str, list[str]]:
+    """Names of the trained parameters of the embedding, of each attention and MLP, and of the rest of the model."""
     found: dict[str, list[str]] = {}
+    mechanisms = _mechanisms(model)
     for name, p in model.named_parameters():
-        words = name.split(".")
-        if words[0] == "blocks" and words[2] == "attention":
-            part = ".".join(words[:3])
-        else:
-            part = "embedding" if words[0] == "embedding" else "decoder"
+        part = next((path for path in mechanisms if name.startswith(f"{path}.")), "decoder")
         if p.requires_grad:
             found.setdefault(part, []).append(name)
     return found
+
+
+def _mechanisms(model: Model) -> dict[str, nn.Module]:
+    """The parts that a configuration may choose, by their path in the model."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    parts = [model.embedding, *model.attentions.values(), *model.mlps.values()]
+    return {paths[id(part)]: part for part in parts}
 
 
 def _objective_scale(logits: Tensor, batch: Batch) -> float | None:
@@ -219,14 +221,12 @@ def _objective_scale(logits: Tensor, batch: Batch) -> float | None:
 
 
 @contextlib.contextmanager
-def _counted(model: Decoder, recompute: bool) -> Iterator[dict[str, float]]:
+def _counted(model: Model, recompute: bool) -> Iterator[dict[str, float]]:
     """Counts the passes of the model and of each of its mechanisms while it lasts; recomputed ones count as one."""
     calls: dict[str, float] = {}
     handles = []
-    modules: dict[str, nn.Module] = {"": model, "embedding": model.embedding}
-    modules.update((f"blocks.{layer}.attention", attention) for layer, attention in enumerate(model.attentions))
-    for name, module in modules.items():
-        share = 0.5 if recompute and name.startswith("blocks") else 1.0
+    for name, module in {"": model, **_mechanisms(model)}.items():
+        share = 0.5 if recompute and module not in (model, model.embedding) else 1.0
 
         def count(*_: object, name: str = name, share: float = share) -> None:
             calls[name] = calls.get(name, 0.0) + share

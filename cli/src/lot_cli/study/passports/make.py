@@ -15,7 +15,7 @@ from lot.config.schema import Config
 from lot.errors import BadInput
 from lot.training.compose import compose
 from lot_cli.study.design.passport import Part, Passport, check_command
-from lot_cli.study.design.plan import Arm, components_of, source_digest
+from lot_cli.study.design.plan import Arm, source_digest
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.passports.behavior import behavior_of
 from lot_cli.study.passports.part import code_of, part_of, places
@@ -81,7 +81,7 @@ class Passports:
         return self._code_of(arm.config(self.seed, values)) != self._code[_label(arm, values)]
 
     def _code_of(self, config: Config) -> dict[str, Any]:
-        return code_of(components_of(config), self.device)
+        return code_of(config.components, self.device)
 
 
 def refuse(found: Sequence[tuple[Arm, Passport, bool]]) -> None:

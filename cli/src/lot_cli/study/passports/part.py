@@ -16,6 +16,7 @@ from lot.config.schema import Chosen, Config
 from lot.contracts import Attention, Context, Dims, Task
 from lot.devices.precision import choose_precision
 from lot.errors import BadInput
+from lot.model.build import dims_around
 from lot.options.validate import unstructure
 from lot.plugins.registry import registry
 from lot.runs.environment import kernel_forms
@@ -30,7 +31,7 @@ DECLARED = ("causal", "rotary", "tolerance", "depends_on_length", "straight_thro
 
 @dataclass(frozen=True)
 class Place:
-    """Where an arm has a component. layer: of an attention, else None. dims: what it is built for; None for other kinds."""
+    """Where an arm has a component. layer: of an attention or MLP, else None. dims: what it is built for; None for other kinds."""
 
     path: str
     chosen: Chosen
@@ -39,26 +40,18 @@ class Place:
 
 
 def places(config: Config, task: Task) -> Iterator[Place]:
-    """Every component of a configuration; an attention of several layers comes for the first and the last of them."""
-    model = config.model
-    dims = Dims(
-        width=model.width,
-        heads=model.heads,
-        max_len=model.max_len or task.seq_len,
-        vocab_size=task.vocab_size,
-        layers=model.layers,
-        causal=task.causal,
-        positions=model.positions,
-        dropout=model.dropout,
-        token_counts=task.token_counts,
-    )
-    layers: dict[str, list[int]] = {}
-    for layer in range(model.layers):
-        layers.setdefault(config.attention_path(layer), []).append(layer)
-    for path, having in layers.items():
-        for layer in sorted({having[0], having[-1]}):
-            yield Place(path, config.attention_of(layer), layer, replace(dims, layer=layer))
-    yield Place("embed", config.embed, None, dims)
+    """Every component of a configuration; an attention or MLP of several layers comes for the first and the last of them."""
+    dims = dims_around(config, task)
+    for section, by_layer in (("attn", config.attentions), ("mlp", config.mlps)):
+        layers: dict[str, list[int]] = {}
+        for layer in by_layer:
+            layers.setdefault(config.path_of(section, layer), []).append(layer)
+        for path, having in layers.items():
+            for layer in sorted({having[0], having[-1]}):
+                yield Place(path, by_layer[layer], layer, replace(dims, layer=layer))
+    if config.embed is not None:
+        yield Place("embed", config.embed, None, dims)
+    yield Place("model", config.model)
     yield Place("optim", at_default_rate(config.optim))
     yield Place("task", config.task)
     for section, table in (("losses", config.losses), ("diagnostics", config.diagnostics)):
@@ -173,7 +166,7 @@ def _bounded(chosen: Chosen, dims: Dims) -> Dims:
 def _build(place: Place, setting: Mapping[str, Any]) -> Any:
     """The component itself, or None where it needs a model or cannot be built, which the kit says."""
     component = place.chosen.component
-    arguments = {"optimizer": None, "task": None, "loss": (), "diagnostic": ()}.get(
+    arguments = {"optimizer": None, "model": None, "task": None, "loss": (), "diagnostic": ()}.get(
         component.kind, (setting.get("dims"),)
     )
     if arguments is None:

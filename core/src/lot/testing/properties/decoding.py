@@ -136,7 +136,7 @@ def _require_decoder(case: Case) -> None:
     model = small_decoder(case.component, case.options, replace(case.dims, causal=True, token_counts=None)).double()
     model = model.to(case.device).eval()
     L = case.dims.max_len
-    tolerance = max([TOLERANCE, *(attention.tolerance for attention in model.attentions)])
+    tolerance = max([TOLERANCE, *(attention.tolerance for attention in model.attentions.values())])
     for batch in (1, 4):
         ids = token_ids(case, batch, L)
         full = model(ids, case.context()).logits

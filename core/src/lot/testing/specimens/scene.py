@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lot.builtin.cross_entropy import CrossEntropy
 from lot.builtin.plugin import lot_attentions, lot_embeddings
-from lot.config.schema import ModelConfig
 from lot.contracts import Context, Dims, Output, Probe
 from lot.model.decoder import Decoder
 from lot.plugins.component import Component
@@ -46,7 +45,7 @@ def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int
     attention = case.attention or _giver(case, "attention", needs) or lot_attentions()[0]
     embedding = case.embedding or _giver(case, "embedding", needs) or lot_embeddings()[0]
     attentions = [attention.build(dims(layer)) for layer in range(LAYERS)]
-    model = Decoder(embedding.build(dims(0)), attentions, ModelConfig(width=32, heads=4, layers=LAYERS), dims(0))
+    model = Decoder.around(embedding.build(dims(0)), attentions, dims(0))
     initialize(model, 0)
     perturb(model)
     model.eval()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lot.builtin.plugin import lot_embeddings
-from lot.config.schema import ModelConfig
 from lot.contracts import Dims
 from lot.model.decoder import Decoder
 from lot.plugins.component import Component
@@ -25,10 +24,10 @@ def small_decoder(attention: Component, options: Mapping[str, Any], dims: Dims) 
     """A decoder of two layers with this attention, its parameters moved away from their initial values."""
     dims = replace(dims, layers=LAYERS, positions="learned")
     attentions = [attention.build(replace(dims, layer=layer), **options) for layer in range(LAYERS)]
-    config = ModelConfig(width=dims.width, heads=dims.heads, layers=LAYERS)
     (token,) = lot_embeddings()
     with isolated(0, "kit", "decoder"):  # constructors draw values that are set right below
-        model = Decoder(token.build(replace(dims, layer=0)), attentions, config, replace(dims, layer=0))
+        first = replace(dims, layer=0)
+        model = Decoder.around(token.build(first), attentions, first)
     initialize(model, 0)
     perturb(model)
     return model

@@ -81,7 +81,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request phase, coupling_force, natural_frequency, neighbor_weights, attention."""
-        q, k, v = self.heads.split(x, ctx.start)
+        q, k, v = self.heads.split(x, ctx.start, ctx.positions)
         with full_precision(x):
             theta = self.phases(x, ctx.padding)
             on_query, on_key = self.score_features(theta)
@@ -175,7 +175,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
 
     def extend(self, x: Tensor, ctx: Context, cache: LatticeCache) -> tuple[Tensor, LatticeCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
-        q, k, v = self.heads.split(x, ctx.start)
+        q, k, v = self.heads.split(x, ctx.start, ctx.positions)
         with full_precision(x):
             theta = self.phases(x, ctx.padding, before=cache.theta)
             on_query, on_key = self.score_features(theta)

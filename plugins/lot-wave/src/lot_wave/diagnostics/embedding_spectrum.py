@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lot import Context, Decoder, Diagnostic, Probe, Record
+from lot import Context, Diagnostic, Probe, Record
 from lot.figure import heading, new_figure, spaced
 from lot_wave.config import EmbeddingSpectrumConfig
 from lot_wave.diagnostics.labels import pack, token_names, unpack
@@ -88,7 +88,7 @@ class EmbeddingSpectrum(Diagnostic):
         token (K,) ids, name (K, bytes), frequency (F,) radians per position, power (K, F) with largest value 1,
         fundamental (K,) as measured and stated (K,) as the embedding has it, in radians per position, 0 for none.
         """
-        model = cast(Decoder, probe.model)
+        model = probe.model
         embedding, dims = model.embedding, model.dims
         length = 16 * dims.max_len if self.config.length is None else self.config.length
         length = max(64, length)

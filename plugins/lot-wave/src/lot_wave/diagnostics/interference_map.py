@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lot import Decoder, Diagnostic, Probe, Record
+from lot import Diagnostic, Probe, Record
 from lot.figure import DIVERGING_MAP, heading, new_figure
 from lot_wave.config import InterferenceMapConfig, fits_layer
 
@@ -85,7 +85,7 @@ class InterferenceMap(Diagnostic):
         profile and correlation (H, n) over distances 1 .. n; map (H, P, P), relative weights in the first sequence.
         """
         found: dict[int, Tensor] = probe.output.signals["attention"]
-        layer = fits_layer(self.config.layer, len(cast(Decoder, probe.model).blocks))
+        layer = fits_layer(self.config.layer, len(probe.model.layers))
         if layer not in found:
             layer = max(found)
         P = min(found[layer].shape[-1], self.config.max_positions)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lot import Context, Decoder, Diagnostic, Probe, Record
+from lot import Context, Diagnostic, Probe, Record
 from lot.figure import new_figure
 from lot_wave.config import TrajectoryConfig
 from lot_wave.ops.lyapunov import Map, local_exponents
@@ -49,7 +49,7 @@ class TrajectoryStability(Diagnostic):
         def through(block: torch.nn.Module) -> Map:
             return lambda state: block(state, ctx)[0]
 
-        blocks: list[Map] = [through(block) for block in cast(Decoder, probe.model).blocks]
+        blocks: list[Map] = [through(block) for block in probe.model.layers]
         found = []
         for _ in range(self.config.directions):
             rates, norms = local_exponents(blocks, x, epsilon=self.config.epsilon, generator=probe.generator)

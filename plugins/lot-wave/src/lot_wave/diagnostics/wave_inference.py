@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lot import BadInput, Context, Decoder, Diagnostic, Probe, Record, generate as continue_prompt
+from lot import BadInput, Context, Diagnostic, Model, Probe, Record, generate as continue_prompt
 from lot.figure import SEQUENTIAL_MAP, heading, new_figure, save_animation
 from lot_wave.config import WaveInferenceConfig
 from lot_wave.diagnostics.labels import pack, token_names, unpack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    model: Decoder, prompt: Tensor, new_tokens: int, *, step: Tensor, temperature: float, generator: torch.Generator
+    model: Model, prompt: Tensor, new_tokens: int, *, step: Tensor, temperature: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The prompt (n,) continued to ids (n + m,), and the distributions (m, V) that the m new tokens were drawn from.
 
@@ -49,7 +49,7 @@ class WaveInference(Diagnostic):
         names (T, bytes) of prompt and new tokens, prompt () its length; weights (H, T, T) of the last layer; for each
         of m new tokens: entropy (m,) nats, candidate names (m k, bytes) and probability (m, k).
         """
-        model = cast(Decoder, probe.model)
+        model = probe.model
         example = probe.batch.inputs[0]
         n = max(1, min(self.config.prompt_tokens, len(example), model.dims.max_len - 1))
         ids, distributions = generate(
@@ -117,7 +117,7 @@ LINE = 28
 """Tokens a line of the text."""
 
 
-def _entropy_of_frequencies(model: Decoder) -> Tensor:
+def _entropy_of_frequencies(model: Model) -> Tensor:
     """Entropy () in nats of the tokens of the training split, or of even ones where the task does not count them."""
     counts, V = model.dims.token_counts, model.dims.vocab_size
     if counts is None:
@@ -125,7 +125,7 @@ def _entropy_of_frequencies(model: Decoder) -> Tensor:
     return torch.special.entr(counts.double() / counts.sum()).sum().float().cpu()
 
 
-def _last_weights(model: Decoder, ids: Tensor, step: Tensor) -> Tensor:
+def _last_weights(model: Model, ids: Tensor, step: Tensor) -> Tensor:
     """Attention weights (H, T, T) of the last layer that gives any, or one head of zeros."""
     before = model.want
     model.set_want(frozenset({"attention"}))

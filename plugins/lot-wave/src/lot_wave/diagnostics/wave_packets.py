@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lot import Decoder, Diagnostic, NoOptions, Probe, Record
+from lot import Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order, order_parameter, wrap
 from lot.figure import PHASE_MAP, heading, new_figure
 from lot_wave.diagnostics.labels import pack, token_names, unpack
@@ -40,7 +40,7 @@ class WavePackets(Diagnostic):
         heaviest tokens; packet (3, T) and name (3, bytes) of the heaviest, the middle and the lightest token.
         Of the published form, positional_frequency (W,) radians per position too; there `frequency` counts turns.
         """
-        model = cast(Decoder, probe.model)
+        model = probe.model
         embedding = model.embedding
         if not isinstance(embedding, WavePacket):
             return {"waves": torch.zeros(())}
