@@ -8,6 +8,7 @@ from lot.config.schema import Config, ModelConfig
 from lot.contracts import Attention, Dims, Task
 from lot.errors import BadInput
 from lot.model.decoder import Decoder
+from lot.model.neutral import hold_neutral
 from lot.random import initialize, isolated
 
 
@@ -57,6 +58,8 @@ def build_model(config: Config, task: Task | None = None) -> Decoder:
     with isolated(config.seed, "create", "decoder"):  # constructors draw values that are set right below
         decoder = Decoder(embedding, attentions, model, dims(0))
     initialize(decoder, config.seed)
+    if config.train.neutral:
+        hold_neutral(decoder, config)
     return decoder
 
 
