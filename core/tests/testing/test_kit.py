@@ -34,7 +34,7 @@ def test_outcomes_come_one_by_one_in_the_order_of_the_checks():
     outcomes = {"builds": None, **dict(run)}
     assert list(outcomes) == list(checks("attention"))
     failed = {name for name, outcome in outcomes.items() if outcome is not None}
-    assert failed == {"causal: gradient", "padding", "finite differences"}
+    assert failed == {"causal: gradient", "padding", "finite differences", "neutral"}
 
 
 def test_all_failures_are_told_at_once_with_their_cause():

@@ -93,6 +93,17 @@ class Tuning:
 
 
 @attrs.frozen(kw_only=True)
+class Relied:
+    """How far the trained models of an arm rely on one part of their mechanism."""
+
+    what: str  # the part that was damaged, in words
+    layers: tuple[int, ...]  # that have it
+    parameters: int  # numbers that were put back to their initial values; 0 for a state that was drawn at random
+    changes: list[float | None]  # change of the loss on validation per seed, in nats; None where it was not measured
+    mean: Summary  # of the changes
+
+
+@attrs.frozen(kw_only=True)
 class ArmResult:
     """What the runs of one arm gave."""
 
@@ -103,6 +114,7 @@ class ArmResult:
     cost: Cost  # time, operations and memory
     tuned: Tuning  # the values that tuning chose
     passport: Passport | None = None  # None in a result that was made before there were passports
+    reliance: list[Relied] | None = None  # a row for each part; None where the study does not ask for it
 
 
 @attrs.frozen(kw_only=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lot.contracts import Attention, Split, ablation
+from lot.contracts import Split, ablation
 from lot.devices.precision import choose_precision
 from lot.model.build import build_model
 from lot.model.measure import measure_split
-from lot.plugins.registry import registry
 from lot.random import torch_generator
 from lot.runs.load import RecordedRun, load_run
+from lot.runs.own_parameters import own_parameters
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Reliance:
     """How far a trained model relies on the parts of its attention.
 
     run: its directory. step: optimizer steps that its weights have. split: what was measured. loss: of the intact model,
-    nats per scored token. damages: what was damaged, and what it cost. leak: as for the run.
+    nats per scored token. damages: what was damaged, and what it cost. shared: parameters that count as vanilla's too and
+    were left alone. leak: as for the run.
     """
 
     run: Path
@@ -54,6 +55,7 @@ class Reliance:
     split: Split
     loss: float
     damages: tuple[Damage, ...]
+    shared: tuple[str, ...]
     leak: bool
 
 
@@ -68,7 +70,8 @@ def reliance(
     """Damage the mechanism of a run's best model, part by part, and measure the loss each time.
 
     A *state* (phases, say) is drawn at random, `draws` times, in all layers that have one. *Parameters* that vanilla
-    attention does not have are put back to their initial values: each group of one name in all layers, then all groups.
+    attention does not have (`lot.runs.own_parameters`) are put back to their initial values: each group of one name in all
+    layers, then all groups.
     Raises BadInput where there is no run or no sound checkpoint. Nothing is written.
     """
     loaded = load_run(run, device=device, warn=warn)
@@ -92,7 +95,7 @@ def reliance(
 
     intact = loss()
     damages = list(_state_damage(loaded, loss, intact, draws))
-    groups = _own_parameters(model.attentions)
+    groups, shared = own_parameters(model.attentions)
     if len(groups) > 1:
         groups["all of these parameters"] = [place for places in groups.values() for place in places]
     for what, places in groups.items():
@@ -101,7 +104,7 @@ def reliance(
         layers = tuple(sorted({layer for layer, _ in places}))
         count = sum(initial[_full_name(layer, name)].numel() for layer, name in places)
         damages.append(Damage(what, layers, count, (damaged,), damaged - intact, None))
-    return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), loaded.leak)
+    return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), tuple(shared), loaded.leak)
 
 
 def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float, draws: int) -> Iterator[Damage]:
@@ -121,23 +124,6 @@ def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float,
     spread = statistics.stdev(losses) if len(losses) > 1 else None
     change = statistics.fmean(losses) - intact
     yield Damage("state, drawn at random", tuple(layer for layer, _ in stateful), 0, tuple(losses), change, spread)
-
-
-def _own_parameters(attentions: list[Attention]) -> dict[str, list[tuple[int, str]]]:
-    """Layer and name of the parameters that vanilla attention has not, in groups of one name."""
-    vanilla = registry().get("attention", "vanilla")
-    groups: dict[str, list[tuple[int, str]]] = {}
-    for layer, attention in enumerate(attentions):
-        dims = getattr(attention, "dims", None)
-        common = (
-            {}
-            if dims is None
-            else {n: p.shape for n, p in vanilla.create(vanilla.configure(), dims).named_parameters()}
-        )
-        for name, parameter in attention.named_parameters():
-            if common.get(name) != parameter.shape:
-                groups.setdefault(name, []).append((layer, name))
-    return groups
 
 
 def _full_name(layer: int, name: str) -> str:
