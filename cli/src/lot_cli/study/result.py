@@ -66,7 +66,9 @@ class Cost:
     """What an arm costs. None stands for what was not measured."""
 
     flops_per_token: float | None  # floating-point operations, forward and backward
-    uncounted: list[str] = attrs.field(factory=list)  # operators of plugins that no formula counts
+    uncounted: list[str] | None = (
+        None  # operators of plugins that no formula counts; None under an earlier rule of counting
+    )
     peak_bytes: int | None  # CPU: what a training step allocates; GPU: the peak of a run
     tokens_per_second: float | None  # median over the rows of the runs' timing logs
     seconds_per_step: float | None  # derived from tokens_per_second

@@ -36,7 +36,7 @@ def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_st
     speed = statistics.median(speeds) if speeds else None
     return Cost(
         flops_per_token=counted["flops_per_token"],
-        uncounted=counted.get("uncounted", []),
+        uncounted=counted.get("uncounted"),
         peak_bytes=max(peaks, default=counted["peak_bytes"]),
         tokens_per_second=speed,
         seconds_per_step=None if speed is None else tokens_per_step / speed,

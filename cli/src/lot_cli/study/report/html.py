@@ -37,7 +37,7 @@ def _body(result: Result) -> Iterator[str]:
     yield from _figures(result, colors)
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(result)
-    yield f'<p class="small">{escape(wording.COST_NOTE)}</p>'
+    yield f'<p class="small">{escape(wording.cost_note(result))}</p>'
     yield from _reliance(result)
     yield "<h2>What each arm is</h2>"
     yield _table([("arm", ""), ("configuration", "wrap")], _escaped(wording.setup_rows(result)), cards=True)

@@ -21,7 +21,7 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _comparisons(result)
     yield from ("", wording.tests_used(result), "", "## Arms", "")
     yield from _table(("arm", *result.metrics, *tables.COST_TITLES), tables.arm_rows(result, _mean_cell))
-    yield from ("", wording.COST_NOTE, "")
+    yield from ("", wording.cost_note(result), "")
     if reliance.was_measured(result):
         yield from (f"## {reliance.HEADING}", "")
         yield from _table(reliance.TITLES, reliance.rows(result))
