@@ -41,6 +41,13 @@ class Biased(Neutralizable, Honest):
         return y + self.shift(), cache
 
 
+class Absent(Honest):
+    """Nothing to leave out: vanilla attention itself."""
+
+    def neutral(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
 class LeftIn(Biased):
     """A thousandth of the mechanism stays."""
 

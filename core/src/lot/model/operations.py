@@ -73,14 +73,14 @@ ATTENTION_GRADIENT = {
 REAL_FFT, COMPLEX_FFT = {aten._fft_r2c, aten._fft_c2r}, {aten._fft_c2c}
 
 
-class OperationCounter(TorchDispatchMode):
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that counts the operations of what runs inside, forward and backward.
 
     by_operator: operations by name of the operator. uncounted: operators of plugins that no formula tells of.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.by_operator: Counter[str] = Counter()
         self.uncounted: set[str] = set()
 
@@ -120,11 +120,13 @@ def operations(func: Any, args: Any, kwargs: Any, out: Any) -> int | None:
         return _fft(packet in REAL_FFT, args[0], first, args[1])
     if packet in flop_registry:
         products: int = flop_registry[packet](*args, **kwargs, out_val=out)
-        return products * (4 if first.is_complex() else 1) + (first.numel() if packet in BIASED else 0)
+        if func.namespace == "aten" and first.is_complex():
+            products *= 4
+        return products + (first.numel() if packet in BIASED else 0)
     if packet in VECTORS:
-        return 2 * args[0].numel()
+        return 2 * int(args[0].numel())
     if packet in READS:
-        return args[0].numel() if _floating(args[0]) else 0
+        return int(args[0].numel()) if _floating(args[0]) else 0
     if not _floating(first):
         return 0
     if packet in PER_RESULT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ def _width(attention: nn.Module) -> int | None:
     return None if dims is None else dims.width
 
 
-def _is_projection(name: str, parameters: dict[str, Tensor], width: int | None) -> bool:
+def _is_projection(name: str, parameters: Mapping[str, Tensor], width: int | None) -> bool:
     path, kind = _parted(name)
     weight = parameters.get(name if kind == "weight" else _beside(name))
     if weight is None or weight.dim() != 2 or (width is not None and width not in weight.shape):

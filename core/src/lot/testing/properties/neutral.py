@@ -73,7 +73,7 @@ def _require_vanilla(case: Case, module: Attention, positions: str, dtype: torch
 
 def _require_gradient(case: Case, module: Attention, twin: Attention, x: Tensor, tolerance: float, how: str) -> None:
     """A run that is held neutral trains what vanilla trains."""
-    found = []
+    found: list[Tensor] = []
     for which in (module, twin):
         given = x.clone().requires_grad_()
         y = output(which, given, case.context())
@@ -81,9 +81,9 @@ def _require_gradient(case: Case, module: Attention, twin: Attention, x: Tensor,
             y, given, normal(tuple(y.shape), "cotangent", dtype=y.dtype, device=case.device)
         )
         found.append(gradient)
-    require_close(
-        *found, 10 * tolerance, f"gradient at the input inside neutral() against vanilla's ({how})", cause=CAUSE
-    )
+    ours, its = found
+    what = f"gradient at the input inside neutral() against vanilla's ({how})"
+    require_close(ours, its, 10 * tolerance, what, cause=CAUSE)
 
 
 @torch.no_grad()

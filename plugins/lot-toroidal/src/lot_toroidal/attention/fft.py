@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,11 +103,13 @@ class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
         return self.heads.unite(self.fusion(o)), signals
 
-    def neutral(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def neutral(self) -> Iterator[None]:
         """As `lot.nn.Neutralizable.neutral`. Raises BadInput for lags=position, which has no queries and keys of tokens."""
         if self.query is not None:
             raise BadInput("toroidal_fft with lags=position has no neutral form: it has no queries and keys of tokens")
-        return super().neutral()
+        with super().neutral():
+            yield
 
     def dense(self, x: Tensor, ctx: Context) -> Tensor:
         """y (B, T, D) of toroidal attention with the same projections and no averaging, stored in full: what this stands for."""

@@ -50,8 +50,8 @@ class RingAttention(TorusAttention):
             return super().neutral_attend(q, k, v, ctx)
         torus = Torus(period=self.torus.period, depth=1, causal=self.causal)
         layout = plan(q.shape[2], Members.of(ctx.group), torus, self.options.balance)
-        platter = (part.unsqueeze(3) for part in (q, k, v))  # (B, H, T, 1, d)
-        return ring_attention(*platter, torus, layout, padding=ctx.padding, block=self.options.block).squeeze(3)
+        q, k, v = (part.unsqueeze(3) for part in (q, k, v))  # one platter: (B, H, T, 1, d)
+        return ring_attention(q, k, v, torus, layout, padding=ctx.padding, block=self.options.block).squeeze(3)
 
     def check_spread(self, positions: int, processes: int) -> None:
         """Raises BadInput where `balance` cannot halve the positions of a process."""
