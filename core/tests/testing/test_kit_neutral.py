@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from kit_specimens import leaks, neutral_forms, specimen
 
-from lot.testing import KitFailure, NotApplicable
+from lot.testing import DIMS, KitFailure, NotApplicable
 from lot.testing.case import Case
 from lot.testing.properties.neutral import neutral
 
@@ -16,6 +18,10 @@ def check(cls: type) -> None:
 
 def test_an_honest_neutral_form_passes() -> None:
     check(neutral_forms.Biased)
+
+
+def test_dropout_is_no_difference() -> None:
+    neutral(Case(specimen(neutral_forms.Biased, "attention"), "attention", dims=replace(DIMS, dropout=0.5)))
 
 
 @pytest.mark.parametrize(

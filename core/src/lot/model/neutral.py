@@ -100,7 +100,8 @@ def distance_from_vanilla(attention: Attention, dims: Dims) -> float:
 def _relative(attention: Attention, twin: Vanilla, x: Tensor, padding: Tensor | None, kept: Tensor) -> Tensor:
     ctx = Context(padding=padding)
     y, z = attention(x, ctx)[0][kept], twin(x, ctx)[0][kept]
-    return (y - z).abs().max() / z.abs().max()
+    off: Tensor = (y - z).abs().max() / z.abs().max()
+    return off
 
 
 @torch.no_grad()

@@ -28,7 +28,8 @@ def neutral(case: Case) -> None:
     """Inside neutral(), forward, gradients and decoding are vanilla's; afterwards, and inside another one, all is as before."""
     for positions in ("none", "rotary") if as_attention(case.module(positions="none")).rotary else ("none",):
         for dtype, tolerance in TOLERANCES.items():
-            module = as_attention(case.module(dtype=dtype, positions=positions))
+            # Which weights dropout drops is a matter of how many numbers a form draws.
+            module = as_attention(case.module(dtype=dtype, positions=positions, dropout=0.0))
             _require_vanilla(case, module, positions, dtype, tolerance)
 
 
@@ -45,7 +46,7 @@ def _require_vanilla(case: Case, module: Attention, positions: str, dtype: torch
         with module.neutral():
             pass
         try:
-            twin = vanilla_twin(module, replace(case.dims, positions=positions))  # type: ignore[arg-type]
+            twin = vanilla_twin(module, replace(case.dims, positions=positions, dropout=0.0))  # type: ignore[arg-type]
         except BadInput as error:
             raise KitFailure("neutral()", expected="lot.nn.Projections", got=error.what) from None
         for training in (False, True):
@@ -61,6 +62,7 @@ def _require_vanilla(case: Case, module: Attention, positions: str, dtype: torch
                 )
         _require_gradient(case, module, twin, x, tolerance, how)
         module.eval()
+        twin.eval()
         if module.can_decode():
             _require_decoding(case, module, twin, x, tolerance, how)
     require_equal(
