@@ -83,3 +83,18 @@ def test_sigterm_saves_the_shards_of_all_first(tmp_path: Path) -> None:
     assert (found["state"], found["exit_code"]) == ("interrupted", 143), stderr
     assert found["message"].startswith(f"stopped by SIGTERM; saved at step {found['step']}; continue with: lot run")
     assert problem_of(folder_of(tmp_path / "x/checkpoints", found["step"])) is None
+
+
+def test_weights_that_a_neutral_run_does_not_use_stop_no_process(lot: Lot, tmp_path: Path) -> None:
+    for kind in ("ddp", "fsdp"):
+        neutral = ["--set", "train.neutral=true", "--set", "train.steps=6", "--set", f"train.parallel={kind}"]
+        done = torchrun(tmp_path, *RUN, *neutral, "--run-dir", kind)
+        assert done.returncode == 0, done.stderr
+    vanilla = [word if word != "lattice" else "vanilla" for word in RUN]
+    assert lot(*vanilla, "--set", "train.steps=6", "--run-dir", "one").returncode == 0
+    losses = []
+    for name in ("ddp", "fsdp", "one"):
+        rows = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+        losses.append([row["loss"] for row in rows if row.get("split") == "train"])
+    assert losses[0] == pytest.approx(losses[2], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[2], rel=1e-3)

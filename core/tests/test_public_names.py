@@ -21,7 +21,7 @@ SURFACE = {
         cache_folder evaluate generate hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
-        Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Projections Rotary attend attention_mask
+        Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary attend attention_mask
         attention_weights dropout_now require_heads
     """,
     "lot.metrics": "BitsPerUnit ExactMatch MeanLoss Perplexity TokenAccuracy",

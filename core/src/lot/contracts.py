@@ -136,6 +136,7 @@ class Attention(nn.Module):
     Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
     `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache); `lot.nn.CachedAttention` has what is common.
     Optional: `ablate(generator)`, a context manager in which the mechanism's state is randomized.
+    Optional: `neutral()`, a context manager in which the mechanism is left out.
     """
 
     causal: bool = True
@@ -159,6 +160,15 @@ class Attention(nn.Module):
     def can_decode(self) -> bool:
         """Whether this module offers decoding with a cache."""
         return hasattr(self, "init_cache")
+
+    def neutral(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which this module computes vanilla attention, with its own `lot.nn.Projections`, to 1e-5.
+
+        Mask, positions, dropout and decoding are vanilla's too. It may last for a whole training, and may be entered again
+        while it lasts; a cache that was made inside serves inside only.
+        Raises BadInput that says why where the mechanism, with these options, has no such form: the default.
+        """
+        raise BadInput("this attention has no neutral form: it replaces vanilla attention, and adds nothing to it")
 
     def check_spread(self, positions: int, processes: int) -> None:
         """Raise BadInput unless sequences may be spread over `processes`, `positions` in a row to each (see `Context.group`).

@@ -8,6 +8,7 @@ from kit_specimens import (
     forward_form,
     leaks,
     mechanisms,
+    neutral_forms,
     positions_and_decoding,
     randomness_and_state,
     specimen,
@@ -32,6 +33,7 @@ EMITS = {
     forward_form.NarrowPhases: {"phase"},
     mechanisms.Oscillators: {"phase"},
     leaks.Honest: {"attention"},
+    neutral_forms.Absent: {"attention"},
 }
 
 CAUGHT = [
@@ -183,7 +185,7 @@ def test_the_kit_changes_no_global_state():
 
     before = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
     for function in ATTENTION_CHECKS.values():
-        function(Case(component(leaks.Honest), "attention"))
+        function(Case(component(neutral_forms.Absent), "attention"))
     after = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]

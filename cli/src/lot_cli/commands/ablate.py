@@ -42,7 +42,7 @@ def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> Non
         return
     where = console(stderr=False)
     where.print(f"{found.split} split, step {found.step}, {found.run}", style="bold", soft_wrap=True)
-    table = Table(caption="numbers: of parameters that vanilla attention does not have under that name")
+    table = Table()
     for column in ("damaged", "layers", "numbers", "loss (nats per token)", "change"):
         table.add_column(column, justify="left" if column in ("damaged", "layers") else "right")
     table.add_row("nothing", "", "", number(found.loss), "")
@@ -53,6 +53,8 @@ def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> Non
         size = number(damage.parameters) if damage.parameters else "state"
         table.add_row(damage.what, layers, size, number(mean), f"{signed(damage.change)}{spread}")
     where.print(table)
+    if found.shared:
+        where.print(f"left alone, as vanilla has such too: {', '.join(found.shared)}", style="dim", soft_wrap=True)
     if not found.damages:
         where.print(
             "its attention has no state and no parameter that vanilla attention lacks: there is nothing to damage"

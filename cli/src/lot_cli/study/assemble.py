@@ -32,6 +32,7 @@ from lot_cli.study.result import (
     Environment,
     Package,
     Reach,
+    Relied,
     Result,
     RunRow,
     Tuning,
@@ -66,6 +67,8 @@ class Made:
     outcomes: dict[str, Outcome]  # key of a run -> how it ended
     maker: RunMaker
     passports: Passports
+    reliance: dict[str, list[Relied]] = attrs.field(factory=dict)  # arm -> what its models rely on, where that is asked
+    doubts: list[str] = attrs.field(factory=list)  # what could not be measured
 
     def of(self, arm: str) -> list[Run]:
         """The runs of an arm, one per seed."""
@@ -110,7 +113,7 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
     maker = made.maker
     doubts = warnings_of_runs(made.runs, maker.runs, maker.numerics, maker.side_by_side)
     said = [*findings.warnings, *unused_rules(study, findings)]
-    return attrs.evolve(result, warnings=[*said, *warnings_of(result), *doubts])
+    return attrs.evolve(result, warnings=[*said, *warnings_of(result), *doubts, *made.doubts])
 
 
 def _columns(run_dirs: Sequence[Path], metrics: Mapping[str, bool]) -> dict[str, list[float | None]]:
@@ -138,6 +141,7 @@ def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, mad
         cost=cost_of(run_dirs, first.config, made.maker.kind, tokens),
         tuned=made.tuned[name],
         passport=made.passports.of(arm, made.tuned[name].values),
+        reliance=made.reliance.get(name),
     )
 
 

@@ -10,12 +10,14 @@ import attrs
 
 from lot_cli.study.analysis.judge import reachable
 from lot_cli.study.analysis.looks import Record, next_look, pairs_of_next_look, read_record, write_entry
+from lot_cli.study.analysis.reliance import reliance_of, unmeasured
 from lot_cli.study.analysis.tuning import Attempt, choose
 from lot_cli.study.assemble import Checked, Made, assemble
 from lot_cli.study.design.check_fairness import choose_metrics, make_fair
 from lot_cli.study.design.contrasts import contrasts_of
 from lot_cli.study.design.file import Study
-from lot_cli.study.design.plan import find_reference, plan_arms
+from lot_cli.study.design.plan import find_reference, is_vanilla, plan_arms
+from lot_cli.study.design.worth import with_worth
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.folder import locked
@@ -65,6 +67,8 @@ def conduct(
         ]  # seed by seed, so that an interrupted study has pairs
         outcomes = maker.make(runs)
         made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker, passports=passports)
+        if study.reliance:
+            made = _measure_reliance(checked, made)
         write_entry(folder, checked.look, record)  # before the result is known
         result = assemble(checked, made, folder, command)
         save_passports({name: arm.passport for name, arm in result.arms.items() if arm.passport is not None}, folder)
@@ -85,7 +89,9 @@ def check(study: Study, record: Record) -> Checked:
     """The study with its arms made fair, up to its next look. Raises BadInput for one that cannot be fair or judged."""
     planned = plan_arms(study)
     reference = find_reference(study, planned)
+    vanilla = [arm.name for arm in planned if is_vanilla(arm.config(0))]
     contrasts = contrasts_of(study.contrasts, study.arms, reference.name)
+    contrasts = with_worth(contrasts, study.contrasts is not None, study.worth, vanilla)
     arms, findings = make_fair(study, planned, reference)
     metrics = choose_metrics(study, findings)
     seeds = pairs_of_next_look(study, record)
@@ -127,3 +133,19 @@ def _tune(checked: Checked, maker: RunMaker) -> dict[str, Tuning]:
         tuned[arm.name] = choose(attempts[arm.name], outcomes, maker.runs, main, higher)
         maker.tell("tuned", {"arm": arm.name, "values": tuned[arm.name].values})
     return tuned
+
+
+def _measure_reliance(checked: Checked, made: Made) -> Made:
+    """The runs with what their models rely on, measured here and one by one; an arm that is held neutral relies on nothing."""
+    maker = made.maker
+    doubts: list[str] = []
+    device = maker.device if maker.executor.slurm is None else "auto"
+    found = {}
+    for arm in checked.arms:
+        run_dirs = made.directories(arm.name)
+        if made.of(arm.name)[0].config.train.neutral:
+            continue
+        if missing := unmeasured(run_dirs):
+            maker.tell("reliance", {"arm": arm.name, "runs": missing})
+        found[arm.name] = reliance_of(run_dirs, device, doubts.append)
+    return attrs.evolve(made, reliance=found, doubts=doubts)

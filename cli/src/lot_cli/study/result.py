@@ -66,6 +66,9 @@ class Cost:
     """What an arm costs. None stands for what was not measured."""
 
     flops_per_token: float | None  # floating-point operations, forward and backward
+    uncounted: list[str] | None = (
+        None  # operators of plugins that no formula counts; None under an earlier rule of counting
+    )
     peak_bytes: int | None  # CPU: what a training step allocates; GPU: the peak of a run
     tokens_per_second: float | None  # median over the rows of the runs' timing logs
     seconds_per_step: float | None  # derived from tokens_per_second
@@ -93,6 +96,17 @@ class Tuning:
 
 
 @attrs.frozen(kw_only=True)
+class Relied:
+    """How far the trained models of an arm rely on one part of their mechanism."""
+
+    what: str  # the part that was damaged, in words
+    layers: tuple[int, ...]  # that have it
+    parameters: int  # numbers that were put back to their initial values; 0 for a state that was drawn at random
+    changes: list[float | None]  # change of the loss on validation per seed, in nats; None where it was not measured
+    mean: Summary  # of the changes
+
+
+@attrs.frozen(kw_only=True)
 class ArmResult:
     """What the runs of one arm gave."""
 
@@ -103,6 +117,7 @@ class ArmResult:
     cost: Cost  # time, operations and memory
     tuned: Tuning  # the values that tuning chose
     passport: Passport | None = None  # None in a result that was made before there were passports
+    reliance: list[Relied] | None = None  # a row for each part; None where the study does not ask for it
 
 
 @attrs.frozen(kw_only=True)

@@ -136,7 +136,9 @@ def _header_table(header: dict[str, Any]) -> Table:
     table.add_column()
     table.add_row("run", header["run"] + (f"  (resumed at step {header['step']})" if header["step"] else ""))
     table.add_row("task", _with_options(config["task"]))
-    table.add_row("attention", _by_layer(header["attention"]) + "".join(f"\n{n}" for n in header["notes"]))
+    held = " (held neutral: it computes vanilla attention)" if config["train"]["neutral"] else ""
+    notes = "".join(f"\n{note}" for note in header["notes"])
+    table.add_row("attention", f"{_by_layer(header['attention'])}{held}{notes}")
     parts = [
         f"{sizes['layers']} {'layer' if sizes['layers'] == 1 else 'layers'} x width {sizes['width']} x {sizes['heads']} heads",
         f"{sizes['positions']} positions",

@@ -25,6 +25,7 @@ def lot_attentions() -> list[Component]:
             config=VanillaConfig,
             reference="Vaswani et al., Attention Is All You Need, 2017; initial values as GPT-2",
             emits=frozenset({"attention"}),
+            notes=("Neutral form: itself; other mechanisms that have one become this (train.neutral).",),
         )
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,10 @@ class Vanilla(CachedAttention[KeyValueCache]):
         if "attention" in self.want:
             signals["attention"] = attention_weights(q, k, causal=self.causal, padding=ctx.padding)
         return self.heads.merge(y), signals
+
+    def neutral(self) -> contextlib.AbstractContextManager[None]:
+        """A context that changes nothing, since this is what others become; what a subclass adds it has to leave out itself."""
+        return contextlib.nullcontext() if type(self) is Vanilla else super().neutral()
 
     def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
         """Keys and values of no token."""

@@ -83,6 +83,11 @@ class TrainConfig:
         100.0, gt=1, help="a gradient norm above this many times its running mean counts as a spike"
     )
     spike_limit: int = option(20, ge=1, help="spikes in a row after which the run counts as diverged")
+    neutral: bool = option(
+        False,
+        help="train with the mechanism left out: the same parameters and initial values, computing vanilla attention; "
+        "refused where an attention has no such form",
+    )
     test: bool = option(True, help="evaluate the best checkpoint on the test split at the end")
 
 

@@ -10,6 +10,7 @@ import torch
 from lot.config.schema import Config
 from lot.contracts import Attention, Dims, Model, Parts, Task
 from lot.errors import BadInput
+from lot.model.neutral import hold_neutral
 from lot.nn.projections import Projections, Rotary, require_heads
 from lot.plugins.sizes import Sizes
 from lot.random import initialize, isolated
@@ -46,6 +47,8 @@ def build_model(config: Config, task: Task | None = None) -> Model:
     with isolated(config.seed, "create", "decoder"):  # constructors draw values that are set right below
         model: Model = config.model.create("model", Parts(dims, embedding, attentions, mlps))
     initialize(model, config.seed)
+    if config.train.neutral:
+        hold_neutral(model, config)
     return model
 
 

@@ -1,8 +1,9 @@
-"""What mechanisms are built from: projections, attention with score features, decoding, ablation."""
+"""What mechanisms are built from: projections, attention with score features, decoding, ablation, neutral forms."""
 
 from lot.nn.ablation import Ablatable
 from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention_weights, dropout_now
 from lot.nn.decoding import CachedAttention, KeyValueCache
+from lot.nn.neutral import Neutralizable
 from lot.nn.projections import Projections, Rotary, require_heads
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Ablatable",
     "CachedAttention",
     "KeyValueCache",
+    "Neutralizable",
     "Projections",
     "Rotary",
     "attend",

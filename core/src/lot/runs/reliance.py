@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from lot.contracts import Attention, Split, ablation
+from lot.contracts import Model, Split, ablation
 from lot.devices.precision import choose_precision
 from lot.model.build import build_model
 from lot.model.measure import measure_split
-from lot.plugins.registry import registry
 from lot.random import torch_generator
 from lot.runs.load import RecordedRun, load_run
+from lot.runs.own_parameters import own_parameters
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class Reliance:
     """How far a trained model relies on the parts of its attention.
 
     run: its directory. step: optimizer steps that its weights have. split: what was measured. loss: of the intact model,
-    nats per scored token. damages: what was damaged, and what it cost. leak: as for the run.
+    nats per scored token. damages: what was damaged, and what it cost. shared: parameters that count as vanilla's too and
+    were left alone. leak: as for the run.
     """
 
     run: Path
@@ -54,6 +54,7 @@ class Reliance:
     split: Split
     loss: float
     damages: tuple[Damage, ...]
+    shared: tuple[str, ...]
     leak: bool
 
 
@@ -68,7 +69,8 @@ def reliance(
     """Damage the mechanism of a run's best model, part by part, and measure the loss each time.
 
     A *state* (phases, say) is drawn at random, `draws` times, in all layers that have one. *Parameters* that vanilla
-    attention does not have are put back to their initial values: each group of one name in all layers, then all groups.
+    attention does not have (`lot.runs.own_parameters`) are put back to their initial values: each group of one name in all
+    layers, then all groups.
     Raises BadInput where there is no run or no sound checkpoint. Nothing is written.
     """
     loaded = load_run(run, device=device, warn=warn)
@@ -92,16 +94,16 @@ def reliance(
 
     intact = loss()
     damages = list(_state_damage(loaded, loss, intact, draws))
-    groups = _own_parameters(model.attentions)
+    groups, shared = own_parameters(model.attentions)
     if len(groups) > 1:
         groups["all of these parameters"] = [place for places in groups.values() for place in places]
     for what, places in groups.items():
         with _put_back(model, places, initial):
             damaged = loss()
         layers = tuple(sorted({layer for layer, _ in places}))
-        count = sum(initial[_full_name(layer, name)].numel() for layer, name in places)
+        count = sum(initial[full].numel() for full in _full_names(model, places))
         damages.append(Damage(what, layers, count, (damaged,), damaged - intact, None))
-    return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), loaded.leak)
+    return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), tuple(shared), loaded.leak)
 
 
 def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float, draws: int) -> Iterator[Damage]:
@@ -123,34 +125,19 @@ def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float,
     yield Damage("state, drawn at random", tuple(layer for layer, _ in stateful), 0, tuple(losses), change, spread)
 
 
-def _own_parameters(attentions: dict[int, Attention]) -> dict[str, list[tuple[int, str]]]:
-    """Layer and name of the parameters that vanilla attention has not, in groups of one name."""
-    vanilla = registry().get("attention", "vanilla")
-    groups: dict[str, list[tuple[int, str]]] = {}
-    for layer, attention in attentions.items():
-        dims = getattr(attention, "dims", None)
-        common = (
-            {}
-            if dims is None
-            else {n: p.shape for n, p in vanilla.create(vanilla.configure(), dims).named_parameters()}
-        )
-        for name, parameter in attention.named_parameters():
-            if common.get(name) != parameter.shape:
-                groups.setdefault(name, []).append((layer, name))
-    return groups
-
-
-def _full_name(layer: int, name: str) -> str:
-    return f"blocks.{layer}.attention.{name}"
+def _full_names(model: Model, places: list[tuple[int, str]]) -> list[str]:
+    """The names in the model of these parameters of its attentions."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    return [f"{paths[id(model.attentions[layer])]}.{name}" for layer, name in places]
 
 
 @contextlib.contextmanager
-def _put_back(model: nn.Module, names: list[tuple[int, str]], initial: dict[str, torch.Tensor]) -> Iterator[None]:
+def _put_back(model: Model, names: list[tuple[int, str]], initial: dict[str, torch.Tensor]) -> Iterator[None]:
     """While it lasts, these parameters have their initial values."""
     parameters = dict(model.named_parameters())
     trained = {}
     with torch.no_grad():
-        for full in (_full_name(layer, name) for layer, name in names):
+        for full in _full_names(model, names):
             trained[full] = parameters[full].clone()
             parameters[full].copy_(initial[full])
     try:

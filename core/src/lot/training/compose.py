@@ -8,6 +8,7 @@ from lot.config.schema import ChosenDiagnostic, Config
 from lot.contracts import Diagnostic, Model, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks
+from lot.model.neutral import check_neutral
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
 
@@ -44,6 +45,8 @@ def compose(config: Config) -> Composition:
         _check_signals(config, f"diagnostic {name}", diagnostic.needs)
     task = build_task(config)
     model = build_model(config, task)
+    if config.train.neutral:
+        check_neutral(config, model.dims)
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lot.contracts import Model
 from lot.devices.processes import Team
 from lot.errors import BadInput
+from lot.model.neutral import is_held
 from lot.storage import checkpoint
 from lot.storage.checkpoint import Checkpoint, load_weights
 from lot.storage.tree import is_sharded
@@ -84,7 +85,9 @@ class Copied(Parallel):
     def __init__(self, model: Model, team: Team, compiled: bool) -> None:
         super().__init__(model, team, compiled=False)
         ids = [team.device.index] if team.device.type == "cuda" else None
-        unused = any(module.inert for module in (*model.attentions.values(), *model.mlps.values(), model.embedding))
+        unused = is_held(model) or any(
+            module.inert for module in (*model.attentions.values(), *model.mlps.values(), model.embedding)
+        )
         self.copies = nn.parallel.DistributedDataParallel(self.model, device_ids=ids, find_unused_parameters=unused)
         self.forward = torch.compile(self.copies) if compiled else self.copies  # type: ignore[assignment]
 

@@ -28,6 +28,7 @@ def lot_attentions() -> list[Component]:
                 "As published, training applied no causal mask: causal=false repeats that and needs allow_leak.",
                 "score=head equals the source's module to 2e-16, gradients to 2e-15; so do the neighbor weights and the "
                 "Kuramoto step.",
+                "Neutral form: alpha = 0; the phases are then computed for signals only.",
             ),
         ),
         Component(
@@ -48,6 +49,7 @@ def lot_attentions() -> list[Component]:
                 "In these three options outputs equal the source's module to 2e-15, gradients to 2e-14. Its script averages "
                 "angles over 12 heads before it takes R: random phases give 0.876 that way, and its R = 0.88 is that "
                 "artifact. Per head they give 0.157.",
+                "No neutral form: it replaces vanilla attention, and adds nothing to it.",
             ),
         ),
         Component(
@@ -58,7 +60,10 @@ def lot_attentions() -> list[Component]:
             reference=PHASEGPT,
             emits=frozenset({"phase", "natural_frequency", "attention"}),
             watch=("order_parameter",),
-            notes=("As published, the inner attention has no causal mask: inner={name: vanilla, causal: false}.",),
+            notes=(
+                "As published, the inner attention has no causal mask: inner={name: vanilla, causal: false}.",
+                "Neutral form: a = 0, where the inner attention has a neutral form (vanilla is one).",
+            ),
         ),
     ]
 

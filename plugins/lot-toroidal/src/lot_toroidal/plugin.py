@@ -5,6 +5,7 @@ from __future__ import annotations
 from lot import Component, hookimpl
 
 PROJECT = "Toroidal Attention (torodial-attention), 2025"
+NEUTRAL = "Neutral form: one platter of all channels, no fusion, no distance, no window, and the positions of the trunk"
 TORUS_SIGNALS = frozenset({"attention", "platter_attention", "platter_mixing"})
 
 
@@ -39,6 +40,7 @@ def _exact() -> list[Component]:
                 "low_rank fusion of rank r leaves r / depth of a head's freedom (the default, as published: a quarter): see "
                 "the diagnostic fusion_rank.",
                 "With depth=1, lambda_distance=0 and no window it is rotary attention on plain fused kernels.",
+                f"{NEUTRAL}.",
             ),
         ),
         Component(
@@ -54,6 +56,7 @@ def _exact() -> list[Component]:
                 "Under torchrun, train.context_parallel=N spreads each sequence over N processes; without it a process holds "
                 "whole sequences and works through them block by block.",
                 "It cannot drop attention weights: model.dropout must be 0.",
+                f"{NEUTRAL}.",
             ),
         ),
     ]
@@ -79,6 +82,8 @@ def _variants() -> list[Component]:
                 "Causal lags are convolved block by block, past into future only: the future is left out to the last bit, at "
                 "O(T log^2 T) instead of O(T log T).",
                 "It cannot drop attention weights: model.dropout must be 0.",
+                "No neutral form: at position lags there are no queries and keys of tokens. With lags=content it is vanilla "
+                "attention with the same projections.",
             ),
         ),
         Component(
@@ -95,6 +100,7 @@ def _variants() -> list[Component]:
                 "gate of the query. With update=gru only the cell is the source's. differs: its linear update, a full matrix, is "
                 "not offered.",
                 "Always causal; there are no attention weights that model.dropout could drop.",
+                "No neutral form: a recurrent state takes the place of vanilla attention.",
             ),
         ),
         Component(
@@ -110,6 +116,7 @@ def _variants() -> list[Component]:
                 "differs: candidates share their projections here; in the source each has its own (16.7 thousand against 49.9 "
                 "thousand parameters in the compared setting).",
                 "route=true chooses a depth for every token from that token, which keeps the choice causal.",
+                f"{NEUTRAL}, and no choice of a depth.",
             ),
         ),
     ]

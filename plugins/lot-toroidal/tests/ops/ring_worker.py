@@ -8,6 +8,7 @@ The first process prints one JSON object: largest errors by case.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import json
 
@@ -60,11 +61,17 @@ def part(x: Tensor, members: Members) -> Tensor:
     return x.chunk(members.world, dim=1)[members.rank]
 
 
-def module_error(group: dist.ProcessGroup) -> float:
-    """Largest error of a module: outputs of this part, and gradients of the parameters summed over the group."""
+def module_error(group: dist.ProcessGroup, *, neutral: bool = False) -> float:
+    """Largest error of a module: outputs of this part, and gradients of the parameters summed over the group.
+
+    neutral: whether both are held neutral; fusions then get no gradient.
+    """
     component = next(c for c in getattr(plugin, HOOKS["attention"])() if c.name == "toroidal_ring")
     dims = Dims(width=32, heads=2, max_len=PERIOD, vocab_size=8)
     alone, spread = (component.build(dims, block=5).double() for _ in range(2))
+    held = contextlib.ExitStack()
+    for module in (alone, spread) if neutral else ():
+        held.enter_context(module.neutral())
     generator = torch.Generator().manual_seed(7)
     x, cotangent = (torch.randn(2, LENGTH, 32, generator=generator, dtype=torch.float64) for _ in range(2))
     y, _ = alone(x, Context())
@@ -74,6 +81,8 @@ def module_error(group: dist.ProcessGroup) -> float:
     z.backward(part(cotangent, members))
     error = float((z - part(y, members)).detach().abs().max())
     for p, p_spread in zip(alone.parameters(), spread.parameters(), strict=True):
+        if p.grad is None and p_spread.grad is None:
+            continue
         dist.all_reduce(p_spread.grad, group=group)
         error = max(error, float((p.grad - p_spread.grad).abs().max()))
     return error
@@ -96,6 +105,7 @@ def main() -> None:
             errors[name] = operator_error(group, causal, window, balance, padded, torch.float32)
         errors[f"{size}: float64"] = operator_error(group, True, None, True, True, torch.float64)
         errors[f"{size}: module"] = module_error(group)
+        errors[f"{size}: neutral module"] = module_error(group, neutral=True)
     worst = torch.tensor(list(errors.values()), dtype=torch.float64)
     dist.all_reduce(worst, op=dist.ReduceOp.MAX)
     if rank == 0:

@@ -50,6 +50,7 @@ def test_a_module_over_parts_gives_the_outputs_and_gradients_of_one_alone(
     processes: int, errors: dict[str, float]
 ) -> None:
     assert errors[f"{processes}: module"] < 1e-12
+    assert errors[f"{processes}: neutral module"] < 1e-12, "spread over processes, vanilla attention is so too"
 
 
 @pytest.mark.parametrize("block", [1, 5, 64])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lot import Component, hookimpl
 
+NO_NEUTRAL = "No neutral form: waves take the place of queries and keys, so that without them nothing is left."
 PROJECT = "Wave-Native GPT (spectral_gpt)"
 LINEAR = "Katharopoulos et al., Transformers are RNNs, 2020"
 
@@ -29,6 +30,7 @@ def lot_attentions() -> list[Component]:
                 "evolution=evolved with normalize=row never forms weights, so dropout on weights does not apply there.",
                 "The source gives amplitude, frequency and phase a bias each: bias=true. With its biases at 0 outputs equal the "
                 "source's to 2e-7; without them they differ by 4.8e-2, through the amplitude.",
+                NO_NEUTRAL,
             ),
         ),
         Component(
@@ -44,6 +46,7 @@ def lot_attentions() -> list[Component]:
                 "form that agree.",
                 "kernel=exp with kernel_on=scores is softmax attention over sine features.",
                 "kernel_on=features never forms weights, so dropout on weights does not apply there.",
+                NO_NEUTRAL,
                 "form=published normalizes the sines (L2 norm over waves, times W^(1/4)) and has no amplitude; its scores have "
                 "a learned scale per head and are divided by the root of the number of keys. The default form differs from it "
                 "by 3 to 6 % on features and by 56 to 87 % on scores.",

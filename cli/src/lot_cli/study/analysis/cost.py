@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.flop_counter import FlopCounterMode
-
 from lot.config.schema import Config
 from lot.contracts import Context
+from lot.model.operations import OperationCounter
 from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
 from lot.training.compose import compose
@@ -37,6 +36,7 @@ def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_st
     speed = statistics.median(speeds) if speeds else None
     return Cost(
         flops_per_token=counted["flops_per_token"],
+        uncounted=counted.get("uncounted"),
         peak_bytes=max(peaks, default=counted["peak_bytes"]),
         tokens_per_second=speed,
         seconds_per_step=None if speed is None else tokens_per_step / speed,
@@ -48,9 +48,10 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
     """Floating-point operations per training token, and on the CPU the peak bytes of a training
     step's tensors.
 
-    Operations are those that torch counts (`torch.utils.flop_counter`: products of matrices,
-    convolutions, attention), over forward and backward of one sequence on the CPU;
-    operators that only a plugin knows count nothing. Memory holds what a step allocates beyond
+    Operations are counted by the rule of `lot.model.operations`, the same for every arm: products of matrices, elementwise
+    functions, reductions and attention, and for operators that only a plugin knows what its formulas say; over forward and
+    backward of one sequence, in the form that runs on the CPU. `uncounted` names operators that have no formula, which
+    count nothing. Memory holds what a step allocates beyond
     weights and optimizer state; on a GPU the runs record their peak themselves,
     and `peak_bytes` is None here.
     """
@@ -65,9 +66,10 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
         model.zero_grad(set_to_none=True)
         return batch.inputs.numel()
 
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
         tokens = step(1)
     return {
-        "flops_per_token": counter.get_total_flops() / tokens,
+        "flops_per_token": counter.total / tokens,
+        "uncounted": sorted(counter.uncounted),
         "peak_bytes": peak_bytes(lambda: step(config.train.batch_size)) if device == "cpu" else None,
     }

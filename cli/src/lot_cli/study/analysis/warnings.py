@@ -20,6 +20,8 @@ def warnings_of(result: Result) -> Iterator[str]:
     yield from _of_looks(result)
     for arm in result.arms:
         yield from _of_arm(result, arm)
+        if left_out := result.arms[arm].cost.uncounted:
+            yield f"the FLOPs of {arm} leave out operators that have no formula: {', '.join(left_out)}"
     yield from _of_equal_arms(result)
     for c in result.comparisons:
         if c.mean is not None and c.low is not None and c.low == c.high:

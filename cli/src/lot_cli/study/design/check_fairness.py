@@ -17,6 +17,7 @@ from lot_cli.study.design.fairness import Asked, Budget, Fairness, Initial, Matc
 from lot_cli.study.design.file import TOLERANCE, Study
 from lot_cli.study.design.plan import Arm
 from lot_cli.study.design.sizer import find_sizer
+from lot_cli.study.design.worth import NEUTRAL
 
 COMPARED = ("task", "model", "optim", "train", "allow_leak")
 """Sections of a configuration that arms share; attention, embedding,
@@ -283,9 +284,11 @@ def _near(parameters: int, reference: int, tolerance: float) -> bool:
 
 
 def _shared_options(config: Config) -> dict[str, Any]:
-    """Every option that arms must have in common, by dotted path."""
+    """Every option that arms must have in common, by dotted path; whether the mechanism is left out is what an arm is about."""
     tree = config.to_dict()
-    return dict(leaves({section: tree.get(section) for section in COMPARED}))
+    shared = dict(leaves({section: tree.get(section) for section in COMPARED}))
+    del shared[NEUTRAL]
+    return shared
 
 
 def _digest(*tensors: torch.Tensor) -> str:

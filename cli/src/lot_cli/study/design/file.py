@@ -32,6 +32,7 @@ from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import structure, unstructure
 from lot_cli.study.design.contrasts import check_contrasts, check_looks
+from lot_cli.study.design.worth import neutral_arms
 
 TUNABLE = (
     "optim.",
@@ -96,6 +97,13 @@ class Study:
     tune_seeds: int = option(1, ge=1, le=64, help="number of seeds per trial; none of them is a seed of the study")
     equivalence: dict[str, float] = option({}, help="metric -> difference that is too small to matter")
     claims: list[Claim] = option([], help="published figures")
+    worth: list[str] = option(
+        [],
+        help="arms to compare with the same arm trained with its mechanism left out (train.neutral), added as ARM-neutral",
+    )
+    reliance: bool = option(
+        False, help="measure how far the trained models of every arm rely on their mechanism, as lot ablate does"
+    )
     differs: dict[str, str] = option(
         {},
         help="path in which arms may differ on purpose -> why; `parameters` is one too, and so are what passports find: "
@@ -146,6 +154,7 @@ def study_from(data: Any, default_name: str) -> Study:
         names = [name for name, _ in expanded]
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInput(where="arms", expected="arms of different names", got=f"{twice!r} twice, from a grid")
+    study = attrs.evolve(study, arms={**study.arms, **neutral_arms(study.arms, study.worth)})
     _check_seeds(study)
     _check_tune(study)
     _check_names(study)

@@ -74,7 +74,10 @@ def compare_with_registration(study: Study, folder: Path) -> Registration | None
         deviations.append("the registration was edited after it was made: its content does not have its hash")
     if registered["runs_before"]:
         deviations.append(f"{count(registered['runs_before'], 'run')} made before the registration")
+    defaults = Study(name=study.name, arms={}).to_dict()
     for key in sorted(now["study"].keys() | registered["study"].keys()):
+        if key not in registered["study"] and now["study"].get(key) == defaults.get(key):
+            continue  # a key that files have since a later version of LOT
         was, is_ = registered["study"].get(key), now["study"].get(key)
         if digest(was) != digest(is_):
             deviations.append(f"{key}: registered {_short(was)}, now {_short(is_)}")

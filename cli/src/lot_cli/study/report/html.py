@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 
-from lot_cli.study.report import passports, svg, tables, wording
+from lot_cli.study.report import passports, reliance, svg, tables, wording
 from lot_cli.study.result import Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number
 
@@ -37,7 +37,8 @@ def _body(result: Result) -> Iterator[str]:
     yield from _figures(result, colors)
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(result)
-    yield f'<p class="small">{escape(wording.COST_NOTE)}</p>'
+    yield f'<p class="small">{escape(wording.cost_note(result))}</p>'
+    yield from _reliance(result)
     yield "<h2>What each arm is</h2>"
     yield _table([("arm", ""), ("configuration", "wrap")], _escaped(wording.setup_rows(result)), cards=True)
     yield from _passports(result)
@@ -145,6 +146,14 @@ def _passports(result: Result) -> Iterator[str]:
         yield _table(head, _escaped(passports.part_rows(result)), cards=True)
         for title, lines in passports.details(result):
             yield f"<details><summary>{escape(title)}</summary>{_list(lines)}</details>"
+
+
+def _reliance(result: Result) -> Iterator[str]:
+    if reliance.was_measured(result):
+        yield f"<h2>{escape(reliance.HEADING)}</h2>"
+        head = zip(reliance.TITLES, ("", "", "n", "n", "n", "n"), strict=True)
+        yield _table(list(head), _escaped(reliance.rows(result)), cards=True)
+        yield f'<p class="small">{escape(reliance.NOTE)}</p>'
 
 
 def _initial(result: Result) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lot_cli.study.design.registration import Registration
-from lot_cli.study.report import passports, tables, wording
+from lot_cli.study.report import passports, reliance, tables, wording
 from lot_cli.study.result import Result, Summary
 from lot_cli.terminal.numbers import interval, number
 
@@ -21,7 +21,12 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _comparisons(result)
     yield from ("", wording.tests_used(result), "", "## Arms", "")
     yield from _table(("arm", *result.metrics, *tables.COST_TITLES), tables.arm_rows(result, _mean_cell))
-    yield from ("", wording.COST_NOTE, "", "## Every seed", "")
+    yield from ("", wording.cost_note(result), "")
+    if reliance.was_measured(result):
+        yield from (f"## {reliance.HEADING}", "")
+        yield from _table(reliance.TITLES, reliance.rows(result))
+        yield from ("", reliance.NOTE, "")
+    yield from ("## Every seed", "")
     for metric in result.metrics:
         yield from _table((metric, *result.arms), wording.seed_rows(result, metric))
         yield ""

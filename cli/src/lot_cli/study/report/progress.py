@@ -88,5 +88,9 @@ class StudyProgress:
         self.line.end()
         self._say(f"{facts['arm']}: tuning chose {wording.values(facts['values'])}")
 
+    def _reliance(self, facts: dict[str, Any]) -> None:
+        self.line.end()
+        self._say(f"{facts['arm']}: measuring what {count(facts['runs'], 'model')} rely on")
+
     def _say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, highlight=False)

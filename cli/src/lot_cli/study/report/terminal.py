@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lot_cli.study.report import passports, tables, wording
+from lot_cli.study.report import passports, reliance, tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
 from lot_cli.terminal.numbers import DASH, compact, count, p_value, seconds
@@ -44,6 +44,9 @@ def show(result: Result, *, stderr: bool = False) -> None:
         for name, *_, notes in rows:
             if notes != DASH:
                 where.print(f"{name}: {notes}", soft_wrap=True, highlight=False)
+        where.print()
+    if reliance.was_measured(result):
+        where.print(_reliance(result))
         where.print()
     _doubts(result, where)
     for comparison in wording.main_comparisons(result):
@@ -122,6 +125,17 @@ def _passports(rows: list[tuple[str, ...]]) -> Table:
         table.add_column(name, justify="right" if numeric else "left", no_wrap=name == "arm")
     for name, word, *cells, _ in rows:
         table.add_row(name, Text(word, style="" if word == "passed" else "red"), *cells)
+    return table
+
+
+def _reliance(result: Result) -> Table:
+    """What damage to each part of each arm costs."""
+    table = _table(f"{reliance.HEADING[0].lower()}{reliance.HEADING[1:]} (nats on validation)")
+    arm, part, _, change, spread, _ = reliance.TITLES
+    for title in (arm, part, f"{change}, {spread}"):
+        table.add_column(title)
+    for name, part, _, change, spread, _ in reliance.rows(result):
+        table.add_row(name, part, f"{change} {spread}".strip())
     return table
 
 

@@ -16,11 +16,24 @@ from lot_cli.terminal.numbers import count, interval, number, p_equals, p_value,
 IN_NATS = ("loss",)
 """Metrics that every task gives in nats per scored token."""
 
-COST_NOTE = (
-    "The time per step is the median over the log rows of all runs; the time per run is the median of their training times. "
-    "FLOPs are those that torch counts, forward and backward (operators that only a plugin knows count nothing). "
-    "Memory is, on a CPU, what a step allocates beyond weights and optimizer state, and on a GPU the peak of a run."
+COUNTED = (
+    "FLOPs are counted by one rule for all arms, forward and backward: 2 for a multiply-add, 1 for each elementwise result and "
+    "for each number that a sum reads; attention counts all pairs."
 )
+COUNTED_BEFORE = (
+    "FLOPs are the products of matrices that torch counts, forward and backward: neither elementwise functions, nor fused "
+    "attention on a CPU, nor operators that only a plugin knows."
+)
+
+
+def cost_note(result: Result) -> str:
+    """What the columns of the cost table mean, in the rule by which this result was counted."""
+    by_this_rule = all(arm.cost.uncounted is not None for arm in result.arms.values())
+    return (
+        "The time per step is the median over the log rows of all runs; the time per run is the median of their training "
+        f"times. {COUNTED if by_this_rule else COUNTED_BEFORE} "
+        "Memory is, on a CPU, what a step allocates beyond weights and optimizer state, and on a GPU the peak of a run."
+    )
 
 
 def mean(summary: Summary) -> str:

@@ -14,6 +14,7 @@ from lot.testing.properties.determinism import determinism
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
 from lot.testing.properties.mixing import mixing
+from lot.testing.properties.neutral import neutral
 from lot.testing.properties.padding import padding
 from lot.testing.properties.shapes import require_shapes
 from lot.testing.properties.signals import signals
@@ -71,6 +72,7 @@ ATTENTION_CHECKS: dict[str, CheckFunction] = {
     "gradients": gradients.gradients,
     "finite differences": gradients.finite_differences,
     "ablation": ablation,
+    "neutral": neutral,
     "signals": signals,
     "state": state,
     "rotary": rotary,

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from lot import Attention, BadInput, Context, Dims, GeneratorFor, ablation, registry
-from lot.nn import CachedAttention
+from lot.nn import CachedAttention, Neutralizable
 from lot_lattice.attention.phase import PhaseAttention
 from lot_lattice.config import HybridConfig
 
 
-class HybridAttention(CachedAttention[tuple[Any, Any]]):
-    """(1 - a) inner(x) + a phase(x). The signal `attention` is the inner one's, all others are the phase side's."""
+class HybridAttention(Neutralizable, CachedAttention[tuple[Any, Any]]):
+    """(1 - a) inner(x) + a phase(x). The signal `attention` is the inner one's, all others are the phase side's.
+
+    Neutral is a = 0, with a neutral inner one.
+    """
 
     def __init__(self, config: HybridConfig, dims: Dims) -> None:
         super().__init__()
@@ -54,8 +57,10 @@ class HybridAttention(CachedAttention[tuple[Any, Any]]):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D) and the signals of both sides."""
         y, signals = self.inner(x, ctx)
+        if self.is_neutral and not self.phase.want:
+            return y, signals
         z, of_phase = self.phase(x, ctx)
-        return (1 - self.blend) * y + self.blend * z, {**signals, **of_phase}
+        return y if self.is_neutral else (1 - self.blend) * y + self.blend * z, {**signals, **of_phase}
 
     def can_decode(self) -> bool:
         """Whether both sides are causal and decode with a cache."""
@@ -77,8 +82,19 @@ class HybridAttention(CachedAttention[tuple[Any, Any]]):
 
     def _extend(self, method: str, x: Tensor, ctx: Context, cache: tuple[Any, Any]) -> tuple[Tensor, tuple[Any, Any]]:
         y, inner = getattr(self.inner, method)(x, ctx, cache[0])
+        if self.is_neutral:
+            return y, (inner, cache[1])
         z, phase = getattr(self.phase, method)(x, ctx, cache[1])
         return (1 - self.blend) * y + self.blend * z, (inner, phase)
+
+    @contextlib.contextmanager
+    def neutral(self) -> Iterator[None]:
+        """A context in which the phase attention is left out, and the inner one is neutral.
+
+        Raises BadInput where the inner one cannot be.
+        """
+        with self.inner.neutral(), super().neutral():
+            yield
 
     @contextlib.contextmanager
     def ablate(self, generator: torch.Generator) -> Iterator[None]:

@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
-from lot.nn import Ablatable, CachedAttention, KeyValueCache, Projections, attend, attention_weights, dropout_now
+from lot.nn import (
+    Ablatable,
+    CachedAttention,
+    KeyValueCache,
+    Neutralizable,
+    Projections,
+    attend,
+    attention_weights,
+    dropout_now,
+)
 from lot_lattice.config import LatticeConfig
 from lot_lattice.kernels.arguments import MOST_HEADS
 from lot_lattice.kernels.dispatch import mode, say_once
@@ -27,14 +36,15 @@ class LatticeCache:
     theta: Tensor
 
 
-class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
+class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
     """Multi-head attention whose score rises with the phase agreement of query and key.
 
         score_h(q, k) = q.k / sqrt(d) + alpha_h cos(theta_h(q) - theta_h(k))
 
     theta_h is the phase of head h, a Kuramoto oscillator that the tokens drive and its lattice neighbors pull
     (`dynamics.lattice_scan`). As published (github.com/joshause/lot) the term is alpha cos(theta_h), equal for all
-    keys, so that softmax cancels it: `score="head"` keeps that form.
+    keys, so that softmax cancels it: `score="head"` keeps that form. Neutral is alpha = 0: phases are then computed for
+    signals only.
     """
 
     rotary = True
@@ -82,9 +92,11 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request phase, coupling_force, natural_frequency, neighbor_weights, attention."""
         q, k, v = self.heads.split(x, ctx.start, ctx.positions)
-        with full_precision(x):
-            theta = self.phases(x, ctx.padding)
-            on_query, on_key = self.score_features(theta)
+        theta, on_query, on_key = None, None, None
+        if self.want or not self.is_neutral:
+            with full_precision(x):
+                theta = self.phases(x, ctx.padding)
+                on_query, on_key = (None, None) if self.is_neutral else self.score_features(theta)
         y = attend(
             q,
             k,
@@ -95,7 +107,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
             query_features=on_query,
             key_features=on_key,
         )
-        signals = self._signals(theta, q, k, on_query, on_key, ctx) if self.want else {}
+        signals = {} if theta is None else self._signals(theta, q, k, on_query, on_key, ctx)
         return self.heads.merge(y), signals
 
     def neighbor_weights(self) -> Tensor:
@@ -148,7 +160,7 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
         return alpha * circle, circle
 
     def _signals(
-        self, theta: Tensor, q: Tensor, k: Tensor, on_query: Tensor, on_key: Tensor, ctx: Context
+        self, theta: Tensor, q: Tensor, k: Tensor, on_query: Tensor | None, on_key: Tensor | None, ctx: Context
     ) -> dict[str, Tensor]:
         signals = {}
         with full_precision(theta):
@@ -169,13 +181,16 @@ class LatticeAttention(Ablatable, CachedAttention[LatticeCache]):
 
     def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> LatticeCache:
         """Keys and values of no token, and phases (B, H) at `start_phase`."""
-        features = 1 if self.config.score == "head" else 2
+        features = 0 if self.is_neutral else 1 if self.config.score == "head" else 2
         theta = wide(self.start_phase.detach().to(device)).expand(batch, -1)
         return LatticeCache(KeyValueCache.empty(batch, self.dims, device, dtype, features), theta)
 
     def extend(self, x: Tensor, ctx: Context, cache: LatticeCache) -> tuple[Tensor, LatticeCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         q, k, v = self.heads.split(x, ctx.start, ctx.positions)
+        if self.is_neutral:
+            cache.keys.append(k, v, padding=ctx.padding)
+            return self.heads.merge(cache.keys.attend(q)), cache
         with full_precision(x):
             theta = self.phases(x, ctx.padding, before=cache.theta)
             on_query, on_key = self.score_features(theta)

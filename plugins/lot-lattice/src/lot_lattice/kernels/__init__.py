@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-import lot_lattice.kernels.operators  # noqa: F401  registers them
+import lot_lattice.kernels.counts  # noqa: F401  registers the operators, and what they count as
 
 __all__ = ["lattice_scan", "mean_field"]
 

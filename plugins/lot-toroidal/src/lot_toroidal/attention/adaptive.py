@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
-from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
+from lot.nn import CachedAttention, KeyValueCache, Neutralizable, attend as plain_attend, attention_weights, dropout_now
 from lot_toroidal.attention.emitted import attention_signals
 from lot_toroidal.attention.encoding import TorusEncoding, check_length, resolve_period, split_platters, split_width
 from lot_toroidal.attention.fusion import fusion
+from lot_toroidal.attention.plain import PlainHeads
 from lot_toroidal.config import AdaptiveConfig
 from lot_toroidal.ops.dispatch import attend, check_backend
 from lot_toroidal.ops.torus import Torus
@@ -43,11 +42,12 @@ class Candidate(nn.Module):
         return split_platters(x, self.torus.depth)
 
 
-class AdaptiveAttention(CachedAttention[KeyValueCache]):
+class AdaptiveAttention(Neutralizable, CachedAttention[KeyValueCache]):
     """sum_c w_c toroidal_c(x) over candidate depths c; w = softmax((logits + Gumbel noise) / temperature) while training.
 
     At evaluation w is 1 for the largest logit. The temperature falls exponentially with the optimizer step. With `route`, the
-    logits of a token are a linear map of that token, and one draw of noise serves a whole sequence.
+    logits of a token are a linear map of that token, and one draw of noise serves a whole sequence. Neutral is vanilla
+    attention in place of all candidates: one platter, no distance, no window, the positions of the trunk, no choice.
     """
 
     rotary = True
@@ -62,7 +62,7 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
             )
         self.options, self.dims = config, dims
         self.causal = dims.causal if config.causal is None else config.causal
-        self.heads = Projections(replace(dims, positions="none"))  # each candidate turns queries and keys itself
+        self.heads = PlainHeads(dims)  # each candidate turns queries and keys itself
         period = resolve_period(config.period, dims.max_len)
         try:
             candidates = [Candidate(config, depth, period, self.causal, dims) for depth in config.depths]
@@ -114,6 +114,8 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request attention (B, H, T, T), mixed as the output is, and depth_weights (C,), probabilities."""
+        if self.is_neutral:
+            return self._neutral_forward(x, ctx)
         q, k, v = self.heads.split(x)
         logits = self._logits(x)
         weights = self._mixture(logits, ctx)
@@ -132,8 +134,23 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
                 attention = attention + share * found["attention"]
         signals = {} if isinstance(attention, float) else {"attention": attention}
         if "depth_weights" in self.want:
-            signals["depth_weights"] = logits.softmax(-1).reshape(-1, logits.shape[-1]).mean(0)
+            signals["depth_weights"] = self._mean_choice(logits)
         return self.heads.merge(y), signals  # type: ignore[arg-type]
+
+    def _neutral_forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        q, k, v = self.heads.plain(x, ctx.start)
+        dropout = dropout_now(self, self.dims)
+        y = plain_attend(q, k, v, causal=self.causal, padding=ctx.padding, dropout=dropout)
+        signals = {}
+        if "attention" in self.want:
+            signals["attention"] = attention_weights(q, k, causal=self.causal, padding=ctx.padding)
+        if "depth_weights" in self.want:
+            signals["depth_weights"] = self._mean_choice(self._logits(x))
+        return self.heads.merge(y), signals
+
+    def _mean_choice(self, logits: Tensor) -> Tensor:
+        """Probabilities (C,) of the candidates, mean over tokens."""
+        return logits.softmax(-1).reshape(-1, logits.shape[-1]).mean(0)
 
     def _share(self, weights: Tensor, index: int) -> Tensor:
         """The weight of a candidate, to be multiplied with (B, H, T, ...): () or, with a router, (B, 1, T, 1)."""
@@ -169,6 +186,10 @@ class AdaptiveAttention(CachedAttention[KeyValueCache]):
 
     def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
+        if self.is_neutral:
+            q, k, v = self.heads.plain(x, ctx.start)
+            cache.append(k, v, padding=ctx.padding)
+            return self.heads.merge(cache.attend(q)), cache
         q, k, v = self.heads.split(x)
         start = cache.length
         cache.append(k, v, padding=ctx.padding)

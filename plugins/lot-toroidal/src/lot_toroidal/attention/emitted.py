@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lot.nn import attention_weights
 from lot_toroidal.ops.reference import dense_weights
 from lot_toroidal.ops.torus import Torus
 
@@ -45,3 +46,21 @@ def mixing_signal(matrix: Tensor, want: frozenset[str]) -> dict[str, Tensor]:
     if "platter_mixing" not in want:
         return {}
     return {"platter_mixing": matrix.flatten(0, -3).mean(0) if matrix.dim() > 2 else matrix}
+
+
+def neutral_signals(
+    q: Tensor, k: Tensor, torus: Torus, want: frozenset[str], padding: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Those in `want` of the signals of vanilla attention with q, k (B, H, T, d).
+
+    A weight is shared by all D platters of a key, and platters are not mixed.
+    """
+    signals: dict[str, Tensor] = {}
+    D = torus.depth
+    if want & {"attention", "platter_attention"}:
+        weights = attention_weights(q, k, causal=torus.causal, padding=padding)
+        if "attention" in want:
+            signals["attention"] = weights
+        if "platter_attention" in want:
+            signals["platter_attention"] = (weights.mean(0) / D)[..., None].expand(-1, -1, -1, D)
+    return signals | mixing_signal(torch.eye(D, device=q.device, dtype=q.dtype), want)

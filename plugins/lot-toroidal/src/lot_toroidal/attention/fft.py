@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, GeneratorFor
-from lot.nn import CachedAttention
-from lot_toroidal.attention.emitted import mixing_signal
+from lot.nn import CachedAttention, Neutralizable, attend
+from lot_toroidal.attention.emitted import mixing_signal, neutral_signals
 from lot_toroidal.attention.encoding import check_length
 from lot_toroidal.attention.fusion import fusion
 from lot_toroidal.attention.toroidal import TorusHeads
@@ -29,12 +31,12 @@ class ValueCache:
     length: int = 0
 
 
-class FFTAttention(CachedAttention[ValueCache]):
+class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
     """weight of key (j, l) for query (i, k) = exp(s[k, l, i - j]) / sum, with one score per lag for the whole sequence.
 
     lags=position: s = q_k . k_l turned by the lag / sqrt(p) - lambda delta, with q_k and k_l learned (H, D, p): toroidal
     attention whose queries and keys are the same for every token. lags=content: the mean of q_i . k_j / sqrt(p) over
-    all pairs (i, j) at that lag, - lambda delta.
+    all pairs (i, j) at that lag, - lambda delta; neutral is vanilla attention with these queries and keys.
     """
 
     rotary = True
@@ -87,6 +89,10 @@ class FFTAttention(CachedAttention[ValueCache]):
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request attention (B, H, T, T) and platter_mixing (D, D)."""
+        if self.is_neutral:
+            q, k, v = self.heads.plain(x, ctx.start)
+            y = attend(q, k, v, causal=self.causal, padding=ctx.padding)
+            return self.heads.merge(y), neutral_signals(q, k, self.torus, self.want, ctx.padding)
         v, score = self._values_and_scores(x, ctx)
         w = _exponentials(score)
         o = self._mix(w, v, ctx.padding)
@@ -96,6 +102,14 @@ class FFTAttention(CachedAttention[ValueCache]):
         if "platter_mixing" in self.want:
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
         return self.heads.unite(self.fusion(o)), signals
+
+    @contextlib.contextmanager
+    def neutral(self) -> Iterator[None]:
+        """As `lot.nn.Neutralizable.neutral`. Raises BadInput for lags=position, which has no queries and keys of tokens."""
+        if self.query is not None:
+            raise BadInput("toroidal_fft with lags=position has no neutral form: it has no queries and keys of tokens")
+        with super().neutral():
+            yield
 
     def dense(self, x: Tensor, ctx: Context) -> Tensor:
         """y (B, T, D) of toroidal attention with the same projections and no averaging, stored in full: what this stands for."""

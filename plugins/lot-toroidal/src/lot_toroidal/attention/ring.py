@@ -9,6 +9,7 @@ from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.config import RingConfig
 from lot_toroidal.ops.layout import Members, plan
 from lot_toroidal.ops.ring import ring_attention
+from lot_toroidal.ops.torus import Torus
 
 
 class RingAttention(TorusAttention):
@@ -42,6 +43,15 @@ class RingAttention(TorusAttention):
         members = Members.of(ctx.group)
         layout = plan(q.shape[2], members, self.torus, self.options.balance)
         return ring_attention(q, k, v, self.torus, layout, padding=ctx.padding, block=self.options.block)
+
+    def neutral_attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context) -> Tensor:
+        """Vanilla attention; spread over processes, block by block."""
+        if ctx.group is None:
+            return super().neutral_attend(q, k, v, ctx)
+        torus = Torus(period=self.torus.period, depth=1, causal=self.causal)
+        layout = plan(q.shape[2], Members.of(ctx.group), torus, self.options.balance)
+        q, k, v = (part.unsqueeze(3) for part in (q, k, v))  # one platter: (B, H, T, 1, d)
+        return ring_attention(q, k, v, torus, layout, padding=ctx.padding, block=self.options.block).squeeze(3)
 
     def check_spread(self, positions: int, processes: int) -> None:
         """Raises BadInput where `balance` cannot halve the positions of a process."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Dims, GeneratorFor
-from lot.nn import CachedAttention, KeyValueCache, Projections, dropout_now
-from lot_toroidal.attention.emitted import attention_signals, mixing_signal
+from lot.nn import CachedAttention, KeyValueCache, Neutralizable, attend as plain_attend, dropout_now
+from lot_toroidal.attention.emitted import attention_signals, mixing_signal, neutral_signals
 from lot_toroidal.attention.encoding import (
     PublishedEncoding,
     TorusEncoding,
@@ -19,19 +19,19 @@ from lot_toroidal.attention.encoding import (
     split_width,
 )
 from lot_toroidal.attention.fusion import fusion
+from lot_toroidal.attention.plain import PlainHeads
 from lot_toroidal.config import EncodingOptions, ToroidalConfig, TorusOptions
 from lot_toroidal.ops.dispatch import attend, check_backend, choose
 from lot_toroidal.ops.torus import Torus
 
 
-class TorusHeads(Projections):
+class TorusHeads(PlainHeads):
     """Queries, keys and values (B, H, T, D, p) split over platters, the first two turned by position and platter."""
 
     def __init__(
         self, options: EncodingOptions, depth: int, dims: Dims, encoding: type[TorusEncoding] = TorusEncoding
     ) -> None:
-        # The trunk's rotary encoding would turn the same channels a second time: the torus has its own.
-        super().__init__(replace(dims, positions="none"))
+        super().__init__(dims)
         self.depth = depth
         self.width = split_width(dims.head_width, depth, "the head width")
         self.period = resolve_period(options.period, dims.max_len)
@@ -48,8 +48,11 @@ class TorusHeads(Projections):
         return self.merge(y.flatten(3))
 
 
-class TorusAttention(CachedAttention[KeyValueCache]):
-    """What attention over platters shares: projections, encoding, fusion, signals and decoding. A subclass says how to attend."""
+class TorusAttention(Neutralizable, CachedAttention[KeyValueCache]):
+    """What attention over platters shares: projections, encoding, fusion, signals and decoding. A subclass says how to attend.
+
+    Neutral is one platter, which holds all channels of a head, no distance, no window, and the positions of the trunk.
+    """
 
     rotary = True  # it turns queries and keys by itself, whatever the trunk does
 
@@ -93,6 +96,8 @@ class TorusAttention(CachedAttention[KeyValueCache]):
 
         mask: (B, T, T) or (T, T) bool, True where a query may look, beside the causal mask, the window and `ctx.padding`.
         """
+        if self.is_neutral:
+            return self._neutral_forward(x, ctx, mask)
         if mask is not None:
             mask = mask.expand(x.shape[0], -1, -1)
         q, k, v = self.heads.platters(x, ctx.start)
@@ -102,12 +107,29 @@ class TorusAttention(CachedAttention[KeyValueCache]):
             signals |= mixing_signal(self.fusion.matrix(o), self.want)
         return self.heads.unite(self.fusion(o)), signals
 
+    def _neutral_forward(self, x: Tensor, ctx: Context, mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        if mask is not None:
+            raise BadInput(
+                "neutral toroidal attention takes padding, but no mask of the batch", fix="leave one of the two out"
+            )
+        q, k, v = self.heads.plain(x, ctx.start)
+        y = self.neutral_attend(q, k, v, ctx)
+        return self.heads.merge(y), neutral_signals(q, k, self.torus, self.want, ctx.padding)
+
+    def neutral_attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context) -> Tensor:
+        """Vanilla attention (B, H, T, d) of heads (B, H, T, d)."""
+        return plain_attend(q, k, v, causal=self.causal, padding=ctx.padding, dropout=dropout_now(self, self.dims))
+
     def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> KeyValueCache:
         """Keys, turned, and values of no token."""
         return KeyValueCache.empty(batch, self.dims, device, dtype)
 
     def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
+        if self.is_neutral:
+            q, k, v = self.heads.plain(x, ctx.start)
+            cache.append(k, v, padding=ctx.padding)
+            return self.heads.merge(cache.attend(q)), cache
         q, k, v = self.heads.platters(x, ctx.start)
         cache.append(k.flatten(3), v.flatten(3), padding=ctx.padding)
         k, v, padding = cache.content(q.dtype)
@@ -165,7 +187,7 @@ class ToroidalAttention(TorusAttention):
 
     def can_decode(self) -> bool:
         """As every attention; not as published, where a new token changes the angles and distances of all others."""
-        return super().can_decode() and not self.published
+        return super().can_decode() and (self.is_neutral or not self.published)
 
     def describe(self) -> str:
         """The form that runs on this device at the longest sequence, and why."""
