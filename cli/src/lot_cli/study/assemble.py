@@ -30,6 +30,7 @@ from lot_cli.study.result import (
     ClaimResult,
     Comparison,
     Environment,
+    Grid,
     Package,
     Reach,
     Result,
@@ -48,7 +49,7 @@ class Checked:
     study: Study
     arms: list[Arm]  # with their parameters matched
     reference: str  # name of the arm whose parameters the others are matched with
-    contrasts: list[Contrast]  # which arms are compared
+    contrasts: list[Contrast]  # which arms are compared; those that equal_time adds come last
     findings: Findings  # about its fairness
     metrics: dict[str, bool]  # name -> whether higher is better; the main metric first
     seeds: list[int]  # of the pairs that are judged
@@ -56,12 +57,18 @@ class Checked:
     record: Record  # of the looks before it
     reach: Reach  # what the number of seeds can show
 
+    @property
+    def asked(self) -> list[Contrast]:
+        """The contrasts without those that equal_time adds."""
+        return [(arm, against) for arm, against in self.contrasts if against in self.study.arms]
+
 
 @attrs.frozen(kw_only=True)
 class Made:
     """The runs of a study that are reported, all of them made."""
 
     tuned: dict[str, Tuning]  # arm -> the values that tuning chose
+    grids: list[Grid]  # what tuning tried
     runs: list[Run]  # seed by seed
     outcomes: dict[str, Outcome]  # key of a run -> how it ended
     maker: RunMaker
@@ -101,6 +108,7 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
         runs=[_row(run, made) for run in made.runs],
         comparisons=_void(_comparisons(scores, checked), checked, made),
         looks=checked.look.looks,
+        grids=made.grids,
         claims=[_claim(claim, scores, made) for claim in study.claims],
         registration=compare_with_registration(study, folder),
         environment=_environment(made.maker.directory(made.runs[0])),
@@ -185,6 +193,7 @@ def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
         attrs.evolve(
             c,
             fair=not {c.arm, c.against} & findings.unfair,
+            budget=study.matching.budget if c.against in study.arms else "time",
             asked=list(dict.fromkeys(asked.rule for asked in findings.asked if asked.arm in (c.arm, c.against))),
         )
         for c in judged

@@ -93,6 +93,21 @@ class Tuning:
 
 
 @attrs.frozen(kw_only=True)
+class Grid:
+    """The values of one path that tuning tried."""
+
+    path: str  # dotted path of an option
+    given: list[Any]  # as the file has them
+    added: list[Any]  # beyond an edge where the best value of some arm lay, in the order in which they were tried
+    ends: dict[str, str]  # edge (least, largest) at which some arm's best value lay -> why the grid ends there
+
+    @property
+    def tried(self) -> list[Any]:
+        """All of them."""
+        return [*self.given, *self.added]
+
+
+@attrs.frozen(kw_only=True)
 class ArmResult:
     """What the runs of one arm gave."""
 
@@ -160,6 +175,7 @@ class Comparison:
     p_adjusted: float | None = None  # the same over all comparisons and looks of the study
     margin: float | None = None  # difference that counts as none; None: the study names none
     p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
+    budget: Literal["steps", "time", "flops"] = "steps"  # what the two arms spend alike
     verdict: Verdict = "no difference shown"  # what may be said
     void: str = ""  # why there is no verdict, where a passport takes it away
     negligible: bool = False  # whether a difference is shown, and shown to lie within the margin
@@ -243,6 +259,7 @@ class Result:
     comparisons: list[Comparison]  # every contrast, in every metric
     rule: Rule = "max-T"  # by which differences were judged
     looks: Looks | None = None  # None under the rule Holm
+    grids: list[Grid] = attrs.field(factory=list)  # what tuning tried, in the order of the file
     claims: list[ClaimResult]  # published figures
     registration: Registration | None  # None where the study was not registered
     environment: Environment | None  # None where the first run recorded none

@@ -71,3 +71,8 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
         "flops_per_token": counter.get_total_flops() / tokens,
         "peak_bytes": peak_bytes(lambda: step(config.train.batch_size)) if device == "cpu" else None,
     }
+
+
+def flops_per_token(config: Config) -> float:
+    """The operations alone, which takes no batch."""
+    return float(count_operations(config, device="none")["flops_per_token"])

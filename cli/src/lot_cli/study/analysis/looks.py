@@ -193,7 +193,9 @@ def _is_planned(seeds: Sequence[int], question: str, plan: Sequence[int], counte
 
 def _question(study: Study, contrasts: Sequence[Contrast], metrics: Mapping[str, bool]) -> str:
     """Digest of what is asked of the pairs, whatever the code that answers."""
-    return digest([study.base, study.arms, list(map(list, contrasts)), dict(metrics), study.equivalence, study.alpha])
+    asked = [study.base, study.arms, list(map(list, contrasts)), dict(metrics), study.equivalence, study.alpha]
+    budget = study.matching.budget
+    return digest(asked if budget == "steps" else [*asked, budget])
 
 
 def _entry(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lot.storage.files import read_json
-from lot_cli.study.design.file import Study
+from lot_cli.study.design.grids import edge_of
 from lot_cli.study.design.plan import Run, digest, run_key, source_digest
-from lot_cli.study.result import Comparison, Reach, Result
+from lot_cli.study.result import Comparison, Grid, Reach, Result
 from lot_cli.terminal.numbers import count
 
 
@@ -61,16 +61,16 @@ def power_warning(reach: Reach) -> str | None:
     )
 
 
-def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
-    """A line for each tuned number that is the least or largest of three or more:
-    the best one may lie beyond."""
+def at_the_edge(grids: Sequence[Grid], chosen: Mapping[str, Any]) -> list[str]:
+    """A line for each tuned number that is the least or largest of those tried: the best one may lie beyond."""
     lines = []
-    for path, value in chosen.items():
-        tried = study.tune[path]
-        if len(set(tried)) >= 3 and all(type(number) in (int, float) for number in tried):
-            for edge, word in ((min(tried), "least"), (max(tried), "largest")):
-                if value == edge:
-                    lines.append(f"tuning chose the {word} {path} that was tried, {value:g}; the best may lie beyond")
+    for grid in grids:
+        edge = edge_of(chosen.get(grid.path), grid.tried)
+        if edge is not None:
+            why = grid.ends.get(edge, "the file does not let the grid be extended")
+            lines.append(
+                f"best at the edge: tuning chose the {edge} {grid.path} that was tried, {chosen[grid.path]:g}; {why}"
+            )
     return lines
 
 
@@ -131,7 +131,7 @@ def _of_arm(result: Result, arm: str) -> Iterator[str]:
     for metric, summary in result.arms[arm].summary.items():
         if summary.lost > len(diverged):
             yield f"{arm}, {metric}: not finite in {summary.lost - len(diverged)} of {len(rows)} seeds"
-    for line in at_the_edge(result.study, result.arms[arm].tuned.values):
+    for line in at_the_edge(result.grids, result.arms[arm].tuned.values):
         yield f"{arm}: {line}"
 
 

@@ -68,6 +68,10 @@ class StudyProgress:
         for reason in found.reasons:
             self.console.print(unfair_text(reason), soft_wrap=True)
 
+    def _calibrate(self, facts: dict[str, Any]) -> None:
+        arms = ", ".join(facts["arms"])
+        self._say(f"timing training steps of {arms} in turns, {facts['rounds']} rounds")
+
     def _plan(self, facts: dict[str, Any]) -> None:
         self.line.end()
         self.done, self.total = facts["done"], facts["runs"]
