@@ -82,7 +82,7 @@ def test_a_step_that_diverges_is_told(clock: Any) -> None:
         raise Diverged("loss or gradient is not finite at step 1; nothing of it was saved")
 
     with pytest.raises(
-        BadInput, match="arms.wild: it diverges while its steps are timed .loss or gradient is not finite"
+        BadInput, match=r"arms.wild: it diverges while its steps are timed .loss or gradient is not finite"
     ):
         ratios({"wild": steps}, [("wild", "wild")], 6)
 
@@ -176,7 +176,7 @@ def test_a_wide_interval_is_refused_before_anything_is_made(tmp_path: Path, monk
     with pytest.raises(BadInput) as raised:
         make(small(**QUICK, arms=SLOW, match="time"), tmp_path / "study")
     assert str(raised.value) == (
-        "equal time: a step of slow takes 1.5 [1.4, 1.52] of one of vanilla: expected an interval within 3%, got 6.7% over "
+        "equal time: a step of slow takes 1.5 [1.4, 1.52] times that of vanilla: expected an interval within 3%, got 6.7% over "
         "12 rounds; let nothing else run on this machine, or give timing_rounds: 48"
     )
     assert not (tmp_path / "study" / "runs").exists()
@@ -210,7 +210,7 @@ def test_damaged_calibration_is_named(tmp_path: Path, timed: list[Any]) -> None:
     study = small(**QUICK, arms=SLOW, match="time")
     make(study, tmp_path)
     (tmp_path / "calibration.json").write_text('{"a": {"ratio": 1}}')
-    with pytest.raises(BadInput, match="calibration.json: damaged"):
+    with pytest.raises(BadInput, match=r"calibration.json: damaged"):
         make(study, tmp_path)
 
 

@@ -164,7 +164,7 @@ def _refuse_wide(pair: Pair, ratio: Ratio, rounds: int) -> None:
     off = max(ratio.high / ratio.value - 1, 1 - ratio.low / ratio.value)
     if off > WIDEST:
         raise BadInput(
-            f"a step of {pair[0]} takes {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}] of one of {pair[1]}",
+            f"a step of {pair[0]} takes {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}] times that of {pair[1]}",
             where="equal time",
             expected=f"an interval within {WIDEST:.0%}",
             got=f"{off:.1%} over {rounds} rounds",

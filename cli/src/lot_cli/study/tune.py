@@ -121,7 +121,10 @@ def _extend(checked: Checked, grid: Grid, edges: Sequence[Edge], trials: Sequenc
 def _bound(checked: Checked, path: str, value: float, trials: Sequence[Values], vouch: Vouch) -> str | None:
     """Why some arm cannot have the value with what else is tried; None where all can."""
     seed = checked.study.seed_list[0]
-    wider = [changed for at, changed in enumerate(every := [{**values, path: value} for values in trials]) if changed not in every[:at]]
+    wider: list[Values] = []
+    for values in trials:
+        if (changed := {**values, path: value}) not in wider:
+            wider.append(changed)
     try:
         for arm in checked.arms:
             seen = look_at(arm, seed)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lot_cli.study.report import passports, tables, wording
+from lot_cli.study.report import equal_time, passports, tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
 from lot_cli.terminal.numbers import DASH, compact, count, p_value, seconds
@@ -61,6 +61,8 @@ def _doubts(result: Result, where: Console) -> None:
         where.print("judged by the earlier rule (t intervals, Holm's correction)", highlight=False)
     elif line := wording.looks_line(result):
         where.print(line, soft_wrap=True, highlight=False)
+    if said := equal_time.line(result):
+        where.print(said, soft_wrap=True, highlight=False)
     for claim in result.claims:
         where.print(f"claim: {wording.claim_line(claim)}", soft_wrap=True, highlight=False)
     if (registration := result.registration) is not None:

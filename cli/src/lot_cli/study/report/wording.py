@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lot.config.compare import leaves
+from lot_cli.study.design.fairness import Paced
+from lot_cli.study.design.matching import IN_WORDS
 from lot_cli.study.report.passports import BEFORE, told
 from lot_cli.study.result import ClaimResult, Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number, p_equals, p_value, signed
@@ -76,13 +78,14 @@ def conclusion(c: Comparison) -> str:
     if c.mean is None and c.verdict != "diverged":
         return f"{arm} and {against} cannot be compared in {c.metric}: {count(c.pairs, 'pair')} left"
     stamp = "" if c.fair else "UNFAIR: "
+    spent = f" at {IN_WORDS[c.budget]}" if c.budget != "steps" else ""
     if c.asked:
         arm += f" (with other {', '.join(c.asked)}, as asked)"
     if c.verdict in ("better", "worse"):
         small = f", by less than the margin of {c.margin:g}" if c.negligible else ""
-        return f"{stamp}{arm} is {c.verdict} than {against} in {c.metric}{small}"
+        return f"{stamp}{arm} is {c.verdict} than {against} in {c.metric}{spent}{small}"
     if c.verdict == "equivalent":
-        return f"{stamp}{arm} equals {against} in {c.metric} within ±{c.margin:g}"
+        return f"{stamp}{arm} equals {against} in {c.metric}{spent} within ±{c.margin:g}"
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict on {arm} in {c.metric}: it diverged in {count(ours, 'seed')}, {against} in {theirs}"
@@ -90,7 +93,7 @@ def conclusion(c: Comparison) -> str:
         return f"no verdict on {arm} in {c.metric}, since there are too few pairs"
     if c.verdict == "looks unknown":
         return f"no verdict on {arm} in {c.metric}, since the record of earlier looks is gone or broken"
-    return f"{stamp}no difference shown between {arm} and {against} in {c.metric}"
+    return f"{stamp}no difference shown between {arm} and {against} in {c.metric}{spent}"
 
 
 def facts(c: Comparison) -> str:
@@ -130,9 +133,14 @@ def perplexity_ratio(c: Comparison) -> str:
     return f"x {math.exp(c.mean):.3g}"
 
 
+def pair_of(c: Comparison) -> str:
+    """Both arms of a comparison."""
+    return f"{c.arm} − {c.against}"
+
+
 def name_of(c: Comparison, result: Result) -> str:
     """What a table calls a comparison: the arm alone where all of them are against one and the same arm."""
-    return c.arm if against(result) else f"{c.arm} − {c.against}"
+    return c.arm if against(result) else pair_of(c)
 
 
 def against(result: Result) -> str:
@@ -241,6 +249,9 @@ def setup_rows(result: Result) -> Iterator[tuple[str, str]]:
         arm = result.arms.get(name)
         notes = list(told(arm.passport)) if arm is not None and arm.passport is not None else []
         yield name, "; ".join((values(dict(leaves(table or {}))) or "nothing else", *notes))
+    for paced in result.fairness.paced:
+        if paced.sibling:
+            yield paced.arm, f"{paced.arm.partition(',time=')[0]}, train.steps = {paced.steps}"
 
 
 def seed_rows(result: Result, metric: str) -> Iterator[tuple[str, ...]]:
@@ -267,7 +278,10 @@ def fairness_lines(result: Result) -> Iterator[str]:
     budget = found.budget
     tuning = f"{count(budget.tuning_runs, 'tuning run')} on validation" if budget.tuning_runs else "no tuning"
     spent = f"{budget.steps:,} steps x {budget.tokens_per_step:,} tokens, {budget.seeds} seeds, {tuning}"
-    yield f"Every arm: {spent}; the same data and batches." if found.fair else f"The reference: {spent}."
+    alike = found.fair and not found.paced
+    yield f"Every arm: {spent}; the same data and batches." if alike else f"The reference: {spent}."
+    for paced in found.paced:
+        yield paced_line(paced)
     for matched in found.matched:
         change = f"MLP width {matched.hidden}"
         if matched.hidden != matched.hidden_before:
@@ -277,6 +291,19 @@ def fairness_lines(result: Result) -> Iterator[str]:
         yield f"{arm}: {initial.shared} of {initial.of} tensors begin with the values of the reference"
     for asked in found.asked:
         yield f"asked for: {asked.arm}: {asked.difference} ({asked.why})"
+
+
+def paced_line(paced: Paced) -> str:
+    """How many steps an arm made so that it costs what another does, and how that was found."""
+    what = "takes" if paced.by == "time" else "counts"
+    bounds = interval(paced.low, paced.high, lambda end: f"{end:.4g}")
+    timed = f", {count(paced.rounds, 'round')} of timed blocks on {paced.machine}" if paced.rounds else ", counted"
+    step = paced.arm.partition(",time=")[0] if paced.sibling else paced.arm
+    return (
+        f"{paced.arm}: {paced.steps:,} steps, which cost the {'time' if paced.by == 'time' else 'FLOPs'} of "
+        f"{paced.against_steps:,} of {paced.against} (a step of {step} {what} {paced.ratio:.4g} {bounds} times that of "
+        f"{paced.against}{timed})"
+    ).replace("  ", " ")
 
 
 def environment_rows(result: Result) -> Iterator[tuple[str, str]]:
