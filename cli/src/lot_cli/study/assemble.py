@@ -12,7 +12,8 @@ import attrs
 from lot.storage.files import read_json
 from lot_cli.study.analysis.cost import cost_of
 from lot_cli.study.analysis.judge import judge
-from lot_cli.study.analysis.looks import Look, Record
+from lot_cli.study.analysis.looks import Look
+from lot_cli.study.analysis.record import Record, without_verdicts
 from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
 from lot_cli.study.design.check_fairness import Findings, unused_rules
@@ -188,7 +189,7 @@ def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
         earlier=look.earlier,
     )
     if not look.looks.known:
-        judged = [attrs.evolve(c, verdict="looks unknown", negligible=False) for c in judged]
+        judged = without_verdicts(judged)
     return [
         attrs.evolve(
             c,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lot_cli.study.analysis.looks import read_record
+from lot_cli.study.analysis.looks import planned_levels
 from lot_cli.study.analysis.power import finished_runs, hours_of_runs, plan_looks
+from lot_cli.study.analysis.record import read_record
 from lot_cli.study.design.file import Study
 from lot_cli.study.pacing import steps_so_far
 from lot_cli.study.procedure import check
@@ -25,7 +26,7 @@ def plan_study(study: Study, folder: Path) -> Plan:
     looks = checked.look.looks
     levels = [(len(checked.seeds), looks.level)]
     if looks.planned:
-        levels = [(pairs, study.alpha * (place + 1) / len(looks.plan)) for place, pairs in enumerate(looks.plan)]
+        levels = list(planned_levels(study.alpha, looks.spends, looks.plan).items())
     metrics = len(checked.metrics)
     arms = len(checked.arms) + len(checked.contrasts) - len(checked.asked)  # those that equal_time adds are made later
     return Plan(

@@ -12,7 +12,8 @@ import torch
 
 from lot.devices.device import device_name
 from lot_cli.study.analysis.judge import reachable
-from lot_cli.study.analysis.looks import Record, next_look, pairs_of_next_look, read_record, write_entry
+from lot_cli.study.analysis.looks import check_reach, next_look, pairs_of_next_look, write_entry
+from lot_cli.study.analysis.record import Record, read_record
 from lot_cli.study.assemble import Checked, Made, assemble
 from lot_cli.study.design.check_fairness import choose_metrics, make_fair
 from lot_cli.study.design.contrasts import contrasts_of
@@ -96,6 +97,7 @@ def _previous(folder: Path) -> Result | None:
 
 def check(study: Study, record: Record) -> Checked:
     """The study with its arms made fair, up to its next look. Raises BadInput for one that cannot be fair or judged."""
+    check_reach(study)
     planned = plan_arms(study)
     reference = find_reference(study, planned)
     contrasts = contrasts_of(study.contrasts, study.arms, reference.name)

@@ -33,6 +33,7 @@ Verdict = Literal[
     "looks unknown",
     "leak",
     "no passport",
+    "alpha spent",
 ]
 Rule = Literal["max-T", "Holm"]
 
@@ -236,6 +237,7 @@ class Looks:
     level: float  # p at which a difference is shown at this look
     discarded: list[int]  # seeds that were judged in this folder and are not in this result
     mark: str  # of this look in the record; empty where the record is not whole
+    spends: float = 1.0  # share of alpha that the planned looks may spend; the rest is for those that were not planned
 
 
 @attrs.frozen(kw_only=True)

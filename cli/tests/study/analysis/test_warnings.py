@@ -63,7 +63,7 @@ def test_a_second_look_at_the_same_runs_is_told(tmp_path: Path) -> None:
     assert [(look.seeds, look.metrics) for look in six.earlier] == [(5, ["loss"])]
     (line,) = [line for line in six.warnings if "not planned" in line]
     assert line.startswith("this is look 2, and it was not planned: the last one was on 2")
-    assert line.endswith("with 5 seeds of vanilla, smooth in loss; a difference needs p <= 0.00833")
+    assert line.endswith("with 5 seeds of vanilla, smooth in loss; a difference needs p <= 0.00167")
     assert make(small(**quick, seeds=6), tmp_path).earlier == six.earlier
     assert len(make(small(**{**quick, "metrics": ["token_accuracy", "loss"]}, seeds=6), tmp_path).earlier) == 2
     fresh = make(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lot.storage.files import read_json
+from lot_cli.study.analysis.record import UNKNOWN
 from lot_cli.study.design.grids import edge_of
 from lot_cli.study.design.plan import Run, digest, run_key, source_digest
 from lot_cli.study.result import Comparison, Grid, Reach, Result
@@ -52,7 +53,7 @@ def warnings_of_runs(
 def power_warning(reach: Reach) -> str | None:
     """What this number of seeds cannot show, and how many could, in one line;
     None where it can show a difference."""
-    if reach.enough:
+    if reach.enough or reach.alpha <= 0:  # then nothing is left to be spent, which is told elsewhere
         return None
     could = f"{reach.needed} seeds could" if reach.needed else "no number of seeds could"
     return (
@@ -107,16 +108,14 @@ def _of_looks(result: Result) -> Iterator[str]:
     if looks is None:
         return
     if not looks.known:
-        yield (
-            "looks unknown: the record of earlier looks (looks.jsonl) is gone or broken, so there is no verdict; "
-            "bring it back from a copy, or give the study another name"
-        )
+        yield UNKNOWN
     elif not looks.planned:
         last = result.earlier[-1]
+        spent = "the plan spends all of alpha, so that there is no verdict; plan it in a study of another name"
+        needs = f"a difference needs p <= {looks.level:.3g}" if looks.level > 0 else spent
         yield (
             f"this is look {looks.number}, and it was not planned: the last one was on {last.date[:10]} with "
-            f"{count(last.seeds, 'seed')} of {', '.join(last.arms)} in {', '.join(last.metrics)}; "
-            f"a difference needs p <= {looks.level:.3g}"
+            f"{count(last.seeds, 'seed')} of {', '.join(last.arms)} in {', '.join(last.metrics)}; {needs}"
         )
     if looks.discarded:
         yield f"seeds that were judged in this folder before and are left out now: {', '.join(map(str, looks.discarded))}"

@@ -73,6 +73,8 @@ def _verdicts(result: Result) -> Iterator[str]:
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
+    if caveats := wording.caveats(result):
+        yield f'<div class="warnings"><p>To read this rightly</p>{_list(caveats)}</div>'
     if doubts := wording.doubts(result):
         yield f'<div class="warnings">{_list(doubts)}</div>'
 

@@ -55,6 +55,8 @@ def _head(result: Result) -> Iterator[str]:
         yield f"**UNFAIR:** {reason}  "
     for comparison in wording.main_comparisons(result):
         yield f"- **{wording.sentence(comparison)}**"
+    if caveats := wording.caveats(result):
+        yield from ("", *(f"> To read this rightly: {caveat}  " for caveat in caveats))
     if doubts := wording.doubts(result):
         yield from ("", *(f"> Warning: {warning}  " for warning in doubts))
 

@@ -55,6 +55,8 @@ def _doubts(result: Result, where: Console) -> None:
     """What a reader must hold against the numbers or beside them."""
     for reason in result.fairness.reasons:
         where.print(unfair_text(reason), soft_wrap=True)
+    for caveat in wording.caveats(result):
+        where.print(f"to read this rightly: {caveat}", soft_wrap=True, highlight=False)
     for warning in wording.doubts(result):
         where.print(warning_text(warning), soft_wrap=True)
     if result.rule == "Holm":

@@ -41,7 +41,7 @@ def verdict(c: Comparison) -> str:
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict: diverged {ours} : {theirs}"
-    if c.verdict in ("too few pairs", "looks unknown", "no passport"):
+    if c.verdict in ("too few pairs", "looks unknown", "no passport", "alpha spent"):
         return f"{c.verdict}: no verdict"
     if c.verdict == "leak":
         return "LEAK: no verdict"
@@ -91,6 +91,8 @@ def conclusion(c: Comparison) -> str:
         return f"no verdict on {arm} in {c.metric}: it diverged in {count(ours, 'seed')}, {against} in {theirs}"
     if c.verdict == "too few pairs":
         return f"no verdict on {arm} in {c.metric}, since there are too few pairs"
+    if c.verdict == "alpha spent":
+        return f"no verdict on {arm} in {c.metric}, since the planned looks spend all of alpha"
     if c.verdict == "looks unknown":
         return f"no verdict on {arm} in {c.metric}, since the record of earlier looks is gone or broken"
     return f"{stamp}no difference shown between {arm} and {against} in {c.metric}{spent}"
@@ -157,12 +159,39 @@ def heading(result: Result) -> str:
 def interval_title(result: Result) -> str:
     """What an interval of a comparison is called."""
     level = result.looks.level if result.looks is not None and result.looks.known else 0.05
+    if level <= 0:
+        return "interval"  # it is unbounded
     return f"{100 * (1 - level):.3g} % interval"
 
 
 def main_comparisons(result: Result) -> list[Comparison]:
     """The comparisons in the main metric."""
     return [c for c in result.comparisons if c.metric == result.main_metric]
+
+
+def caveats(result: Result) -> list[str]:
+    """What explains the result to those who read its page alone: the words of the file, and positions that differ."""
+    return [*result.study.caveats, *_of_positions(result)]
+
+
+def _of_positions(result: Result) -> Iterator[str]:
+    """A line for each contrast whose arms encode positions in different ways, with the arms that would tell the two apart."""
+    positions = {name: arm.config.get("model", {}).get("positions") for name, arm in result.arms.items()}
+    mechanisms = {name: arm.config.get("attn", {}).get("name") for name, arm in result.arms.items()}
+    for c in main_comparisons(result):
+        ours, theirs = positions[c.arm], positions[c.against]
+        if ours == theirs:
+            continue
+        alike = [
+            name
+            for name in result.arms
+            if (positions[name], mechanisms[name]) == (ours, mechanisms[c.against]) and ",time=" not in name
+        ]
+        fair = f"compare it with {alike[0]}" if alike else f"{mechanisms[c.against]} with {ours} positions was not run"
+        yield (
+            f"{c.arm} has {ours} positions and {c.against} has {theirs} ones: their difference is that of the mechanisms and "
+            f"of the positions; {fair}"
+        )
 
 
 def claim_line(claim: ClaimResult) -> str:
@@ -219,19 +248,27 @@ def _by_earlier_rule(result: Result) -> str:
 
 
 def looks_line(result: Result) -> str:
-    """Which look this is, and what it may spend; empty for the only look of a study that plans one."""
+    """Which look this is, and what it may spend; empty for the only look of a file that plans it."""
     looks = result.looks
-    if looks is None or (looks.known and looks.number == 1 and len(looks.plan) == 1):
+    if looks is None:
         return ""
     if not looks.known:
         return "Looks unknown: the record of earlier looks is gone or broken, so there is no verdict."
+    alpha = result.study.alpha
+    if looks.number == 1 and len(looks.plan) == 1:
+        if looks.spends >= 1:
+            return ""
+        return (
+            f"The file names no looks: this one has {looks.level:.3g} of {alpha:g}, and the rest is for looks that are not "
+            f"planned (looks: {looks.plan} gives it all of {alpha:g}, and later ones nothing)."
+        )
     planned = ", ".join(map(str, looks.plan))
     line = f"This is look {looks.number}; looks at {planned} pairs were planned."
+    if not looks.planned and looks.level <= 0:
+        return f"{line} This one was not, and the plan spends all of {alpha:g}: there is no verdict."
     if not looks.planned:
         return f"{line} This one was not, so that a difference needs p ≤ {looks.level:.3g}."
-    spent = (
-        f"{line} Up to this one {looks.level:.3g} of {result.study.alpha:g} may be spent, and p counts earlier looks."
-    )
+    spent = f"{line} Up to this one {looks.level:.3g} of {alpha:g} may be spent, and p counts earlier looks."
     later = [pairs for pairs in looks.plan if pairs > len(result.seeds)]
     return f"{spent} The same command goes on to {later[0]} pairs." if later else spent
 
