@@ -188,16 +188,18 @@ def _conduct(
 
 
 def _report(result: Result, folder: Path, as_json: bool) -> None:
-    """Write report.md and report.html, and show the result."""
+    """Write report.md, report.html and the tables, and show the result."""
     from lot.storage.files import write_atomic
+    from lot_cli.study.report.export import FOLDER, write_tables
     from lot_cli.study.report.html import to_html
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
 
     write_atomic(folder / "report.md", to_markdown(result))
     write_atomic(folder / "report.html", to_html(result))
+    write_tables(result, folder / FOLDER)
     show(result, stderr=as_json)
-    click.echo(f"{folder / 'report.html'}, report.md, study.json", err=True)
+    click.echo(f"{folder / 'report.html'}, report.md, study.json, {FOLDER}/*.csv and *.tex", err=True)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
 

@@ -11,6 +11,7 @@ import attrs
 
 from lot.storage.files import read_json
 from lot_cli.study.analysis.cost import cost_of
+from lot_cli.study.analysis.examples import METRIC, over_examples
 from lot_cli.study.analysis.judge import judge
 from lot_cli.study.analysis.looks import Look
 from lot_cli.study.analysis.record import Record, without_verdicts
@@ -107,7 +108,7 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
         statistics=checked.reach,
         arms={arm.name: _arm(arm.name, scores[arm.name], checked, made) for arm in checked.arms},
         runs=[_row(run, made) for run in made.runs],
-        comparisons=_void(_comparisons(scores, checked), checked, made),
+        comparisons=_void(_comparisons(scores, checked, made), checked, made),
         looks=checked.look.looks,
         grids=made.grids,
         claims=[_claim(claim, scores, made) for claim in study.claims],
@@ -175,7 +176,7 @@ def _row(run: Run, made: Made) -> RunRow:
     )
 
 
-def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
+def _comparisons(scores: Scores, checked: Checked, made: Made) -> list[Comparison]:
     """The verdicts, each with what the check of fairness found about its arms."""
     study, findings, look = checked.study, checked.findings, checked.look
     judged = judge(
@@ -190,6 +191,7 @@ def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
     )
     if not look.looks.known:
         judged = without_verdicts(judged)
+    judged = [_with_examples(c, made) if c.metric == METRIC else c for c in judged]
     return [
         attrs.evolve(
             c,
@@ -199,6 +201,11 @@ def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
         )
         for c in judged
     ]
+
+
+def _with_examples(c: Comparison, made: Made) -> Comparison:
+    found = over_examples(made.directories(c.arm), made.directories(c.against))
+    return c if found is None else attrs.evolve(c, example_error=found.error, examples=found.examples)
 
 
 def _claim(claim: Claim, scores: Scores, made: Made) -> ClaimResult:

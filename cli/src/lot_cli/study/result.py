@@ -174,6 +174,8 @@ class Comparison:
     effect: float | None = None  # Hedges' g_z, in standard deviations of the differences; None where it is infinite
     p: float | None = None  # two-sided p of the sign-flip test of this contrast alone
     p_adjusted: float | None = None  # the same over all comparisons and looks of the study
+    example_error: float | None = None  # standard error of the mean over test examples; None where runs kept none
+    examples: int | None = None  # test examples (or groups of neighbors) that it is taken over
     margin: float | None = None  # difference that counts as none; None: the study names none
     p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
     budget: Literal["steps", "time", "flops"] = "steps"  # what the two arms spend alike

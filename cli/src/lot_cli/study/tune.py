@@ -138,7 +138,7 @@ def _bound(checked: Checked, path: str, value: float, trials: Sequence[Values], 
 
 
 def _ended(grid: Grid, why: Mapping[Edge, str]) -> Grid:
-    return attrs.evolve(grid, ends={**why, **grid.ends})
+    return attrs.evolve(grid, ends={**grid.ends, **{edge: text for edge, text in why.items() if edge not in grid.ends}})
 
 
 def _product(grids: Sequence[Grid], trials: Sequence[Values]) -> list[Values]:

@@ -30,6 +30,15 @@ def warnings_of(result: Result) -> Iterator[str]:
             )
         if c.shape:
             yield _of_shape(c)
+        if (
+            c.verdict in ("better", "worse")
+            and c.example_error is not None
+            and abs(c.mean or 0.0) < 2 * c.example_error
+        ):
+            yield (
+                f"{c.arm} and {c.against}, {c.metric}: shown over seeds, on these {c.examples:,} test examples; over examples "
+                f"the difference has a standard error of {c.example_error:.2g}, so that on others it may be another"
+            )
 
 
 def warnings_of_runs(

@@ -69,7 +69,7 @@ def calibrate(
 def ratios(makers: Mapping[str, Make], pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
     """The ratio of each pair. makers: name -> what makes a number of steps, and waits until they are made."""
     sizes = {name: max(1, math.ceil(BLOCK_SECONDS / _warmed_up(name, make))) for name, make in makers.items()}
-    order = [*makers, *reversed(makers)]
+    order = [*makers, *reversed(list(makers))]
     taken: dict[str, list[float]] = {name: [] for name in makers}  # seconds per step, one value per round
     with _without_collector():
         for _ in range(rounds):

@@ -63,19 +63,7 @@ def _head(result: Result) -> Iterator[str]:
 
 def _comparisons(result: Result) -> Iterator[str]:
     titles = ("arm", "metric", "difference", wording.interval_title(result), *tables.TEST_TITLES, "verdict")
-    yield from _table(
-        titles,
-        (
-            (
-                wording.name_of(c, result),
-                tables.metric_cell(c),
-                *tables.difference_cells(c),
-                *tables.test_cells(c),
-                wording.verdict(c),
-            )
-            for c in result.comparisons
-        ),
-    )
+    yield from _table(titles, (tables.comparison_row(result, c) for c in result.comparisons))
 
 
 def _passports(result: Result) -> Iterator[str]:

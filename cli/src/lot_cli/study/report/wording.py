@@ -213,9 +213,16 @@ def tests_used(result: Result) -> str:
         if bounded
         else ""
     )
+    rows = max((c.examples or 0 for c in result.comparisons), default=0)
+    examples = (
+        f"± over examples is the standard error of a difference over the {rows:,} test examples (of a larger split, groups of "
+        "neighbors), with the models as they were trained: seeds generalize over training, examples over data. "
+        if rows
+        else ""
+    )
     how = _by_earlier_rule(result) if result.rule == "Holm" else _by_max_t(result)
     return (
-        f"{how} {equivalence}The effect size is Hedges' g_z. The smallest p that these seeds can reach is "
+        f"{how} {equivalence}{examples}The effect size is Hedges' g_z. The smallest p that these seeds can reach is "
         f"{p_value(reach.smallest_p)}. All of it covers what differs from seed to seed, and no other task, text, size or "
         "budget."
     )
