@@ -14,6 +14,7 @@ from invented_result import invented
 
 from lot_cli.study.report.export import Sheet, texts, to_csv, to_latex, write_tables
 from lot_cli.study.report.markdown import to_markdown
+from lot_cli.study.report.tables import effect_cell
 
 
 def test_every_value_is_in_the_csv_to_the_last_digit(tmp_path: Path) -> None:
@@ -58,6 +59,12 @@ def test_text_is_no_command() -> None:
         r"{[0, 1]} \\",
     ]
     assert to_csv(Sheet("t", ["a", "b"], [['say "x", y', None]])) == 'a,b\n"say ""x"", y",\n'
+
+
+def test_two_pairs_have_no_effect_size_and_equal_differences_an_infinite_one() -> None:
+    c = attrs.evolve(invented().comparisons[0], effect=None)
+    assert effect_cell(c) == "+∞"
+    assert effect_cell(attrs.evolve(c, pairs=2)) == "–"
 
 
 def test_all_that_a_report_shows_is_ascii_in_latex() -> None:

@@ -46,7 +46,7 @@ def comparison_row(result: Result, c: Comparison) -> tuple[str, ...]:
 
 def effect_cell(c: Comparison) -> str:
     """The effect size; infinite where all differences are equal and not 0."""
-    if c.effect is None and c.mean:
+    if c.effect is None and c.mean and c.pairs + c.scored > 2:  # two pairs have no effect size
         return "+∞" if c.mean > 0 else "−∞"
     return signed(c.effect)
 

@@ -263,7 +263,7 @@ def looks_line(result: Result) -> str:
         return "Looks unknown: the record of earlier looks is gone or broken, so there is no verdict."
     alpha = result.study.alpha
     if looks.number == 1 and len(looks.plan) == 1:
-        if looks.spends >= 1:
+        if looks.spends >= 1 or not result.statistics.enough:
             return ""
         return (
             f"The file names no looks: this one has {looks.level:.3g} of {alpha:g}, and the rest is for looks that are not "
