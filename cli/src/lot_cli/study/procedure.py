@@ -76,9 +76,7 @@ def conduct(
             for arm in checked.arms
         ]  # seed by seed, so that an interrupted study has pairs
         outcomes = maker.make(runs)
-        made = Made(
-            tuned=tuned.arms, grids=tuned.grids, runs=runs, outcomes=outcomes, maker=maker, passports=passports
-        )
+        made = Made(tuned=tuned.arms, grids=tuned.grids, runs=runs, outcomes=outcomes, maker=maker, passports=passports)
         write_entry(folder, checked.look, record)  # before the result is known
         result = assemble(checked, made, folder, command)
         save_passports({name: arm.passport for name, arm in result.arms.items() if arm.passport is not None}, folder)

@@ -18,7 +18,12 @@ from lot_cli.study.result_file import FILE
 
 
 def check_passports(
-    study: Study, arms: Sequence[Arm], reference: str, found: Findings, passports: Passports, folder: Path,
+    study: Study,
+    arms: Sequence[Arm],
+    reference: str,
+    found: Findings,
+    passports: Passports,
+    folder: Path,
     trials: Sequence[Mapping[str, Any]],
 ) -> None:
     """Make the passports of all arms, with every combination of tuned values in `trials`, and take them into `found`.
