@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lot_cli.study.analysis.differences import shape
+from lot_cli.study.analysis.looks import SPENT_BY_ONE_LOOK, level_of_unplanned, planned_levels
 from lot_cli.study.analysis.max_t import max_t
 
 ALPHA = 0.05
@@ -92,10 +93,15 @@ def planned_looks(rng: np.random.Generator, law: str, effects: Array, studies: i
     tally = Tally(studies)
     for _ in range(studies):
         d = differences(rng, LAWS[law], PLANNED[-1], effects)
-        levels = [ALPHA * (place + 1) / len(PLANNED) for place in range(len(PLANNED))]
-        looks = [(d[:, :pairs], level) for pairs, level in zip(PLANNED, levels, strict=True)]
+        looks = [(d[:, :pairs], level) for pairs, level in planned_levels(ALPHA, 1.0, PLANNED).items()]
         tally.errors += sum(tally.add(*look, effects, looks[:place]) for place, look in enumerate(looks)) > 0
     return tally.row(setting="planned looks", law=law, pairs=list(PLANNED), effects=effects.tolist())
+
+
+def levels_of_looks(looks: int) -> list[float]:
+    """What each look may spend in a study whose file names none."""
+    unplanned = [level_of_unplanned(ALPHA, SPENT_BY_ONE_LOOK, before) for before in range(looks - 1)]
+    return [*planned_levels(ALPHA, SPENT_BY_ONE_LOOK, [1]).values(), *unplanned]
 
 
 def unplanned_looks(rng: np.random.Generator, law: str, first: int, studies: int) -> dict[str, Any]:
@@ -104,10 +110,22 @@ def unplanned_looks(rng: np.random.Generator, law: str, first: int, studies: int
     for _ in range(studies):
         d = differences(rng, LAWS[law], UNPLANNED[-1], none)
         looks = range(first, UNPLANNED[-1] + 1)
-        levels = [ALPHA if k == 1 else ALPHA / (k * (k + 1)) for k in range(1, len(looks) + 1)]
         # A study that has erred is not looked at again.
-        tally.errors += any(tally.add(d[:, :n], level, none) for n, level in zip(looks, levels, strict=True))
+        tally.errors += any(
+            tally.add(d[:, :n], level, none) for n, level in zip(looks, levels_of_looks(len(looks)), strict=True)
+        )
     return tally.row(setting="unplanned looks", law=law, pairs=[first, UNPLANNED[-1]], effects=none.tolist())
+
+
+def other_arms(rng: np.random.Generator, law: str, studies: int) -> dict[str, Any]:
+    """Error at any of eleven looks, each at other arms in runs of their own: what one shows says nothing of the next, which
+    is the worst case of looks that were not planned."""
+    tally, none = Tally(studies), np.zeros(ARMS)
+    for _ in range(studies):
+        tally.errors += any(
+            tally.add(differences(rng, LAWS[law], 14, none), level, none) for level in levels_of_looks(11)
+        )
+    return tally.row(setting="unplanned looks at other arms", law=law, pairs=14, effects=none.tolist())
 
 
 def skewed_arms(rng: np.random.Generator, pairs: int, studies: int) -> dict[str, Any]:
@@ -138,6 +156,7 @@ def simulate(studies: int) -> Iterator[dict[str, Any]]:
             yield planned_looks(rng(1, place, kind), law, effects, studies)
         for first in (6, 8, 10):
             yield unplanned_looks(rng(2, place, first), law, first, studies)
+        yield other_arms(rng(4, place), law, studies)
     for pairs in PAIRS:
         yield skewed_arms(rng(3, pairs), pairs, studies)
 

@@ -30,6 +30,8 @@ SMALL: dict[str, Any] = {
     "seeds": 3,
     "metrics": ["token_accuracy", "loss"],
     "tune": {"optim.lr": [1.0e-3, 1.0e-2]},
+    "tune_seeds": 1,
+    "extend": [],
     "equivalence": {"loss": 0.5},
     "claims": [{"arm": "smooth", "metric": "exact_match", "value": 0.5, "source": "a paper"}],
 }
@@ -38,6 +40,8 @@ SMALL: dict[str, Any] = {
 def small(**changes: Any) -> Study:
     """The small study with top-level keys changed; None removes one."""
     content = {**copy.deepcopy(SMALL), **changes}
+    if content["tune"] is None and "extend" not in changes:
+        content["extend"] = None
     return study_from({key: value for key, value in content.items() if value is not None}, "small")
 
 

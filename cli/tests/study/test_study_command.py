@@ -41,6 +41,23 @@ def test_json_is_all_that_stdout_gets(placed: Path, lot: Callable, made: Made) -
     assert "against vanilla" in done.err
 
 
+def test_a_report_without_its_record_of_looks_has_no_verdict(placed: Path, lot: Callable) -> None:
+    (placed.parent / "studies" / "small" / "looks.jsonl").unlink()
+    done = lot("study", str(placed), "--report-only")
+    assert done.code == 0, done.err
+    assert "looks unknown: the record of earlier looks (looks.jsonl) is gone or broken" in done.out
+    assert "no verdict on smooth in loss" not in done.out  # of the main metric alone
+    assert "no verdict on smooth in token_accuracy, since the record of earlier looks is gone" in done.out
+
+
+def test_a_caveat_is_added_without_a_run(placed: Path, lot: Callable) -> None:
+    done = lot("study", str(write(placed, {**SMALL, "caveats": ["Eight tokens only."]})), "--report-only")
+    assert done.code == 0, done.err
+    folder = placed.parent / "studies" / "small"
+    for text in (done.out, (folder / "report.md").read_text(), (folder / "report.html").read_text()):
+        assert "Eight tokens only." in text
+
+
 def test_a_changed_file_is_not_reported_from_an_old_result(placed: Path, lot: Callable) -> None:
     done = lot("study", str(write(placed, {**SMALL, "seeds": 4})), "--report-only")
     assert done.code == 2

@@ -188,27 +188,32 @@ def _conduct(
 
 
 def _report(result: Result, folder: Path, as_json: bool) -> None:
-    """Write report.md and report.html, and show the result."""
+    """Write report.md, report.html and the tables, and show the result."""
     from lot.storage.files import write_atomic
+    from lot_cli.study.report.export import FOLDER, write_tables
     from lot_cli.study.report.html import to_html
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
 
     write_atomic(folder / "report.md", to_markdown(result))
     write_atomic(folder / "report.html", to_html(result))
+    write_tables(result, folder / FOLDER)
     show(result, stderr=as_json)
-    click.echo(f"{folder / 'report.html'}, report.md, study.json", err=True)
+    click.echo(f"{folder / 'report.html'}, report.md, study.json, {FOLDER}/*.csv and *.tex", err=True)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
 
 
 def _finished(study: Study, folder: Path) -> Result:
-    """The result of a finished study.
+    """The result of a finished study, as the record of looks and the caveats of the file let it be read now.
 
     Raises BadInput where there is none, or one of another form of the file.
     """
+    import attrs
+
     from lot.errors import BadInput
     from lot_cli.study import load_result
+    from lot_cli.study.analysis.record import beside_record, read_record
     from lot_cli.study.design.plan import digest
     from lot_cli.study.passports.store import read_passports
     from lot_cli.study.passports.verdicts import recheck
@@ -217,9 +222,10 @@ def _finished(study: Study, folder: Path) -> Result:
     result = load_result(folder / FILE)
     if result is None:
         raise BadInput(f"{folder}: no finished study there", fix="run it without --report-only")
+    result = attrs.evolve(result, study=attrs.evolve(result.study, caveats=study.caveats))  # words change no number
     if digest(result.study.to_dict()) != digest(study.to_dict()):
         raise BadInput(f"{folder}: the study file has changed since its result", fix="run it without --report-only")
-    return recheck(result, read_passports(folder))
+    return beside_record(recheck(result, read_passports(folder)), read_record(folder, result))
 
 
 def _register(study: Study, folder: Path) -> None:

@@ -15,6 +15,8 @@ Bottom up:
     report      the result for people: terminal, Markdown, HTML
     passports   what the kit and a few steps of training say about each arm, before its first run
     assemble    puts a result together
+    pacing      how many steps each arm makes where arms are to cost alike
+    tune        tuning, alike for every arm, in grids that go on at their edge
     procedure   all of it in order
 
 A name is imported when it is first used, since `lot study --help` must not wait for torch.

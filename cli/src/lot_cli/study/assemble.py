@@ -11,8 +11,10 @@ import attrs
 
 from lot.storage.files import read_json
 from lot_cli.study.analysis.cost import cost_of
+from lot_cli.study.analysis.examples import METRIC, over_examples
 from lot_cli.study.analysis.judge import judge
-from lot_cli.study.analysis.looks import Look, Record
+from lot_cli.study.analysis.looks import Look
+from lot_cli.study.analysis.record import Record, without_verdicts
 from lot_cli.study.analysis.scores import curve, describe, read_scores
 from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
 from lot_cli.study.design.check_fairness import Findings, unused_rules
@@ -30,6 +32,7 @@ from lot_cli.study.result import (
     ClaimResult,
     Comparison,
     Environment,
+    Grid,
     Package,
     Reach,
     Relied,
@@ -49,7 +52,7 @@ class Checked:
     study: Study
     arms: list[Arm]  # with their parameters matched
     reference: str  # name of the arm whose parameters the others are matched with
-    contrasts: list[Contrast]  # which arms are compared
+    contrasts: list[Contrast]  # which arms are compared; those that equal_time adds come last
     findings: Findings  # about its fairness
     metrics: dict[str, bool]  # name -> whether higher is better; the main metric first
     seeds: list[int]  # of the pairs that are judged
@@ -57,12 +60,18 @@ class Checked:
     record: Record  # of the looks before it
     reach: Reach  # what the number of seeds can show
 
+    @property
+    def asked(self) -> list[Contrast]:
+        """The contrasts without those that equal_time adds."""
+        return [(arm, against) for arm, against in self.contrasts if against in self.study.arms]
+
 
 @attrs.frozen(kw_only=True)
 class Made:
     """The runs of a study that are reported, all of them made."""
 
     tuned: dict[str, Tuning]  # arm -> the values that tuning chose
+    grids: list[Grid]  # what tuning tried
     runs: list[Run]  # seed by seed
     outcomes: dict[str, Outcome]  # key of a run -> how it ended
     maker: RunMaker
@@ -102,8 +111,9 @@ def assemble(checked: Checked, made: Made, folder: Path, command: str) -> Result
         statistics=checked.reach,
         arms={arm.name: _arm(arm.name, scores[arm.name], checked, made) for arm in checked.arms},
         runs=[_row(run, made) for run in made.runs],
-        comparisons=_void(_comparisons(scores, checked), checked, made),
+        comparisons=_void(_comparisons(scores, checked, made), checked, made),
         looks=checked.look.looks,
+        grids=made.grids,
         claims=[_claim(claim, scores, made) for claim in study.claims],
         registration=compare_with_registration(study, folder),
         environment=_environment(made.maker.directory(made.runs[0])),
@@ -170,7 +180,7 @@ def _row(run: Run, made: Made) -> RunRow:
     )
 
 
-def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
+def _comparisons(scores: Scores, checked: Checked, made: Made) -> list[Comparison]:
     """The verdicts, each with what the check of fairness found about its arms."""
     study, findings, look = checked.study, checked.findings, checked.look
     judged = judge(
@@ -184,15 +194,22 @@ def _comparisons(scores: Scores, checked: Checked) -> list[Comparison]:
         earlier=look.earlier,
     )
     if not look.looks.known:
-        judged = [attrs.evolve(c, verdict="looks unknown", negligible=False) for c in judged]
+        judged = without_verdicts(judged)
+    judged = [_with_examples(c, made) if c.metric == METRIC else c for c in judged]
     return [
         attrs.evolve(
             c,
             fair=not {c.arm, c.against} & findings.unfair,
+            budget=study.matching.budget if c.against in study.arms else "time",
             asked=list(dict.fromkeys(asked.rule for asked in findings.asked if asked.arm in (c.arm, c.against))),
         )
         for c in judged
     ]
+
+
+def _with_examples(c: Comparison, made: Made) -> Comparison:
+    found = over_examples(made.directories(c.arm), made.directories(c.against))
+    return c if found is None else attrs.evolve(c, example_error=found.error, examples=found.examples)
 
 
 def _claim(claim: Claim, scores: Scores, made: Made) -> ClaimResult:

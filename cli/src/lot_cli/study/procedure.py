@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
+from lot.devices.device import device_name
 from lot_cli.study.analysis.judge import reachable
-from lot_cli.study.analysis.looks import Record, next_look, pairs_of_next_look, read_record, write_entry
+from lot_cli.study.analysis.looks import check_reach, next_look, pairs_of_next_look, write_entry
+from lot_cli.study.analysis.record import Record, read_record
 from lot_cli.study.analysis.reliance import reliance_of, unmeasured
-from lot_cli.study.analysis.tuning import Attempt, choose
 from lot_cli.study.assemble import Checked, Made, assemble
 from lot_cli.study.design.check_fairness import choose_metrics, make_fair
 from lot_cli.study.design.contrasts import contrasts_of
 from lot_cli.study.design.file import Study
-from lot_cli.study.design.plan import find_reference, is_vanilla, plan_arms
+from lot_cli.study.design.matching import siblings_of
+from lot_cli.study.design.plan import Arm, find_reference, is_vanilla, plan_arms
 from lot_cli.study.design.worth import with_worth
+from lot_cli.study.execution.calibrate import Pair, Ratio
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.folder import locked
+from lot_cli.study.pacing import pace
 from lot_cli.study.passports.gate import check_passports
 from lot_cli.study.passports.make import Passports
 from lot_cli.study.passports.store import save_passports
-from lot_cli.study.result import OtherFormat, Result, Tuning
+from lot_cli.study.result import OtherFormat, Result
 from lot_cli.study.result_file import FILE, load_result, save_result
+from lot_cli.study.tune import tune
 
 
 def _say_nothing(event: str, facts: dict[str, Any]) -> None:
@@ -59,14 +66,19 @@ def conduct(
         checked = check(study, record)
         maker = RunMaker(study, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
         passports = Passports(folder, checked.seeds[0], maker.device if slurm is None else "cpu", tell)
-        check_passports(study, checked.arms, checked.reference, checked.findings, passports, folder)
+        vouch = partial(check_passports, study, checked.arms, checked.reference, checked.findings, passports, folder)
+        vouch(study.trials())
+        checked = _pace(checked, folder, maker)
         tell("fairness", {"fairness": checked.findings.fairness(), "reach": checked.reach})
-        tuned = _tune(checked, maker)
+        tuned = tune(checked, maker, vouch)
+        checked.findings.budget = attrs.evolve(checked.findings.budget, tuning_runs=tuned.runs)
         runs = [
-            maker.address(arm, seed, tuned[arm.name].values, "report") for seed in checked.seeds for arm in checked.arms
+            maker.address(arm, seed, tuned.arms[arm.name].values, "report")
+            for seed in checked.seeds
+            for arm in checked.arms
         ]  # seed by seed, so that an interrupted study has pairs
         outcomes = maker.make(runs)
-        made = Made(tuned=tuned, runs=runs, outcomes=outcomes, maker=maker, passports=passports)
+        made = Made(tuned=tuned.arms, grids=tuned.grids, runs=runs, outcomes=outcomes, maker=maker, passports=passports)
         if study.reliance:
             made = _measure_reliance(checked, made)
         write_entry(folder, checked.look, record)  # before the result is known
@@ -87,6 +99,7 @@ def _previous(folder: Path) -> Result | None:
 
 def check(study: Study, record: Record) -> Checked:
     """The study with its arms made fair, up to its next look. Raises BadInput for one that cannot be fair or judged."""
+    check_reach(study)
     planned = plan_arms(study)
     reference = find_reference(study, planned)
     vanilla = [arm.name for arm in planned if is_vanilla(arm.config(0))]
@@ -94,6 +107,7 @@ def check(study: Study, record: Record) -> Checked:
     contrasts = with_worth(contrasts, study.contrasts is not None, study.worth, vanilla)
     arms, findings = make_fair(study, planned, reference)
     metrics = choose_metrics(study, findings)
+    contrasts += siblings_of(contrasts, study.arms) if study.equal_time else []
     seeds = pairs_of_next_look(study, record)
     findings.budget = attrs.evolve(findings.budget, seeds=len(seeds))
     look = next_look(record, study, seeds, contrasts, metrics)
@@ -113,28 +127,6 @@ def check(study: Study, record: Record) -> Checked:
     )
 
 
-def _tune(checked: Checked, maker: RunMaker) -> dict[str, Tuning]:
-    """For every arm the values that are best in the main metric; empty where the study tunes
-    nothing."""
-    study = checked.study
-    if not study.tune:
-        return {arm.name: Tuning(values={}, trials=[]) for arm in checked.arms}
-    main, higher = next(iter(checked.metrics.items()))
-    attempts: dict[str, list[Attempt]] = {
-        arm.name: [
-            (values, [maker.address(arm, seed, values, "tune") for seed in study.tuning_seeds])
-            for values in study.trials()
-        ]
-        for arm in checked.arms
-    }
-    outcomes = maker.make([run for table in attempts.values() for _, runs in table for run in runs])
-    tuned = {}
-    for arm in checked.arms:
-        tuned[arm.name] = choose(attempts[arm.name], outcomes, maker.runs, main, higher)
-        maker.tell("tuned", {"arm": arm.name, "values": tuned[arm.name].values})
-    return tuned
-
-
 def _measure_reliance(checked: Checked, made: Made) -> Made:
     """The runs with what their models rely on, measured here and one by one; an arm that is held neutral relies on nothing."""
     maker = made.maker
@@ -149,3 +141,14 @@ def _measure_reliance(checked: Checked, made: Made) -> Made:
             maker.tell("reliance", {"arm": arm.name, "runs": missing})
         found[arm.name] = reliance_of(run_dirs, device, doubts.append)
     return attrs.evolve(made, reliance=found, doubts=doubts)
+
+
+def _pace(checked: Checked, folder: Path, maker: RunMaker) -> Checked:
+    """The study with every number of steps set, measured where it has to be."""
+
+    def measure(arms: Sequence[Arm], pairs: Sequence[Pair]) -> dict[Pair, Ratio]:
+        maker.tell("calibrate", {"arms": [arm.name for arm in arms], "rounds": checked.study.timing_rounds})
+        return maker.calibrate(arms, pairs, checked.study.timing_rounds)
+
+    machine = "the cluster" if maker.slurm is not None else device_name(torch.device(maker.kind))
+    return pace(checked, folder, maker.kind, machine, measure)

@@ -33,6 +33,7 @@ Verdict = Literal[
     "looks unknown",
     "leak",
     "no passport",
+    "alpha spent",
 ]
 Rule = Literal["max-T", "Holm"]
 
@@ -107,6 +108,21 @@ class Relied:
 
 
 @attrs.frozen(kw_only=True)
+class Grid:
+    """The values of one path that tuning tried."""
+
+    path: str  # dotted path of an option
+    given: list[Any]  # as the file has them
+    added: list[Any]  # beyond an edge where the best value of some arm lay, in the order in which they were tried
+    ends: dict[str, str]  # edge (least, largest) at which some arm's best value lay -> why the grid ends there
+
+    @property
+    def tried(self) -> list[Any]:
+        """All of them."""
+        return [*self.given, *self.added]
+
+
+@attrs.frozen(kw_only=True)
 class ArmResult:
     """What the runs of one arm gave."""
 
@@ -173,8 +189,11 @@ class Comparison:
     effect: float | None = None  # Hedges' g_z, in standard deviations of the differences; None where it is infinite
     p: float | None = None  # two-sided p of the sign-flip test of this contrast alone
     p_adjusted: float | None = None  # the same over all comparisons and looks of the study
+    example_error: float | None = None  # standard error of the mean over test examples; None where runs kept none
+    examples: int | None = None  # test examples (or groups of neighbors) that it is taken over
     margin: float | None = None  # difference that counts as none; None: the study names none
     p_equivalent: float | None = None  # p of the equivalence test (TOST), corrected over all such tests
+    budget: Literal["steps", "time", "flops"] = "steps"  # what the two arms spend alike
     verdict: Verdict = "no difference shown"  # what may be said
     void: str = ""  # why there is no verdict, where a passport takes it away
     negligible: bool = False  # whether a difference is shown, and shown to lie within the margin
@@ -235,6 +254,7 @@ class Looks:
     level: float  # p at which a difference is shown at this look
     discarded: list[int]  # seeds that were judged in this folder and are not in this result
     mark: str  # of this look in the record; empty where the record is not whole
+    spends: float = 1.0  # share of alpha that the planned looks may spend; the rest is for those that were not planned
 
 
 @attrs.frozen(kw_only=True)
@@ -258,6 +278,7 @@ class Result:
     comparisons: list[Comparison]  # every contrast, in every metric
     rule: Rule = "max-T"  # by which differences were judged
     looks: Looks | None = None  # None under the rule Holm
+    grids: list[Grid] = attrs.field(factory=list)  # what tuning tried, in the order of the file
     claims: list[ClaimResult]  # published figures
     registration: Registration | None  # None where the study was not registered
     environment: Environment | None  # None where the first run recorded none

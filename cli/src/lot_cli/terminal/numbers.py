@@ -68,6 +68,14 @@ def seconds(value: float | None) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
+def duration(value: float) -> str:
+    """A time that people wait for, given in seconds: `40 s`, `12 min`, `3.2 h`."""
+    for factor, unit in ((3600.0, "h"), (60.0, "min")):
+        if value >= factor:
+            return f"{value / factor:,.3g} {unit}"
+    return f"{value:.3g} s"
+
+
 def binary_bytes(value: float) -> str:
     """A number of bytes with a binary prefix: `1.5 MiB`."""
     for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):

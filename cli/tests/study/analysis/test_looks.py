@@ -12,8 +12,22 @@ import pytest
 from invented_result import invented
 from study_support import make, small
 
+from lot.errors import BadInput
 from lot_cli.study import Result, Study
-from lot_cli.study.analysis.looks import FILE, Look, next_look, pairs_of_next_look, read_record, write_entry
+from lot_cli.study.analysis.judge import judge
+from lot_cli.study.analysis.looks import (
+    SPENT_BY_ONE_LOOK,
+    Look,
+    level_of_unplanned,
+    next_look,
+    pairs_of_next_look,
+    planned_levels,
+    write_entry,
+)
+from lot_cli.study.analysis.record import FILE, Record, beside_record, read_record
+from lot_cli.study.design.plan import digest
+from lot_cli.study.procedure import check
+from lot_cli.study.report.wording import conclusion
 
 CONTRASTS = [("smooth", "vanilla")]
 METRICS = {"loss": False}
@@ -43,17 +57,92 @@ def test_planned_looks_share_alpha_and_pass_on_what_they_leave(tmp_path: Path) -
 
 
 def test_a_file_without_looks_plans_one_and_each_further_look_has_its_price(tmp_path: Path) -> None:
-    found = [look(tmp_path, study_of(pairs)).looks for pairs in (8, 9, 10, 11, 12, 13)]
+    found = [look(tmp_path, study_of(pairs)).looks for pairs in (8, 15, 16, 17, 18, 19)]
     assert [each.number for each in found] == [1, 2, 3, 4, 5, 6]
     assert [each.planned for each in found] == [True] + [False] * 5
-    assert [each.level for each in found] == pytest.approx([0.05, *(0.05 / (k * (k + 1)) for k in (2, 3, 4, 5, 6))])
-    assert look(tmp_path, study_of(10)).looks == found[2]  # the same pairs again
+    assert [each.level for each in found] == pytest.approx([0.04, *(0.05 / (k * (k + 1)) for k in (5, 6, 7, 8, 9))])
+    assert look(tmp_path, study_of(16)).looks == found[2]  # the same pairs again
+
+
+def test_all_looks_that_a_study_may_ever_take_spend_alpha_together() -> None:
+    later = sum(level_of_unplanned(0.05, SPENT_BY_ONE_LOOK, before) for before in range(100_000))
+    (first,) = planned_levels(0.05, SPENT_BY_ONE_LOOK, [8]).values()
+    assert 0.05 - 1e-6 < first + later <= 0.05
+    assert list(planned_levels(0.05, 1.0, [6, 10, 16]).values())[-1] == pytest.approx(0.05)
+    assert level_of_unplanned(0.05, 1.0, 0) == 0
+
+
+def test_a_named_plan_leaves_nothing_for_other_looks(tmp_path: Path) -> None:
+    first = look(tmp_path, study_of(8, looks=[8])).looks
+    later = look(tmp_path, study_of(16)).looks
+    assert (first.level, later.planned, later.level) == (0.05, False, 0.0)
+    scores: Any = {"smooth": {"loss": [0.0] * 16}, "vanilla": {"loss": [1.0 + i for i in range(16)]}}
+    (judged,) = judge(scores, CONTRASTS, METRICS, {"loss": 1e9}, 0.05, level=0.0, share=0.0)
+    assert (judged.verdict, judged.negligible, judged.low) == ("alpha spent", False, None)
+    assert conclusion(judged) == "no verdict on smooth in loss, since the planned looks spend all of alpha"
+
+
+def test_a_line_of_an_earlier_version_is_sound_and_had_all_of_alpha(tmp_path: Path) -> None:
+    look(tmp_path, study_of(8))
+    (line,) = [json.loads(text) for text in (tmp_path / FILE).read_text().splitlines()]
+    del line["spends"]
+    line["mark"] = digest({key: value for key, value in line.items() if key != "mark"})
+    (tmp_path / FILE).write_text(json.dumps(line) + "\n")
+    assert look(tmp_path, study_of(8)).looks.level == 0.05
+    later = look(tmp_path, study_of(16)).looks
+    assert (later.number, later.level) == (2, 0.0)
+    assert json.loads((tmp_path / FILE).read_text().splitlines()[0]) == line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"seeds": 8, "looks": [4, 8]},
+            "looks: expected looks that can show something (a p of 0.025 or less), got 4 pairs, whose smallest p is 0.125; "
+            "look at 7 pairs or more, or leave it out",
+        ),
+        (
+            {"seeds": 5, "looks": [5]},
+            "looks: expected looks that can show something (a p of 0.05 or less), got 5 pairs",
+        ),
+        (
+            {"seeds": 8, "looks": [8], "alpha": 1e-9},
+            "looks: expected looks that can show something (a p of 1e-09 or less)",
+        ),
+    ],
+)
+def test_a_planned_look_that_can_show_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        check(study_of(**changes), Record(entries=[]))
+    assert str(raised.value).startswith(message)
+
+
+def test_a_planned_look_that_can_show_equivalence_alone_is_told() -> None:
+    checked = check(small(seeds=10, tune=None, looks=[6, 10]), Record(entries=[]))
+    assert not checked.reach.enough  # of which `power_warning` makes a warning
+
+
+def test_a_report_that_is_written_again_looks_at_the_record(tmp_path: Path) -> None:
+    first = look(tmp_path, study_of(8)).looks
+    result = invented(looks=first)
+    assert beside_record(result, read_record(tmp_path, result)) is result
+    look(tmp_path, study_of(16))
+    (told, *_) = beside_record(result, read_record(tmp_path, result)).warnings
+    assert told.startswith("1 look at this study came later, the last on 2")
+    assert told.endswith("with 16 seeds of vanilla, smooth: this result is not the newest")
+    (tmp_path / FILE).unlink()
+    lost = beside_record(result, read_record(tmp_path, result))
+    assert {c.verdict for c in lost.comparisons} == {"looks unknown"}
+    assert lost.warnings[0].startswith("looks unknown: ")
+    assert lost.looks is not None
+    assert not lost.looks.known
 
 
 def test_a_plan_that_comes_after_the_first_look_is_none(tmp_path: Path) -> None:
     look(tmp_path, study_of(8))
     found = look(tmp_path, study_of(16, looks=[10, 16]))
-    assert (found.looks.planned, found.looks.plan, found.looks.level) == (False, [8], pytest.approx(0.05 / 6))
+    assert (found.looks.planned, found.looks.plan, found.looks.level) == (False, [8], pytest.approx(0.05 / 30))
 
 
 def test_an_unplanned_look_in_between_leaves_the_plan_its_level(tmp_path: Path) -> None:
@@ -127,11 +216,10 @@ def test_a_result_by_the_earlier_rule_begins_the_record(tmp_path: Path) -> None:
 
 def test_a_study_stops_at_each_planned_look_and_goes_on_with_the_same_command(tmp_path: Path) -> None:
     pytest.importorskip("lot_tasks")
-    study = study_of(6, looks=[5, 6], claims=None)
+    study = study_of(6, looks=[5, 6], claims=None, alpha=0.2)
     first, second = make(study, tmp_path), make(study, tmp_path)
     assert (first.seeds, second.seeds) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5])
     assert first.looks is not None
     assert second.looks is not None
-    assert (first.looks.level, second.looks.level) == (0.025, 0.05)
-    assert {c.verdict for c in first.comparisons} == {"too few pairs"}  # 0.0625 is above 0.025
+    assert (first.looks.level, second.looks.level) == (0.1, 0.2)
     assert first.fairness.budget.seeds == 5

@@ -67,6 +67,23 @@ def test_the_command_prints_the_plan(lot: Callable, tmp_path: Path) -> None:
     assert not (tmp_path / "studies").exists()
 
 
+def test_a_plan_tells_steps_extensions_and_the_price_of_equal_time(lot: Callable, tmp_path: Path, made: Made) -> None:
+    pytest.importorskip("lot_tasks")
+    content = {**SMALL, "seeds": 10, "extend": None, "match": ["parameters", "flops"]}
+    done = lot("study", str(write(tmp_path / "small.yaml", content)), "--plan")
+    assert done.code == 0, done.err
+    assert "smooth: 6 steps" in done.out  # counted: another loss counts no operation
+    assert "extended: at most 16 tuning runs, which makes 36 in all." in done.out
+    assert "Nothing is compared at equal time (equal_time: true); its price is known when" in done.out
+    done = lot("study", str(write(tmp_path / "small.yaml", {**SMALL, "equal_time": True})), "--plan")
+    assert "vanilla,time=smooth: steps are timed when the study starts" in done.out
+    assert "smooth − vanilla,time=smooth" in done.out
+    assert "The study has 15 runs, 6 of them for tuning" in done.out
+    assert plan_study(small(), made.folder).equal_time_seconds == pytest.approx(
+        made.result.arms["smooth"].cost.seconds_per_step * 6 * (3 + 2), rel=0.1
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [

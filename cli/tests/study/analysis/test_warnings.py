@@ -13,6 +13,7 @@ from lot_cli.study import assemble
 from lot_cli.study.analysis import warnings as module
 from lot_cli.study.analysis.judge import reachable
 from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, power_warning
+from lot_cli.study.result import Grid
 
 pytest.importorskip("lot_tasks")
 
@@ -35,13 +36,17 @@ def test_what_a_reader_should_hold_against_a_result_is_told(
 
 
 def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
-    study = small(tune={"optim.lr": [1e-3, 1e-1, 1e-2], "train.decay": ["a", "b", "c"], "train.clip": [1, 2]})
-    chosen = {"train.decay": "a", "train.clip": 2}
-    assert at_the_edge(study, {"optim.lr": 1e-2, **chosen}) == []
-    assert at_the_edge(study, {"optim.lr": 1e-1, **chosen}) == [
-        "tuning chose the largest optim.lr that was tried, 0.1; the best may lie beyond"
+    grids = [
+        Grid(path="optim.lr", given=[1e-3, 1e-2], added=[1e-1], ends={"largest": "so it ends"}),
+        Grid(path="train.decay", given=["a", "b", "c"], added=[], ends={}),
+        Grid(path="train.clip", given=[1], added=[], ends={}),
     ]
-    assert at_the_edge(study, {"optim.lr": 1e-3, **chosen})[0].startswith("tuning chose the least optim.lr")
+    chosen = {"train.decay": "a", "train.clip": 1}
+    assert at_the_edge(grids, {"optim.lr": 1e-2, **chosen}) == []
+    assert at_the_edge(grids, {"optim.lr": 1e-1, **chosen}) == [
+        "best at the edge: tuning chose the largest optim.lr that was tried, 0.1; so it ends"
+    ]
+    assert at_the_edge(grids, {"optim.lr": 1e-3, **chosen})[0].endswith("the file does not let the grid be extended")
 
 
 def test_a_second_look_at_the_same_runs_is_told(tmp_path: Path) -> None:
@@ -58,7 +63,7 @@ def test_a_second_look_at_the_same_runs_is_told(tmp_path: Path) -> None:
     assert [(look.seeds, look.metrics) for look in six.earlier] == [(5, ["loss"])]
     (line,) = [line for line in six.warnings if "not planned" in line]
     assert line.startswith("this is look 2, and it was not planned: the last one was on 2")
-    assert line.endswith("with 5 seeds of vanilla, smooth in loss; a difference needs p <= 0.00833")
+    assert line.endswith("with 5 seeds of vanilla, smooth in loss; a difference needs p <= 0.00167")
     assert make(small(**quick, seeds=6), tmp_path).earlier == six.earlier
     assert len(make(small(**{**quick, "metrics": ["token_accuracy", "loss"]}, seeds=6), tmp_path).earlier) == 2
     fresh = make(

@@ -159,6 +159,24 @@ def test_contrasts_with_several_arms_name_both(
         assert "lattice is better than wild in accuracy" in shown
 
 
+def test_caveats_stand_beside_the_verdicts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = invented()
+    learned = {"attn": {"name": "phase"}, "model": {"positions": "learned"}}
+    rotary = {"attn": {"name": "vanilla"}, "model": {"positions": "rotary"}}
+    fair = {"attn": {"name": "vanilla"}, "model": {"positions": "learned"}}
+    configs = {"vanilla": rotary, "lattice": learned, "wild": fair}
+    arms = {name: attrs.evolve(arm, config=configs[name]) for name, arm in result.arms.items()}
+    result = attrs.evolve(result, arms=arms, study=attrs.evolve(result.study, caveats=["One text & no other."]))
+    for form in (lambda d: terminal(d, capsys, monkeypatch), to_markdown, lambda d: Page(to_html(d)).text):
+        shown = " ".join(form(result).split())
+        assert "One text & no other." in shown
+        assert (
+            "lattice has learned positions and vanilla has rotary ones: their difference is that of the mechanisms and of the "
+            "positions; compare it with wild" in shown
+        )
+        assert "positions" not in form(invented())
+
+
 def test_looks_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned = Looks(known=True, number=1, planned=True, plan=[6, 10], level=0.025, discarded=[], mark="a")
     unknown = attrs.evolve(planned, known=False)

@@ -14,6 +14,8 @@ from lot.devices.processes import Team
 from lot.errors import BadInput
 
 Forward = Callable[[torch.Tensor, Context], Output]
+Observe = Callable[[torch.Tensor, torch.Tensor, int], None]
+"""Told logits (B, T, V) float32, targets (B, T) and the place of the first example in its split."""
 
 
 @contextlib.contextmanager
@@ -42,12 +44,13 @@ def measure_split(
     forward: Forward | None = None,
     team: Team | None = None,
     together: bool = False,
+    observe: Observe | None = None,
 ) -> dict[str, float]:
     """The task's metrics on the first `limit` examples of a split (None: all).
 
     forward: a compiled form of `model`, used for full batches. team: processes that all call this and take turns with the
     batches; torchmetrics brings their counts together. together: whether all must pass through the model equally often:
-    a process that has no batch left then passes one that is not counted.
+    a process that has no batch left then passes one that is not counted. observe: told every batch that is counted here.
     """
     length = task.length(split)
     if length is None:
@@ -71,6 +74,8 @@ def measure_split(
             if counted:
                 rows = count - index * batch_size  # the last batch of a limited count is cut
                 metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+                if observe is not None:
+                    observe(output.logits[:rows].float(), batch.targets[:rows], index * batch_size)
     with warnings.catch_warnings():  # that a process had no batch to count
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return {name: float(value) for name, value in metrics.compute().items()}

@@ -29,8 +29,8 @@ _RESTORE = "restore it from a copy"
 class RunDir:
     """A run's directory, held by one process at a time.
 
-    Files: config.yaml, run.json, metrics.jsonl, timing.jsonl, metrics.json (written last: the run is complete),
-    status.json, checkpoints/, snapshots/, plots/, links `best` and `last`.
+    Files: config.yaml, run.json, metrics.jsonl, timing.jsonl, test_examples.safetensors, metrics.json (written last: the
+    run is complete), status.json, checkpoints/, snapshots/, plots/, links `best` and `last`.
     """
 
     def __init__(self, path: Path) -> None:

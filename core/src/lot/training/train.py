@@ -55,7 +55,7 @@ def train(
             report("end", {"run": str(path), "metrics": metrics, "already": True, "leak": leak})
             status = run.status()
             return Result(path, status.get("step", 0), status.get("best_step"), metrics, leak)
-        with _deterministic(config, team.device), StopSignal() as stop:
+        with deterministic(config, team.device), StopSignal() as stop:
             trainer = Trainer(composition, run, team, report, stop)
             try:
                 return trainer.run_all(resume)
@@ -101,7 +101,7 @@ def _held(run: RunDir, team: Team, versioned: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deterministic(config: Config, device: torch.device) -> Iterator[None]:
+def deterministic(config: Config, device: torch.device) -> Iterator[None]:
     """torch's deterministic algorithms where the configuration asks for them and they are not the rule anyway."""
     before = torch.are_deterministic_algorithms_enabled()
     if config.train.deterministic and device.type == "cuda":

@@ -23,6 +23,7 @@ from lot.model.measure import measure_split
 from lot.random import derive
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms
+from lot.runs.examples import ExampleLosses, new_example_losses
 from lot.training.compose import Composition
 from lot.training.diagnose import Diagnosing
 from lot.training.divergence import DivergenceWatch
@@ -220,11 +221,14 @@ class Trainer:
         tested = self.saving.load_best(self.progress)
         self.trust.before_test(self.step, self.saving.last_good)
         split: Split = "test" if self.settings.test else "validation"
-        metrics = self._measure(split, None if self.settings.test else self.settings.eval_examples)
+        examples = new_example_losses(self.task.length("test") or 0) if self.settings.test else None
+        metrics = self._measure(split, None if examples is not None else self.settings.eval_examples, examples)
         self.reporter.report("test", {"step": tested, "split": split, **metrics})
         for name, value in metrics.items():
             if not math.isfinite(value):
                 self._warn(f"{name} is not finite on the {split} split")
+        if examples is not None:
+            self._save_examples(examples)
         trust = self.trust.facts()
         self.team.lead(lambda: self.reporter.complete(split, tested, self.progress, metrics, trust))
         return Result(self.run.path, self.step, self.progress.best.step, metrics, self.trust.leak)
@@ -260,7 +264,7 @@ class Trainer:
             }
         return Whole(counts, self.team.world, self.team.add_up)
 
-    def _measure(self, split: Split, limit: int | None) -> dict[str, float]:
+    def _measure(self, split: Split, limit: int | None, examples: ExampleLosses | None = None) -> dict[str, float]:
         with self.trust.evaluation():
             return measure_split(
                 self.model,
@@ -274,7 +278,16 @@ class Trainer:
                 forward=self.parallel.measuring,
                 team=self.team,
                 together=self.parallel.together,
+                observe=None if examples is None else examples.add,
             )
+
+    def _save_examples(self, examples: ExampleLosses) -> None:
+        """Write what every process saw of the test split."""
+        parts = self.team.gather(examples)
+        loss = torch.stack([part.loss for part in parts]).sum(0)
+        scored = torch.stack([part.scored for part in parts]).sum(0)
+        whole = ExampleLosses(loss, scored, examples.size)
+        self.team.lead(lambda: whole.save(self.run.path))
 
     def _warn(self, text: str) -> None:
         self.reporter.warn(self.step, text)

@@ -73,3 +73,8 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
         "uncounted": sorted(counter.uncounted),
         "peak_bytes": peak_bytes(lambda: step(config.train.batch_size)) if device == "cpu" else None,
     }
+
+
+def flops_per_token(config: Config) -> float:
+    """The operations alone, which takes no batch."""
+    return float(count_operations(config, device="none")["flops_per_token"])

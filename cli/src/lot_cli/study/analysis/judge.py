@@ -157,7 +157,8 @@ def _correct_equivalence(comparisons: list[Comparison]) -> list[Comparison]:
 
 def _decide(c: Comparison, level: float, share: float) -> Comparison:
     """The verdict. Where no pair has both values there are counts only, and no verdict;
-    nor is there one for pairs so few that no difference, however large, could have been shown."""
+    nor is there one for pairs so few that no difference, however large, could have been shown,
+    or where earlier looks leave this one nothing to spend."""
     close = c.p_equivalent is not None and c.p_equivalent <= share
     seeds = c.pairs + c.scored
     verdict: Verdict
@@ -165,6 +166,8 @@ def _decide(c: Comparison, level: float, share: float) -> Comparison:
         verdict = "diverged"
     elif seeds < MIN_PAIRS:
         verdict = "too few pairs"
+    elif level <= 0:
+        verdict, close = "alpha spent", False
     elif c.p_adjusted is not None and c.mean is not None and c.p_adjusted <= level:
         verdict = "better" if (c.mean > 0) == c.higher_is_better else "worse"
     elif close:

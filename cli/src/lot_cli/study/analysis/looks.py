@@ -1,75 +1,35 @@
-"""The record of looks: which sets of pairs were analyzed in the folder of a study, so that each later one has its price.
+"""What the next look at a study may spend, so that all looks together err in at most alpha of all studies.
 
 A reader who looks, adds seeds and looks again finds a difference too often, and no p of one look knows of it.
-Planned looks share alpha equally: by the i-th of K looks i/K of it may be spent, and what one look leaves, the next one
-has. A file that names no looks plans one, at all of its seeds. A look that was not planned comes after the plan:
-as the k-th look, where all that was planned counts as the first, it needs p <= alpha / (k (k + 1)).
-Together such looks spend at most half of alpha beside the plan.
 
-`looks.jsonl` is only ever appended to. Each line has the hash of the line before it, and the result of a study has the
-hash of its own line.
+- A file that plans its looks (`looks: [6, 10, 16]`) has all of alpha for them, in equal parts: by the i-th of K looks i/K of
+  it may be spent, and what one look leaves, the next one has. A look beside the plan has nothing left and gets no verdict.
+- A file that names no looks plans one, at all of its seeds, and may look again: its one look counts as the first
+  `FIRST_UNPLANNED - 1` of a series in which the k-th look has alpha / (k (k + 1)), and each further look is the next.
+  The series sums to alpha, so that one look has 4/5 of alpha, and all later ones together 1/5, however many they are,
+  whenever they come and whatever they ask.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from lot.errors import BadInput
-from lot.options.validate import structure, unstructure
-from lot.storage.files import write_atomic
 from lot_cli.study.analysis.judge import reachable
+from lot_cli.study.analysis.record import Entry, Record, append, marked, question_of
+from lot_cli.study.analysis.statistics import MIN_PAIRS, smallest_p
 from lot_cli.study.design.contrasts import Contrast
 from lot_cli.study.design.file import Study
-from lot_cli.study.design.plan import digest
-from lot_cli.study.result import EarlierLook, Looks, Result
+from lot_cli.study.result import Looks
 
-FILE = "looks.jsonl"
-"""The record in the folder of a study."""
-
-
-@attrs.frozen(kw_only=True)
-class Entry:
-    """A line of the record."""
-
-    date: str  # ISO 8601, UTC
-    seeds: list[int]  # the pairs that were judged
-    question: str  # digest of what was asked of them: arms, contrasts, metrics, margins, alpha
-    arms: list[str]  # names of the arms
-    metrics: list[str]  # names of the metrics
-    plan: list[int]  # numbers of pairs of the planned looks, as the file had them then
-    counts: bool  # whether it could give a verdict, or was planned by name; no other one tempts a reader
-    planned: bool  # whether it was planned
-    discarded: list[int]  # seeds that were judged before it and not in it
-    before: str  # hash of the line before; empty for the first one
-    mark: str  # hash of all of the above
-
-    def sound(self, before: str) -> bool:
-        """Whether the line is as it was written, and follows the line with the hash `before`."""
-        return self.before == before and self.mark == _mark(unstructure(self))
-
-
-@attrs.frozen(kw_only=True)
-class Record:
-    """What is known of the looks before this one. entries: oldest first; None where the record is gone or broken."""
-
-    entries: list[Entry] | None
-    lost: str = ""  # where it is unknown: the mark that the last known result had, which brings it back
-
-    @property
-    def counted(self) -> list[Entry]:
-        """The looks that count."""
-        return [entry for entry in self.entries or [] if entry.counts]
-
-    def earlier(self, look: Looks) -> list[EarlierLook]:
-        """The looks before `look` that count."""
-        before = self.counted[: look.number - 1]
-        return [EarlierLook(date=e.date, seeds=len(e.seeds), arms=e.arms, metrics=e.metrics) for e in before]
+FIRST_UNPLANNED = 5
+"""The place of the first look that was not planned in the series of levels alpha / (k (k + 1))."""
+SPENT_BY_ONE_LOOK = 1 - 1 / FIRST_UNPLANNED
+"""The share of alpha that the one look of a file without `looks` has: the sum of the series before that place."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,35 +42,38 @@ class Look:
     entry: Entry | None  # its line; None where it stands in the record already, or there is none to write to
 
 
-def read_record(folder: Path, previous: Result | None) -> Record:
-    """The record in the folder of a study. previous: the result that stands there.
+def level_of_unplanned(alpha: float, spends: float, before: int) -> float:
+    """What a look may spend that was not planned, after `before` others; 0 where the plan spends all.
 
-    A result by the earlier rule kept its own looks: they begin the record. Raises BadInput where it cannot be read.
+    spends: the share of alpha that the plan may spend.
     """
-    unknown = Record(
-        entries=None, lost=previous.looks.mark if previous is not None and previous.looks is not None else ""
-    )
-    try:
-        text = (folder / FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if previous is None:
-            return Record(entries=[])
-        return unknown if previous.looks is not None else Record(entries=_of_earlier_rule(previous))
-    except (OSError, UnicodeDecodeError):
-        return unknown
-    entries: list[Entry] = []
-    try:
-        for line in text.splitlines():
-            entry: Entry = structure(Entry, json.loads(line), "")
-            if not entry.sound(entries[-1].mark if entries else ""):
-                return unknown
-            entries.append(entry)
-    except (ValueError, BadInput):
-        return unknown
-    marks = {entry.mark for entry in entries}
-    if previous is not None and previous.looks is not None and previous.looks.mark not in marks:
-        return unknown  # lines were cut off, or the record is that of another study
-    return Record(entries=entries)
+    if spends >= 1:
+        return 0.0
+    k = round(1 / (1 - spends)) + before
+    return alpha / (k * (k + 1))
+
+
+def planned_levels(alpha: float, spends: float, plan: Sequence[int]) -> dict[int, float]:
+    """Number of pairs of each planned look -> what may be spent up to and with it."""
+    return {pairs: alpha * spends * (place + 1) / len(plan) for place, pairs in enumerate(plan)}
+
+
+def check_reach(study: Study) -> None:
+    """Raises BadInput for a planned look that can show nothing: no p that its pairs can give is as small as its level.
+
+    Where margins are given, it can still show equivalence.
+    """
+    for pairs, level in planned_levels(study.alpha, 1.0, study.looks or []).items():
+        lowest = smallest_p(pairs)
+        if lowest > level and not (study.equivalence and pairs >= MIN_PAIRS):
+            enough = next((n for n in range(MIN_PAIRS, 64) if smallest_p(n) <= level), None)
+            fix = f"look at {enough} pairs or more, or leave it out" if enough else "leave it out, or raise alpha"
+            raise BadInput(
+                where="looks",
+                expected=f"looks that can show something (a p of {level:.3g} or less)",
+                got=f"{pairs} pairs, whose smallest p is {lowest:.3g}",
+                fix=fix,
+            )
 
 
 def pairs_of_next_look(study: Study, record: Record) -> list[int]:
@@ -130,39 +93,39 @@ def next_look(
     if record.entries is None:
         unknown = Looks(known=False, number=0, planned=False, plan=[], level=0.0, discarded=[], mark=record.lost)
         return Look(looks=unknown, earlier=[], share=0.0, entry=None)
-    question = _question(study, contrasts, metrics)
+    question = question_of(study, contrasts, metrics)
     known = next((e for e in record.entries if (e.seeds, e.question) == (list(seeds), question)), None)
     before = record.entries if known is None else record.entries[: record.entries.index(known)]
     counted = [entry for entry in before if entry.counts]
-    plan = counted[0].plan if counted else _plan(study)
+    plan, spends = _plan(study, counted if known is None else [known])
     planned = _is_planned(seeds, question, plan, counted)
     if planned:
-        levels = {pairs: study.alpha * (place + 1) / len(plan) for place, pairs in enumerate(plan)}
-        level, share = levels[len(seeds)], study.alpha / len(plan)
+        levels = planned_levels(study.alpha, spends, plan)
+        level, share = levels[len(seeds)], study.alpha * spends / len(plan)
         earlier = [(len(entry.seeds), levels[len(entry.seeds)]) for entry in counted if entry.planned]
     else:
-        k = 2 + sum(not entry.planned for entry in counted)
-        level = share = study.alpha / (k * (k + 1))
+        level = share = level_of_unplanned(study.alpha, spends, sum(not entry.planned for entry in counted))
         earlier = []
     judged = {seed for entry in before for seed in entry.seeds}
+    entry = None
     if known is None:
         reach = reachable(len(seeds), len(contrasts) * len(metrics), level)
-        entry = _entry(record, study, seeds, question, contrasts, metrics)
+        tells = reach.enough or bool(study.equivalence) or (planned and study.looks is not None)
         entry = attrs.evolve(
-            entry,
+            _entry(record, study, seeds, question, contrasts, metrics),
             plan=plan,
+            spends=spends,
             planned=planned,
-            counts=reach.enough or bool(study.equivalence) or (planned and study.looks is not None),
+            counts=level > 0 and tells,
             discarded=sorted(judged - set(seeds)),
         )
-        known = entry = attrs.evolve(entry, mark=_mark(unstructure(entry)))
-    else:
-        entry = None
+        known = entry = marked(entry)
     looks = Looks(
         known=True,
         number=len(counted) + 1,
         planned=planned,
         plan=plan,
+        spends=spends,
         level=level,
         discarded=known.discarded,
         mark=known.mark,
@@ -173,12 +136,17 @@ def next_look(
 def write_entry(folder: Path, look: Look, record: Record) -> None:
     """Append the line of `look` to the record; nothing where it stands there already."""
     if look.entry is not None:
-        lines = [json.dumps(unstructure(entry)) for entry in (*(record.entries or []), look.entry)]
-        write_atomic(folder / FILE, "\n".join(lines) + "\n")
+        append(folder, record, look.entry)
 
 
-def _plan(study: Study) -> list[int]:
-    return list(study.looks) if study.looks is not None else [len(study.seed_list)]
+def _plan(study: Study, counted: Sequence[Entry]) -> tuple[list[int], float]:
+    """Numbers of pairs of the planned looks, and the share of alpha that they may spend, as every look so far had them."""
+    if counted:
+        first = counted[0]
+        return first.plan, 1.0 if first.spends is None else first.spends
+    if study.looks is not None:
+        return list(study.looks), 1.0
+    return [len(study.seed_list)], SPENT_BY_ONE_LOOK
 
 
 def _is_planned(seeds: Sequence[int], question: str, plan: Sequence[int], counted: Sequence[Entry]) -> bool:
@@ -189,11 +157,6 @@ def _is_planned(seeds: Sequence[int], question: str, plan: Sequence[int], counte
         for entry in made
     )
     return len(seeds) in plan and goes_on
-
-
-def _question(study: Study, contrasts: Sequence[Contrast], metrics: Mapping[str, bool]) -> str:
-    """Digest of what is asked of the pairs, whatever the code that answers."""
-    return digest([study.base, study.arms, list(map(list, contrasts)), dict(metrics), study.equivalence, study.alpha])
 
 
 def _entry(
@@ -217,34 +180,3 @@ def _entry(
         before=record.entries[-1].mark if record.entries else "",
         mark="",
     )
-
-
-def _of_earlier_rule(previous: Result) -> list[Entry]:
-    """Lines for a result that was judged by the earlier rule and for the looks that it tells of."""
-    looks = [*previous.earlier]
-    if any(c.verdict not in ("too few pairs", "diverged") for c in previous.comparisons):
-        metrics, arms = list(previous.metrics), list(previous.arms)
-        looks.append(EarlierLook(date=previous.date, seeds=len(previous.seeds), arms=arms, metrics=metrics))
-    entries: list[Entry] = []
-    for place, look in enumerate(looks):
-        last = place == len(looks) - 1
-        contrasts = [(arm, previous.reference) for arm in previous.arms if arm != previous.reference]
-        entry = Entry(
-            date=look.date,
-            seeds=previous.seeds if last else previous.seeds[: look.seeds],
-            question=_question(previous.study, contrasts, previous.metrics) if last else "",
-            arms=look.arms,
-            metrics=look.metrics,
-            plan=[looks[0].seeds],
-            counts=True,
-            planned=place == 0,
-            discarded=[],
-            before=entries[-1].mark if entries else "",
-            mark="",
-        )
-        entries.append(attrs.evolve(entry, mark=_mark(unstructure(entry))))
-    return entries
-
-
-def _mark(line: Mapping[str, Any]) -> str:
-    return digest({key: value for key, value in line.items() if key != "mark"})

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lot.storage.files import read_json
-from lot_cli.study.design.file import Study
+from lot_cli.study.analysis.record import UNKNOWN
+from lot_cli.study.design.grids import edge_of
 from lot_cli.study.design.plan import Run, digest, run_key, source_digest
-from lot_cli.study.result import Comparison, Reach, Result
+from lot_cli.study.result import Comparison, Grid, Reach, Result
 from lot_cli.terminal.numbers import count
 
 
@@ -31,6 +32,15 @@ def warnings_of(result: Result) -> Iterator[str]:
             )
         if c.shape:
             yield _of_shape(c)
+        if (
+            c.verdict in ("better", "worse")
+            and c.example_error is not None
+            and abs(c.mean or 0.0) < 2 * c.example_error
+        ):
+            yield (
+                f"{c.arm} and {c.against}, {c.metric}: shown over seeds, on these {c.examples:,} test examples; over examples "
+                f"the difference has a standard error of {c.example_error:.2g}, so that on others it may be another"
+            )
 
 
 def warnings_of_runs(
@@ -54,7 +64,7 @@ def warnings_of_runs(
 def power_warning(reach: Reach) -> str | None:
     """What this number of seeds cannot show, and how many could, in one line;
     None where it can show a difference."""
-    if reach.enough:
+    if reach.enough or reach.alpha <= 0:  # then nothing is left to be spent, which is told elsewhere
         return None
     could = f"{reach.needed} seeds could" if reach.needed else "no number of seeds could"
     return (
@@ -63,16 +73,16 @@ def power_warning(reach: Reach) -> str | None:
     )
 
 
-def at_the_edge(study: Study, chosen: Mapping[str, Any]) -> list[str]:
-    """A line for each tuned number that is the least or largest of three or more:
-    the best one may lie beyond."""
+def at_the_edge(grids: Sequence[Grid], chosen: Mapping[str, Any]) -> list[str]:
+    """A line for each tuned number that is the least or largest of those tried: the best one may lie beyond."""
     lines = []
-    for path, value in chosen.items():
-        tried = study.tune[path]
-        if len(set(tried)) >= 3 and all(type(number) in (int, float) for number in tried):
-            for edge, word in ((min(tried), "least"), (max(tried), "largest")):
-                if value == edge:
-                    lines.append(f"tuning chose the {word} {path} that was tried, {value:g}; the best may lie beyond")
+    for grid in grids:
+        edge = edge_of(chosen.get(grid.path), grid.tried)
+        if edge is not None:
+            why = grid.ends.get(edge, "the file does not let the grid be extended")
+            lines.append(
+                f"best at the edge: tuning chose the {edge} {grid.path} that was tried, {chosen[grid.path]:g}; {why}"
+            )
     return lines
 
 
@@ -109,16 +119,14 @@ def _of_looks(result: Result) -> Iterator[str]:
     if looks is None:
         return
     if not looks.known:
-        yield (
-            "looks unknown: the record of earlier looks (looks.jsonl) is gone or broken, so there is no verdict; "
-            "bring it back from a copy, or give the study another name"
-        )
+        yield UNKNOWN
     elif not looks.planned:
         last = result.earlier[-1]
+        spent = "the plan spends all of alpha, so that there is no verdict; plan it in a study of another name"
+        needs = f"a difference needs p <= {looks.level:.3g}" if looks.level > 0 else spent
         yield (
             f"this is look {looks.number}, and it was not planned: the last one was on {last.date[:10]} with "
-            f"{count(last.seeds, 'seed')} of {', '.join(last.arms)} in {', '.join(last.metrics)}; "
-            f"a difference needs p <= {looks.level:.3g}"
+            f"{count(last.seeds, 'seed')} of {', '.join(last.arms)} in {', '.join(last.metrics)}; {needs}"
         )
     if looks.discarded:
         yield f"seeds that were judged in this folder before and are left out now: {', '.join(map(str, looks.discarded))}"
@@ -133,7 +141,7 @@ def _of_arm(result: Result, arm: str) -> Iterator[str]:
     for metric, summary in result.arms[arm].summary.items():
         if summary.lost > len(diverged):
             yield f"{arm}, {metric}: not finite in {summary.lost - len(diverged)} of {len(rows)} seeds"
-    for line in at_the_edge(result.study, result.arms[arm].tuned.values):
+    for line in at_the_edge(result.grids, result.arms[arm].tuned.values):
         yield f"{arm}: {line}"
 
 

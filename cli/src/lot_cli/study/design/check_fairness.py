@@ -13,7 +13,7 @@ from lot.config.compare import leaves
 from lot.config.schema import Config
 from lot.errors import BadInput
 from lot.training.compose import Composition, compose
-from lot_cli.study.design.fairness import Asked, Budget, Fairness, Initial, Matched
+from lot_cli.study.design.fairness import Asked, Budget, Fairness, Initial, Matched, Paced
 from lot_cli.study.design.file import TOLERANCE, Study
 from lot_cli.study.design.plan import Arm
 from lot_cli.study.design.sizer import find_sizer
@@ -53,6 +53,7 @@ class Findings:
     matched: list[Matched] = attrs.field(factory=list)
     initial: dict[str, Initial] = attrs.field(factory=dict)
     leaks: list[str] = attrs.field(factory=list)
+    paced: list[Paced] = attrs.field(factory=list)
 
     def note(self, study: Study, arm: str, path: str, text: str) -> None:
         """Take in what differs in an arm at `path`: asked for, or a reason why the comparison is unfair."""
@@ -73,6 +74,7 @@ class Findings:
             initial=self.initial,
             budget=self.budget,
             leaks=self.leaks,
+            paced=self.paced,
         )
 
 
@@ -84,7 +86,7 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
     first = study.seed_list[0]
     base = look_at(reference, first)
     found = Findings(primary=base.primary, metrics=base.metrics, budget=_budget(study, base))
-    matching = study.match == "parameters" and "parameters" not in study.differs
+    matching = study.matching.parameters and "parameters" not in study.differs
     fair_arms = []
     for arm in arms:
         seen = base if arm is reference else look_at(arm, first)
@@ -93,7 +95,7 @@ def make_fair(study: Study, arms: list[Arm], reference: Arm) -> tuple[list[Arm],
             raise BadInput(
                 where=f"arms.{arm.name}.{sizer.path}",
                 expected="not to be given, since it matches the parameters",
-                fix="leave it out, or say match: none",
+                fix="leave it out, or match no parameters",
             )
         fair, after = match(study, arm, seen, base, first) if matching else (arm, seen)
         _check_trials(study, fair, after, first)
@@ -183,21 +185,27 @@ def look_at(arm: Arm, seed: int, changes: Mapping[str, Any] | None = None) -> Se
 
 
 def _check_trials(study: Study, arm: Arm, seen: Seen, seed: int) -> None:
-    """Raises BadInput where a value to tune resizes the arm, or lets it see what it is to predict:
-    tuning may choose it."""
+    for values in study.trials():
+        check_trial(study, arm, seen, seed, values)
+
+
+def check_trial(study: Study, arm: Arm, seen: Seen, seed: int, values: Mapping[str, Any]) -> None:
+    """Raises BadInput where values to tune resize the arm, or let it see what it is to predict: tuning may choose them.
+
+    seen: the arm without them.
+    """
     if not any(path.startswith(("attn.", "embed.")) for path in study.tune):
         return  # no other path can
-    for values in study.trials():
-        trial = look_at(arm, seed, values)
-        said = ", ".join(f"{path} = {value}" for path, value in values.items())
-        if trial.leak and not seen.leak:
-            raise BadInput(f"with {said} {arm.name} would see what it is to predict", where="tune")
-        if not _near(trial.parameters, seen.parameters, study.tolerance) and "parameters" not in study.differs:
-            raise BadInput(
-                f"{said} gives {arm.name} {trial.parameters:,} parameters in place of {seen.parameters:,}",
-                where="tune",
-                fix="make them arms (grid:), each of which is matched",
-            )
+    trial = look_at(arm, seed, values)
+    said = ", ".join(f"{path} = {value}" for path, value in values.items())
+    if trial.leak and not seen.leak:
+        raise BadInput(f"with {said} {arm.name} would see what it is to predict", where="tune")
+    if not _near(trial.parameters, seen.parameters, study.tolerance) and "parameters" not in study.differs:
+        raise BadInput(
+            f"{said} gives {arm.name} {trial.parameters:,} parameters in place of {seen.parameters:,}",
+            where="tune",
+            fix="make them arms (grid:), each of which is matched",
+        )
 
 
 def choose_metrics(study: Study, found: Findings) -> dict[str, bool]:
@@ -237,7 +245,7 @@ def _compare(study: Study, name: str, arm: Seen, base: Seen, found: Findings) ->
     sized = None if sizer is None else sizer.path
     for path in sorted(ours.keys() | theirs.keys()):
         mine, its = ours.get(path, "absent"), theirs.get(path, "absent")
-        if mine != its and not (path == sized and study.match == "parameters"):
+        if mine != its and not (path == sized and study.matching.parameters):
             note(path, f"{path} is {mine}, in the reference {its}")
     if not _near(arm.parameters, base.parameters, study.tolerance):
         note("parameters", f"{arm.parameters:,} parameters, the reference has {base.parameters:,}")

@@ -5,6 +5,8 @@ Imports no torch.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
 
@@ -57,6 +59,23 @@ class Budget:
 
 
 @attrs.frozen(kw_only=True)
+class Paced:
+    """An arm whose training steps cost as much as those of another arm."""
+
+    arm: str  # name of the arm whose number of steps was set
+    against: str  # name of the arm that it costs as much as
+    by: Literal["time", "flops"]  # what is equal
+    ratio: float  # cost of a step of the arm divided by that of a step of the other
+    low: float | None  # lower end of the 95 % interval of the ratio; None where it was counted
+    high: float | None  # upper end of it
+    steps: int  # training steps of the arm
+    against_steps: int  # training steps of the other
+    rounds: int  # of timed blocks, there and back; 0 where the ratio was counted
+    machine: str  # that it was timed on, and when; empty where the ratio was counted
+    sibling: bool  # whether equal_time made the arm
+
+
+@attrs.frozen(kw_only=True)
 class Fairness:
     """Whether the arms may be compared, and why."""
 
@@ -67,3 +86,4 @@ class Fairness:
     initial: dict[str, Initial]  # arm -> its initial weights; the reference is left out
     budget: Budget  # that of the reference
     leaks: list[str]  # arms that see what they are asked to predict
+    paced: list[Paced] = attrs.field(factory=list)  # arms whose number of steps follows from what a step costs

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -32,6 +32,8 @@ from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import structure, unstructure
 from lot_cli.study.design.contrasts import check_contrasts, check_looks
+from lot_cli.study.design.grids import check_extension
+from lot_cli.study.design.matching import Match, Matched, Matching, check_matching, matching_of
 from lot_cli.study.design.worth import neutral_arms
 
 TUNABLE = (
@@ -86,7 +88,9 @@ class Study:
     )
     seeds: int | list[int] = option(8, help="number of seeds, or the seeds")
     looks: list[int] | None = option(
-        None, help="rising numbers of pairs at which to judge, the last of them all seeds; null: once, at all seeds"
+        None,
+        help="rising numbers of pairs at which to judge, the last of them all seeds; null: at all seeds, with a fifth of "
+        "alpha kept for looks that are not planned",
     )
     metrics: list[str] = option(
         [], help="metrics to judge, the main one first; empty: the task's primary one, and loss"
@@ -94,7 +98,11 @@ class Study:
     tune: dict[str, list[Any]] = option(
         {}, help="values to try for each path, for every arm; the best in the main metric on validation is taken"
     )
-    tune_seeds: int = option(1, ge=1, le=64, help="number of seeds per trial; none of them is a seed of the study")
+    extend: list[str] | None = option(
+        None,
+        help="paths under `tune` whose grid goes on where its best value lies at the edge; null: all grids of numbers",
+    )
+    tune_seeds: int = option(3, ge=1, le=64, help="number of seeds per trial; none of them is a seed of the study")
     equivalence: dict[str, float] = option({}, help="metric -> difference that is too small to matter")
     claims: list[Claim] = option([], help="published figures")
     worth: list[str] = option(
@@ -104,12 +112,26 @@ class Study:
     reliance: bool = option(
         False, help="measure how far the trained models of every arm rely on their mechanism, as lot ablate does"
     )
+    caveats: list[str] = option(
+        [], help="what a reader must know to read the result rightly; stands beside the verdicts"
+    )
     differs: dict[str, str] = option(
         {},
         help="path in which arms may differ on purpose -> why; `parameters` is one too, and so are what passports find: "
         "`gradients`, `state`, `passes`, `objective`",
     )
-    match: Literal["parameters", "none"] = option("parameters", help="match parameters by the width of the MLP")
+    match: Match | list[Matched] = option(
+        "parameters",
+        help="what arms have alike: `parameters` by the width of the MLP, `time` or `flops` by the number of steps, a list "
+        "of a size and a budget such as [parameters, time], or `none`",
+    )
+    equal_time: bool = option(
+        False,
+        help="compare at equal time too: each contrast again, its second arm trained for as long as its first takes",
+    )
+    timing_rounds: int = option(
+        12, ge=6, le=1000, help="rounds of timed training steps by which equal time is calibrated, once"
+    )
     tolerance: float = option(TOLERANCE, gt=0, lt=1, help="relative difference of parameters that counts as equal")
     alpha: float = option(0.05, gt=0, lt=1, help="error rate over all comparisons and planned looks")
     threads: int = option(1, ge=1, help="CPU threads of each run; part of the numerics, so it does not follow --jobs")
@@ -124,6 +146,11 @@ class Study:
         """Seeds that only tuning uses: a choice is never reported on the draw that it was made on."""
         first = max(self.seed_list) + 1
         return list(range(first, first + self.tune_seeds))
+
+    @property
+    def matching(self) -> Matching:
+        """What `match` says."""
+        return matching_of(self.match)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `study_from` turns into an equal study."""
@@ -160,6 +187,8 @@ def study_from(data: Any, default_name: str) -> Study:
     _check_names(study)
     check_contrasts(study.contrasts, study.arms)
     check_looks(study.looks, len(study.seed_list))
+    check_matching(study.match, study.equal_time, study.arms)
+    check_extension(study.extend, study.tune)
     return study
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from lot.errors import BadInput
+from lot.options.declare import describe
 from lot.storage.files import read_json, write_json
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import digest, plan_arms, sources
@@ -69,6 +70,7 @@ def compare_with_registration(study: Study, folder: Path) -> Registration | None
     if registered is None:
         return None
     now = _frozen(study)
+    defaults = {option.name: option.default for option in describe(Study)}  # of keys that an earlier version lacked
     deviations = []
     if digest({key: registered[key] for key in now}) != registered["hash"]:
         deviations.append("the registration was edited after it was made: its content does not have its hash")
@@ -76,9 +78,7 @@ def compare_with_registration(study: Study, folder: Path) -> Registration | None
         deviations.append(f"{count(registered['runs_before'], 'run')} made before the registration")
     defaults = Study(name=study.name, arms={}).to_dict()
     for key in sorted(now["study"].keys() | registered["study"].keys()):
-        if key not in registered["study"] and now["study"].get(key) == defaults.get(key):
-            continue  # a key that files have since a later version of LOT
-        was, is_ = registered["study"].get(key), now["study"].get(key)
+        was, is_ = (frozen["study"].get(key, defaults.get(key)) for frozen in (registered, now))
         if digest(was) != digest(is_):
             deviations.append(f"{key}: registered {_short(was)}, now {_short(is_)}")
     for module, was in registered["source"].items():

@@ -13,8 +13,9 @@ from lot.errors import BadInput
 from lot.storage.files import read_json, write_json
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import Arm, Purpose, Run, make_run, numerics
+from lot_cli.study.execution.calibrate import Pair, Ratio, calibrate
 from lot_cli.study.execution.runner import Executor, Tell, run_all
-from lot_cli.study.execution.slurm import connect
+from lot_cli.study.execution.slurm import calibrate_in_job, connect
 from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
 
 
@@ -35,9 +36,17 @@ class RunMaker:
         self.numerics = numerics(study, self.kind)
         # Processes share the GPUs out among them, unless one is named.
         gpus = torch.cuda.device_count() if self.device == "cuda" and slurm is None else 0
+        self.slurm, self.logs = slurm, folder / "slurm"
         if slurm is not None:
-            connect(folder / "slurm", slurm)
-        self.executor = Executor(jobs=jobs, gpus=gpus, slurm=slurm, logs=folder / "slurm")
+            connect(self.logs, slurm)
+        self.executor = Executor(jobs=jobs, gpus=gpus, slurm=slurm, logs=self.logs)
+
+    def calibrate(self, arms: Sequence[Arm], pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
+        """How long a step of the first arm of each pair takes against one of the second, measured where the runs are made."""
+        configs = {arm.name: arm.config(self.study.seed_list[0], test=False).to_dict() for arm in arms}
+        if self.slurm is None:
+            return calibrate(configs, pairs, rounds, self.study.threads, self.device)
+        return calibrate_in_job(self.logs, self.slurm, configs, pairs, rounds, self.study.threads, self.device)
 
     def address(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
         """The run of an arm with its key; nothing is made. changes: values by dotted path."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lot.errors import BadInput
+from lot.errors import BadInput, RunFailed
+from lot_cli.study.execution.calibrate import Pair, Ratio, calibrate
 from lot_cli.study.execution.worker import Order, Outcome, execute
 
 CLUSTER = "slurm"
@@ -53,6 +54,39 @@ def submit(
             yield _outcome(job, order.key)
         if pending and not finished:
             time.sleep(POLL_SECONDS)
+
+
+def calibrate_in_job(
+    folder: Path,
+    settings: Mapping[str, Any],
+    configs: Mapping[str, Mapping[str, Any]],
+    pairs: Sequence[Pair],
+    rounds: int,
+    threads: int,
+    device: str,
+) -> dict[Pair, Ratio]:
+    """`calibrate` as one job of the cluster. Raises what it raises, and RunFailed where the job ends otherwise."""
+    executor = connect(folder, {"name": "lot-study", "cpus_per_task": threads, **settings})
+    job = executor.submit(_calibrate, configs, pairs, rounds, threads, device)
+    error = job.exception()
+    if error is not None:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunFailed(f"steps were not timed: job {job.job_id}: {reason}; its log is {job.paths.stderr}")
+    found: dict[Pair, Ratio] | str = job.result()
+    if isinstance(found, str):
+        raise BadInput(found)
+    return found
+
+
+def _calibrate(
+    configs: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair], rounds: int, threads: int, device: str
+) -> dict[Pair, Ratio] | str:
+    """The ratios, or the message of an error: a BadInput does not travel between processes."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    try:
+        return calibrate(configs, pairs, rounds, threads, device)
+    except BadInput as error:
+        return str(error)
 
 
 def connect(folder: Path, parameters: Mapping[str, Any]) -> Any:

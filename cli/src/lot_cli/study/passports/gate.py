@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lot.errors import BadInput
 from lot_cli.study.design.check_fairness import Findings
@@ -17,14 +18,19 @@ from lot_cli.study.result_file import FILE
 
 
 def check_passports(
-    study: Study, arms: Sequence[Arm], reference: str, found: Findings, passports: Passports, folder: Path
+    study: Study,
+    arms: Sequence[Arm],
+    reference: str,
+    found: Findings,
+    passports: Passports,
+    folder: Path,
+    trials: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Make the passports of all arms, with every combination of the values to tune, and take them into `found`.
+    """Make the passports of all arms, with every combination of tuned values in `trials`, and take them into `found`.
 
     Raises BadInput for an arm whose passport fails. A result that stands in the folder from before then gets no verdict
     for that arm: passport.json says why.
     """
-    trials = study.trials()
     made = {arm.name: [passports.of(arm, values) for values in trials] for arm in arms}
     try:
         refuse(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 
-from lot_cli.study.report import passports, reliance, svg, tables, wording
+from lot_cli.study.report import equal_time, passports, reliance, svg, tables, wording
 from lot_cli.study.result import Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number
 
@@ -34,6 +34,7 @@ def _body(result: Result) -> Iterator[str]:
     yield f"<h2>{escape(wording.heading(result))}</h2>"
     yield _comparisons(result, colors)
     yield f'<p class="small">{escape(wording.tests_used(result))}</p>'
+    yield from _equal_time(result)
     yield from _figures(result, colors)
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(result)
@@ -73,6 +74,8 @@ def _verdicts(result: Result) -> Iterator[str]:
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
+    if caveats := wording.caveats(result):
+        yield f'<div class="warnings"><p>To read this rightly</p>{_list(caveats)}</div>'
     if doubts := wording.doubts(result):
         yield f'<div class="warnings">{_list(doubts)}</div>'
 
@@ -101,6 +104,14 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
     ]
     head += [(title, "n") for title in tables.TEST_TITLES]
     return _table(head, map(row, result.comparisons), cards=True)
+
+
+def _equal_time(result: Result) -> Iterator[str]:
+    yield f"<h2>{escape(equal_time.HEADING)}</h2>"
+    if rows := list(equal_time.rows(result)):
+        head = [(title, "wrap" if title.startswith("at ") else "") for title in equal_time.TITLES]
+        yield _table(head, _escaped(rows), cards=True)
+    yield f'<p class="small">{escape(" ".join(equal_time.lines(result)))}</p>'
 
 
 def _span(comparisons: Iterable[Comparison]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lot_cli.study.design.registration import Registration
-from lot_cli.study.report import passports, reliance, tables, wording
+from lot_cli.study.report import equal_time, passports, reliance, tables, wording
 from lot_cli.study.result import Result, Summary
 from lot_cli.terminal.numbers import interval, number
 
@@ -19,7 +19,9 @@ def _lines(result: Result) -> Iterator[str]:
     yield from _head(result)
     yield from ("", f"## {wording.heading(result)}", "")
     yield from _comparisons(result)
-    yield from ("", wording.tests_used(result), "", "## Arms", "")
+    yield from ("", wording.tests_used(result), "")
+    yield from _equal_time(result)
+    yield from ("## Arms", "")
     yield from _table(("arm", *result.metrics, *tables.COST_TITLES), tables.arm_rows(result, _mean_cell))
     yield from ("", wording.cost_note(result), "")
     if reliance.was_measured(result):
@@ -58,25 +60,15 @@ def _head(result: Result) -> Iterator[str]:
         yield f"**UNFAIR:** {reason}  "
     for comparison in wording.main_comparisons(result):
         yield f"- **{wording.sentence(comparison)}**"
+    if caveats := wording.caveats(result):
+        yield from ("", *(f"> To read this rightly: {caveat}  " for caveat in caveats))
     if doubts := wording.doubts(result):
         yield from ("", *(f"> Warning: {warning}  " for warning in doubts))
 
 
 def _comparisons(result: Result) -> Iterator[str]:
     titles = ("arm", "metric", "difference", wording.interval_title(result), *tables.TEST_TITLES, "verdict")
-    yield from _table(
-        titles,
-        (
-            (
-                wording.name_of(c, result),
-                tables.metric_cell(c),
-                *tables.difference_cells(c),
-                *tables.test_cells(c),
-                wording.verdict(c),
-            )
-            for c in result.comparisons
-        ),
-    )
+    yield from _table(titles, (tables.comparison_row(result, c) for c in result.comparisons))
 
 
 def _passports(result: Result) -> Iterator[str]:
@@ -88,6 +80,14 @@ def _passports(result: Result) -> Iterator[str]:
         yield from _table(passports.PART_TITLES, passports.part_rows(result))
         for title, lines in passports.details(result):
             yield from ("", f"**{title}**", "", *(f"- {line}" for line in lines))
+
+
+def _equal_time(result: Result) -> Iterator[str]:
+    yield from (f"## {equal_time.HEADING}", "")
+    if rows := list(equal_time.rows(result)):
+        yield from _table(equal_time.TITLES, rows)
+        yield ""
+    yield from (" ".join(equal_time.lines(result)), "")
 
 
 def _mean_cell(summary: Summary) -> str:

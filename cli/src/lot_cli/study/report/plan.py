@@ -9,8 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lot_cli.study.analysis.power import STUDIES, Reached
+from lot_cli.study.design.matching import Budget
 from lot_cli.terminal.console import console
-from lot_cli.terminal.numbers import DASH, count, number, p_value
+from lot_cli.terminal.numbers import DASH, count, duration, number, p_value
 
 
 @attrs.frozen(kw_only=True)
@@ -21,8 +22,13 @@ class Plan:
     comparisons: int  # that are judged together
     report_runs: int  # runs that are reported, of all arms and seeds
     tuning_runs: int  # runs that only tuning sees
+    most_tuning_runs: int  # the same where every grid is extended as far as it may be
     finished: int  # runs that the folder holds
     hours_per_run: float | None  # median of earlier runs in the folder; None without any
+    steps: dict[str, int | None]  # arm -> steps that match time or FLOPs, or make time equal; None: still to be timed
+    budget: Budget  # what every arm spends alike
+    equal_time: bool  # whether the study compares at equal time too
+    equal_time_seconds: float | None  # what that would take, by the result in the folder; None without one
 
 
 def show_plan(plan: Plan) -> None:
@@ -57,6 +63,26 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     runs = plan.report_runs + plan.tuning_runs
     tuning = f", {plan.tuning_runs} of them for tuning" if plan.tuning_runs else ""
     yield f"The study has {count(runs, 'run')}{tuning}; its folder holds {count(plan.finished, 'finished run')}."
+    if plan.most_tuning_runs > plan.tuning_runs:
+        yield (
+            f"Grids whose best value lies at their edge are extended: at most {count(plan.most_tuning_runs, 'tuning run')}, "
+            f"which makes {plan.report_runs + plan.most_tuning_runs} in all."
+        )
     if plan.hours_per_run is not None:
         left = max(0, runs - plan.finished) * plan.hours_per_run
         yield f"What is left takes about {number(left)} h one by one, by the median of the runs in the folder."
+    for arm, steps in plan.steps.items():
+        yield f"{arm}: {'steps are timed when the study starts' if steps is None else f'{steps:,} steps'}"
+    yield from _equal_time(plan)
+
+
+def _equal_time(plan: Plan) -> Iterator[str]:
+    if plan.equal_time or plan.budget == "time":
+        return
+    if plan.equal_time_seconds is None:
+        price = "its price is known when a result is in the folder"
+    else:
+        price = (
+            f"it would take about {duration(plan.equal_time_seconds)} more one by one, for the seeds of the last result"
+        )
+    yield f"Nothing is compared at equal time (equal_time: true); {price}."

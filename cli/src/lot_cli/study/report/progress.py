@@ -59,6 +59,8 @@ class StudyProgress:
                 f", MLP {matched.hidden_before} -> {matched.hidden}" if matched.hidden != matched.hidden_before else ""
             )
             self._say(f"  {matched.arm}: {matched.parameters:,} parameters ({matched.difference:+.2%}){resized}")
+        for paced in found.paced:
+            self._say(f"  {wording.paced_line(paced)}")
         self._say(
             f"smallest p that can be reached: {reach.smallest_p:.3g}, at level {reach.alpha:.3g} over "
             f"{count(reach.comparisons, 'comparison')} judged together"
@@ -67,6 +69,10 @@ class StudyProgress:
             self.console.print(warning_text(short), soft_wrap=True)
         for reason in found.reasons:
             self.console.print(unfair_text(reason), soft_wrap=True)
+
+    def _calibrate(self, facts: dict[str, Any]) -> None:
+        arms = ", ".join(facts["arms"])
+        self._say(f"timing training steps of {arms} in turns, {facts['rounds']} rounds")
 
     def _plan(self, facts: dict[str, Any]) -> None:
         self.line.end()

@@ -11,7 +11,7 @@ from lot_cli.terminal.numbers import DASH, compact, interval, number, p_value, s
 Rows = Iterator[tuple[str, ...]]
 
 COST_TITLES = ("parameters", "time per step", "time per run", "tokens/s", "FLOPs per token", "peak memory")
-TEST_TITLES = ("p", "p adjusted", "effect", "perplexity", "won : lost", "pairs")
+TEST_TITLES = ("p", "p adjusted", "effect", "perplexity", "± over examples", "won : lost", "pairs")
 CLAIM_TITLES = ("arm", "metric", "published", "measured", "95 % interval", "source")
 
 
@@ -29,12 +29,24 @@ def test_cells(c: Comparison) -> tuple[str, ...]:
     """What stands under `TEST_TITLES`."""
     won = DASH if c.wins is None else f"{c.wins[0]} : {c.wins[1]}"
     ratio = wording.perplexity_ratio(c) or DASH
-    return p_value(c.p), p_value(c.p_adjusted), effect_cell(c), ratio, won, wording.pairs(c)
+    examples = DASH if c.example_error is None else f"{c.example_error:.2g}"
+    return p_value(c.p), p_value(c.p_adjusted), effect_cell(c), ratio, examples, won, wording.pairs(c)
+
+
+def comparison_row(result: Result, c: Comparison) -> tuple[str, ...]:
+    """A comparison as one row of plain text: both arms, metric, difference, what stands under `TEST_TITLES`, verdict."""
+    return (
+        wording.name_of(c, result),
+        metric_cell(c),
+        *difference_cells(c),
+        *test_cells(c),
+        wording.verdict(c),
+    )
 
 
 def effect_cell(c: Comparison) -> str:
     """The effect size; infinite where all differences are equal and not 0."""
-    if c.effect is None and c.mean:
+    if c.effect is None and c.mean and c.pairs + c.scored > 2:  # two pairs have no effect size
         return "+∞" if c.mean > 0 else "−∞"
     return signed(c.effect)
 

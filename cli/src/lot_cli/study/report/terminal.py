@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lot_cli.study.report import passports, reliance, tables, wording
+from lot_cli.study.report import equal_time, passports, reliance, tables, wording
 from lot_cli.study.result import Comparison, Result
 from lot_cli.terminal.console import console, unfair_text, warning_text
 from lot_cli.terminal.numbers import DASH, compact, count, p_value, seconds
@@ -58,12 +58,16 @@ def _doubts(result: Result, where: Console) -> None:
     """What a reader must hold against the numbers or beside them."""
     for reason in result.fairness.reasons:
         where.print(unfair_text(reason), soft_wrap=True)
+    for caveat in wording.caveats(result):
+        where.print(f"to read this rightly: {caveat}", soft_wrap=True, highlight=False)
     for warning in wording.doubts(result):
         where.print(warning_text(warning), soft_wrap=True)
     if result.rule == "Holm":
         where.print("judged by the earlier rule (t intervals, Holm's correction)", highlight=False)
     elif line := wording.looks_line(result):
         where.print(line, soft_wrap=True, highlight=False)
+    if said := equal_time.line(result):
+        where.print(said, soft_wrap=True, highlight=False)
     for claim in result.claims:
         where.print(f"claim: {wording.claim_line(claim)}", soft_wrap=True, highlight=False)
     if (registration := result.registration) is not None:

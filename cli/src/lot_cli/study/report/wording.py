@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lot.config.compare import leaves
+from lot_cli.study.design.fairness import Paced
+from lot_cli.study.design.matching import IN_WORDS
 from lot_cli.study.report.passports import BEFORE, told
 from lot_cli.study.result import ClaimResult, Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number, p_equals, p_value, signed
@@ -52,7 +54,7 @@ def verdict(c: Comparison) -> str:
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict: diverged {ours} : {theirs}"
-    if c.verdict in ("too few pairs", "looks unknown", "no passport"):
+    if c.verdict in ("too few pairs", "looks unknown", "no passport", "alpha spent"):
         return f"{c.verdict}: no verdict"
     if c.verdict == "leak":
         return "LEAK: no verdict"
@@ -89,21 +91,24 @@ def conclusion(c: Comparison) -> str:
     if c.mean is None and c.verdict != "diverged":
         return f"{arm} and {against} cannot be compared in {c.metric}: {count(c.pairs, 'pair')} left"
     stamp = "" if c.fair else "UNFAIR: "
+    spent = f" at {IN_WORDS[c.budget]}" if c.budget != "steps" else ""
     if c.asked:
         arm += f" (with other {', '.join(c.asked)}, as asked)"
     if c.verdict in ("better", "worse"):
         small = f", by less than the margin of {c.margin:g}" if c.negligible else ""
-        return f"{stamp}{arm} is {c.verdict} than {against} in {c.metric}{small}"
+        return f"{stamp}{arm} is {c.verdict} than {against} in {c.metric}{spent}{small}"
     if c.verdict == "equivalent":
-        return f"{stamp}{arm} equals {against} in {c.metric} within ±{c.margin:g}"
+        return f"{stamp}{arm} equals {against} in {c.metric}{spent} within ±{c.margin:g}"
     if c.verdict == "diverged":
         ours, theirs = c.diverged
         return f"no verdict on {arm} in {c.metric}: it diverged in {count(ours, 'seed')}, {against} in {theirs}"
     if c.verdict == "too few pairs":
         return f"no verdict on {arm} in {c.metric}, since there are too few pairs"
+    if c.verdict == "alpha spent":
+        return f"no verdict on {arm} in {c.metric}, since the planned looks spend all of alpha"
     if c.verdict == "looks unknown":
         return f"no verdict on {arm} in {c.metric}, since the record of earlier looks is gone or broken"
-    return f"{stamp}no difference shown between {arm} and {against} in {c.metric}"
+    return f"{stamp}no difference shown between {arm} and {against} in {c.metric}{spent}"
 
 
 def facts(c: Comparison) -> str:
@@ -143,9 +148,14 @@ def perplexity_ratio(c: Comparison) -> str:
     return f"x {math.exp(c.mean):.3g}"
 
 
+def pair_of(c: Comparison) -> str:
+    """Both arms of a comparison."""
+    return f"{c.arm} − {c.against}"
+
+
 def name_of(c: Comparison, result: Result) -> str:
     """What a table calls a comparison: the arm alone where all of them are against one and the same arm."""
-    return c.arm if against(result) else f"{c.arm} − {c.against}"
+    return c.arm if against(result) else pair_of(c)
 
 
 def against(result: Result) -> str:
@@ -162,12 +172,39 @@ def heading(result: Result) -> str:
 def interval_title(result: Result) -> str:
     """What an interval of a comparison is called."""
     level = result.looks.level if result.looks is not None and result.looks.known else 0.05
+    if level <= 0:
+        return "interval"  # it is unbounded
     return f"{100 * (1 - level):.3g} % interval"
 
 
 def main_comparisons(result: Result) -> list[Comparison]:
     """The comparisons in the main metric."""
     return [c for c in result.comparisons if c.metric == result.main_metric]
+
+
+def caveats(result: Result) -> list[str]:
+    """What explains the result to those who read its page alone: the words of the file, and positions that differ."""
+    return [*result.study.caveats, *_of_positions(result)]
+
+
+def _of_positions(result: Result) -> Iterator[str]:
+    """A line for each contrast whose arms encode positions in different ways, with the arms that would tell the two apart."""
+    positions = {name: arm.config.get("model", {}).get("positions") for name, arm in result.arms.items()}
+    mechanisms = {name: arm.config.get("attn", {}).get("name") for name, arm in result.arms.items()}
+    for c in main_comparisons(result):
+        ours, theirs = positions[c.arm], positions[c.against]
+        if ours == theirs:
+            continue
+        alike = [
+            name
+            for name in result.arms
+            if (positions[name], mechanisms[name]) == (ours, mechanisms[c.against]) and ",time=" not in name
+        ]
+        fair = f"compare it with {alike[0]}" if alike else f"{mechanisms[c.against]} with {ours} positions was not run"
+        yield (
+            f"{c.arm} has {ours} positions and {c.against} has {theirs} ones: their difference is that of the mechanisms and "
+            f"of the positions; {fair}"
+        )
 
 
 def claim_line(claim: ClaimResult) -> str:
@@ -189,9 +226,16 @@ def tests_used(result: Result) -> str:
         if bounded
         else ""
     )
+    rows = max((c.examples or 0 for c in result.comparisons), default=0)
+    examples = (
+        f"± over examples is the standard error of a difference over the {rows:,} test examples (of a larger split, groups of "
+        "neighbors), with the models as they were trained: seeds generalize over training, examples over data. "
+        if rows
+        else ""
+    )
     how = _by_earlier_rule(result) if result.rule == "Holm" else _by_max_t(result)
     return (
-        f"{how} {equivalence}The effect size is Hedges' g_z. The smallest p that these seeds can reach is "
+        f"{how} {equivalence}{examples}The effect size is Hedges' g_z. The smallest p that these seeds can reach is "
         f"{p_value(reach.smallest_p)}. All of it covers what differs from seed to seed, and no other task, text, size or "
         "budget."
     )
@@ -224,19 +268,27 @@ def _by_earlier_rule(result: Result) -> str:
 
 
 def looks_line(result: Result) -> str:
-    """Which look this is, and what it may spend; empty for the only look of a study that plans one."""
+    """Which look this is, and what it may spend; empty for the only look of a file that plans it."""
     looks = result.looks
-    if looks is None or (looks.known and looks.number == 1 and len(looks.plan) == 1):
+    if looks is None:
         return ""
     if not looks.known:
         return "Looks unknown: the record of earlier looks is gone or broken, so there is no verdict."
+    alpha = result.study.alpha
+    if looks.number == 1 and len(looks.plan) == 1:
+        if looks.spends >= 1 or not result.statistics.enough:
+            return ""
+        return (
+            f"The file names no looks: this one has {looks.level:.3g} of {alpha:g}, and the rest is for looks that are not "
+            f"planned (looks: {looks.plan} gives it all of {alpha:g}, and later ones nothing)."
+        )
     planned = ", ".join(map(str, looks.plan))
     line = f"This is look {looks.number}; looks at {planned} pairs were planned."
+    if not looks.planned and looks.level <= 0:
+        return f"{line} This one was not, and the plan spends all of {alpha:g}: there is no verdict."
     if not looks.planned:
         return f"{line} This one was not, so that a difference needs p ≤ {looks.level:.3g}."
-    spent = (
-        f"{line} Up to this one {looks.level:.3g} of {result.study.alpha:g} may be spent, and p counts earlier looks."
-    )
+    spent = f"{line} Up to this one {looks.level:.3g} of {alpha:g} may be spent, and p counts earlier looks."
     later = [pairs for pairs in looks.plan if pairs > len(result.seeds)]
     return f"{spent} The same command goes on to {later[0]} pairs." if later else spent
 
@@ -254,6 +306,9 @@ def setup_rows(result: Result) -> Iterator[tuple[str, str]]:
         arm = result.arms.get(name)
         notes = list(told(arm.passport)) if arm is not None and arm.passport is not None else []
         yield name, "; ".join((values(dict(leaves(table or {}))) or "nothing else", *notes))
+    for paced in result.fairness.paced:
+        if paced.sibling:
+            yield paced.arm, f"{paced.arm.partition(',time=')[0]}, train.steps = {paced.steps}"
 
 
 def seed_rows(result: Result, metric: str) -> Iterator[tuple[str, ...]]:
@@ -280,7 +335,10 @@ def fairness_lines(result: Result) -> Iterator[str]:
     budget = found.budget
     tuning = f"{count(budget.tuning_runs, 'tuning run')} on validation" if budget.tuning_runs else "no tuning"
     spent = f"{budget.steps:,} steps x {budget.tokens_per_step:,} tokens, {budget.seeds} seeds, {tuning}"
-    yield f"Every arm: {spent}; the same data and batches." if found.fair else f"The reference: {spent}."
+    alike = found.fair and not found.paced
+    yield f"Every arm: {spent}; the same data and batches." if alike else f"The reference: {spent}."
+    for paced in found.paced:
+        yield paced_line(paced)
     for matched in found.matched:
         change = f"MLP width {matched.hidden}"
         if matched.hidden != matched.hidden_before:
@@ -290,6 +348,19 @@ def fairness_lines(result: Result) -> Iterator[str]:
         yield f"{arm}: {initial.shared} of {initial.of} tensors begin with the values of the reference"
     for asked in found.asked:
         yield f"asked for: {asked.arm}: {asked.difference} ({asked.why})"
+
+
+def paced_line(paced: Paced) -> str:
+    """How many steps an arm made so that it costs what another does, and how that was found."""
+    what = "takes" if paced.by == "time" else "counts"
+    bounds = interval(paced.low, paced.high, lambda end: f"{end:.4g}")
+    timed = f", {count(paced.rounds, 'round')} of timed blocks on {paced.machine}" if paced.rounds else ", counted"
+    step = paced.arm.partition(",time=")[0] if paced.sibling else paced.arm
+    return (
+        f"{paced.arm}: {paced.steps:,} steps, which cost the {'time' if paced.by == 'time' else 'FLOPs'} of "
+        f"{paced.against_steps:,} of {paced.against} (a step of {step} {what} {paced.ratio:.4g} {bounds} times that of "
+        f"{paced.against}{timed})"
+    ).replace("  ", " ")
 
 
 def environment_rows(result: Result) -> Iterator[tuple[str, str]]:
