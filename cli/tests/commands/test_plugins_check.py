@@ -81,7 +81,7 @@ def test_a_broken_distribution_fails(lot: Callable, site: Path) -> None:
 
 def test_a_plugin_that_imports_torch_fails() -> None:
     plugin = Plugin(distribution="slow", version="1", entry_point="x", module="slow.plugin", imports_torch=True)
-    assert [status for status, _, _ in _check_plugin(plugin)] == ["ok", "FAIL"]
+    assert [result.status for result in _check_plugin(plugin)] == ["ok", "FAIL"]
 
 
 def test_an_unknown_name(lot: Callable, site: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_component_that_needs_options_says_how_to_check_it(lot: Callable, site
     done = lot("plugins", "check", "calm", "--kind", "attention")
     assert done.code == 0, done.out
     told = " ".join(done.out.split())
-    how = "from Python: lot.testing.check_attention(component, seed=...)"
+    how = "from Python: lot.testing.examine(component, {'seed': ...})"
     assert f"skip behavior option seed has no default; {how}" in told
 
 
