@@ -44,7 +44,7 @@ def test_outcomes_come_one_by_one_in_the_order_of_the_checks():
     outcomes = {"builds": None, **dict(run)}
     assert list(outcomes) == list(checks("attention"))
     failed = {name for name, outcome in outcomes.items() if outcome is not None}
-    assert failed == {"causal: gradient", "padding", "finite differences"}
+    assert failed == {"causal: gradient", "padding", "axes: causal", "finite differences"}
 
 
 def test_all_failures_are_told_at_once_with_their_cause():
@@ -111,7 +111,7 @@ def test_a_factory_that_does_not_load_fails_to_build():
 def test_dimensions_can_be_chosen():
     narrow = Dims(width=24, heads=2, max_len=8, vocab_size=3)
     skipped = check_attention(specimen(mechanisms.Oscillators, "attention", emits="phase"), dims=narrow)
-    assert set(skipped) == {"padding", "decoding", "decoding with padding"}
+    assert set(skipped) == {"padding", "axes: padding", "decoding", "decoding with padding"}
 
 
 @pytest.mark.gpu

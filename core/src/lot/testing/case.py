@@ -22,7 +22,7 @@ from lot.testing.draws import normal, perturb
 from lot.testing.failure import KitFailure, require
 from lot.testing.findings import Findings
 
-DIMS = Dims(width=64, heads=4, max_len=160, vocab_size=23, layer=1, layers=3)
+DIMS = Dims(width=64, heads=4, max_len=264, vocab_size=23, layer=1, layers=3)
 """The model around the module under test: heads are 16 wide, which leaves room for platters and rotary pairs."""
 
 SHORTEST = 8
