@@ -181,6 +181,8 @@ class Task(abc.ABC):
     vocab_size: V. seq_len: T of every batch. causal: whether predicting position t from later inputs would be cheating.
     token_counts: (V,) int64 occurrences in the training split, or None.
     primary: the metric that chooses the best checkpoint; its direction is that metric's `higher_is_better`.
+    repeats: "", or in a few words why examples of two splits may be alike, such as "the text repeats passages": the kit then
+    tells how many are, and passes up to a quarter.
     origin: a digest of the files that the data come from, or None where they come from the seed alone. A run that is resumed
     or evaluated on others says so.
     """
@@ -190,6 +192,7 @@ class Task(abc.ABC):
     causal: bool = True
     token_counts: Tensor | None = None
     primary: str = "loss"
+    repeats: str = ""
     origin: str | None = None
 
     @abc.abstractmethod
