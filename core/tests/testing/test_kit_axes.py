@@ -11,7 +11,7 @@ from lot.testing.case import Case
 from lot.testing.points import BATCHES, LENGTHS, PADDINGS, PARAMETERS, PLACES, STEPS, points
 
 CHECKS = checks("attention")
-SEEDS = (None, 0, 1, 2**31)
+SEEDS = (None, 0, 1)
 """A fresh seed, as users have it, and some that repeat."""
 
 CAUGHT = [

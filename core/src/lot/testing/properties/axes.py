@@ -38,9 +38,7 @@ def causal(case: Case) -> None:
     for point, where, module in _modules(case):
         causal |= module.causal
         ctx = case.context(step=point.step, padding=point.mask(case))
-        x = point.inputs(case)
-        if x.is_floating_point():
-            x.requires_grad_()
+        x = point.inputs(case).requires_grad_()
         y = output(module, x, ctx)
         if not _is_finite(case, point, y):
             continue
@@ -196,7 +194,7 @@ def shapes(case: Case) -> None:
         module = built(case, point, training=True)
         if module is None:
             continue
-        x = point.inputs(case)
+        x = point.inputs(case).requires_grad_()
         y = output(module, x, case.context(step=point.step, padding=point.mask(case)))
         expected = (point.B, point.T, case.dims.width)
         require(tuple(y.shape) == expected, f"shape of y ({point})", expected=str(expected), got=str(tuple(y.shape)))
@@ -204,7 +202,7 @@ def shapes(case: Case) -> None:
         if not _is_finite(case, point, y) or point.parameters == "far":
             continue
         torch.autograd.backward(y, normal(tuple(y.shape), "cotangent", point.key, dtype=y.dtype, device=case.device))
-        for name, p in module.named_parameters():
+        for name, p in [("the input", x), *module.named_parameters()]:
             finite = p.grad is None or bool(p.grad.isfinite().all())
             require(
                 finite,
