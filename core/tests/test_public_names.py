@@ -32,8 +32,8 @@ SURFACE = {
     """,
     "lot.signals": "SIGNALS Shape Signal Source shape_problem",
     "lot.testing": """
-        DIMS KitFailure NotApplicable check_attention check_diagnostic check_embedding check_loss check_mlp
-        check_model check_optimizer check_task checks run_checks
+        CheckResult DIMS KitFailure KitResult NotApplicable check_attention check_diagnostic check_embedding check_loss
+        check_mlp check_model check_optimizer check_task checks examine run_checks
     """,
 }
 

@@ -20,6 +20,10 @@ class CalmLoss(Loss):
         square = output.logits.float().square().mean(-1)
         return {"calm": square.masked_fill(~scored, 0.0).sum()}
 
+class Broken(CalmLoss):
+    def __call__(self, output, batch, ctx):
+        raise ValueError("no calm")
+
 class Nothing(CalmLoss):
     def __call__(self, output, batch, ctx):
         return {"calm": 0.0 * super().__call__(output, batch, ctx)["calm"].detach()}
@@ -65,6 +69,20 @@ def test_a_bad_component_fails_with_what_is_wrong(lot: Callable, loss: Callable)
     assert done.err == ""
 
 
+def test_an_error_names_the_line_of_the_component_once_and_the_seed_that_repeats_it(
+    lot: Callable, loss: Callable
+) -> None:
+    loss("Broken")
+    done = lot("plugins", "check", "quiet", "--seed", "7")
+    told = " ".join(done.out.split())
+    assert done.code == 1
+    assert told.count("no calm") == 1
+    assert "losses.py:13, in __call__)" in told
+    assert "8 further checks stopped at the same error as terms: " in told
+    assert told.endswith("lot plugins check quiet --kind loss --seed 7 2 passed, 2 skipped, 9 failed")
+    assert lot("plugins", "check", "quiet", "--seed", "-1").code == 2
+
+
 def test_a_component_that_says_nothing_about_itself_fails(lot: Callable, loss: Callable) -> None:
     loss("CalmLoss", reference="")
     done = lot("plugins", "check", "quiet")
@@ -81,7 +99,7 @@ def test_a_broken_distribution_fails(lot: Callable, site: Path) -> None:
 
 def test_a_plugin_that_imports_torch_fails() -> None:
     plugin = Plugin(distribution="slow", version="1", entry_point="x", module="slow.plugin", imports_torch=True)
-    assert [status for status, _, _ in _check_plugin(plugin)] == ["ok", "FAIL"]
+    assert [result.status for result in _check_plugin(plugin)] == ["ok", "FAIL"]
 
 
 def test_an_unknown_name(lot: Callable, site: Path) -> None:
@@ -96,7 +114,7 @@ def test_a_component_that_needs_options_says_how_to_check_it(lot: Callable, site
     done = lot("plugins", "check", "calm", "--kind", "attention")
     assert done.code == 0, done.out
     told = " ".join(done.out.split())
-    how = "from Python: lot.testing.check_attention(component, seed=...)"
+    how = "from Python: lot.testing.examine(component, {'seed': ...})"
     assert f"skip behavior option seed has no default; {how}" in told
 
 

@@ -132,6 +132,10 @@ class Attention(nn.Module):
     inert: names of parameters that cannot act in this configuration, each with its reason in a comment.
     rotary: whether this module turns queries and keys when `dims.positions` is "rotary".
     tolerance: 0, or the error (relative to the output) up to which causality holds where a bit-exact form is impossible.
+    depends_on_length: whether the output for a sequence depends on how long it is, so that a prefix alone gives something
+    else than within the whole. Such a module offers no cache. It still sees no later input: that is probed at equal length.
+    straight_through: "", or in a few words what its gradients approximate, such as "a spike by a sigmoid of slope 4"; then
+    they need not agree with differences of the output.
 
     Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
     `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache); `lot.nn.CachedAttention` has what is common.
@@ -144,6 +148,8 @@ class Attention(nn.Module):
     inert: frozenset[str] = frozenset()
     rotary: bool = False
     tolerance: float = 0.0
+    depends_on_length: bool = False
+    straight_through: str = ""
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """Set the initial value of every parameter; `generator_for(name)` is keyed by that parameter's name.
@@ -181,10 +187,14 @@ class Attention(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Tokens to vectors: `forward(ids (B, T), ctx) -> (x (B, T, D), signals)`. `weight` (V, D), if any, can be tied to the head."""
+    """Tokens to vectors: `forward(ids (B, T), ctx) -> (x (B, T, D), signals)`. `weight` (V, D), if any, can be tied to the head.
+
+    want, inert, straight_through: as those of `Attention`.
+    """
 
     want: frozenset[str] = frozenset()
     inert: frozenset[str] = frozenset()
+    straight_through: str = ""
     weight: Tensor | None = None
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
@@ -295,6 +305,8 @@ class Task(abc.ABC):
     vocab_size: V. seq_len: T of every batch. causal: whether predicting position t from later inputs would be cheating.
     token_counts: (V,) int64 occurrences in the training split, or None.
     primary: the metric that chooses the best checkpoint; its direction is that metric's `higher_is_better`.
+    repeats: "", or in a few words why examples of two splits may be alike, such as "the text repeats passages": the kit then
+    tells how many are, and passes up to a quarter.
     origin: a digest of the files that the data come from, or None where they come from the seed alone. A run that is resumed
     or evaluated on others says so.
     """
@@ -304,6 +316,7 @@ class Task(abc.ABC):
     causal: bool = True
     token_counts: Tensor | None = None
     primary: str = "loss"
+    repeats: str = ""
     origin: str | None = None
 
     @abc.abstractmethod

@@ -255,3 +255,31 @@ class EveryLayer(Honest):
         if sorted(phases) != [0, 1, 2]:
             raise ValueError(f"phases of layers {', '.join(map(str, phases))}")
         return {"mean": phases[1].mean()}
+
+
+class LateHarm(Changed):
+    """Late in training, moves a weight."""
+
+    def act(self, probe: Probe) -> None:
+        if probe.ctx.step > 500:
+            next(probe.model.parameters()).add_(1e-3)
+
+
+class HarmsAtLast(Changed):
+    """Clears gradients at its tenth measurement."""
+
+    measured = 0
+
+    def act(self, probe: Probe) -> None:
+        self.measured += 1
+        if self.measured == 10:
+            probe.model.zero_grad()
+
+
+class HarmsTheTrained(Changed):
+    """Clips weights that are large."""
+
+    def act(self, probe: Probe) -> None:
+        for p in probe.model.parameters():
+            if p.dim() == 1:
+                p.clamp_(-2.5, 2.5)

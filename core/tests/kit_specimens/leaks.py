@@ -52,8 +52,11 @@ class Experts(Adding):
         y = torch.zeros_like(x)
         choice = x[..., :8].argmax(-1)
         for number, expert in enumerate(self.experts):
-            y[choice == number] = x[choice == number] @ expert.to(x.dtype)
+            y[choice == number] = (x[choice == number] @ expert.to(x.dtype)).to(x.dtype)
         return y
+
+    def can_decode(self) -> bool:
+        return False
 
 
 class FutureMean(Adding):

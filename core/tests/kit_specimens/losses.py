@@ -223,3 +223,38 @@ class Flux(Loss):
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         return {"flux": batch.tokens()}
+
+
+class AllTokens(PerTarget):
+    """Divides by all tokens, scored or not."""
+
+    per_target = False
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"entropy": torch.full((), batch.inputs.numel())}
+
+
+class PaddedTokens(Honest):
+    """Divides phases by all tokens, padding too."""
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"sync": torch.full((), batch.inputs.numel())}
+
+
+class FixedCount(PerTarget):
+    """Divides by a number that was right once."""
+
+    per_target = False
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"entropy": torch.full((), 27)}
+
+
+class FirstCount(PerTarget):
+    """Divides by the number of the first batch."""
+
+    first: Tensor | None = None
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        self.first = batch.scored() if self.first is None else self.first
+        return {"entropy": self.first}

@@ -185,6 +185,13 @@ class RootAtZero(Honest):
         return super().forward(x / (x.square().sum(-1, keepdim=True).sqrt() + 1e-3), ctx)
 
 
+class Raising(Honest):
+    """Raises in every pass."""
+
+    def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        raise ValueError("seven heads")
+
+
 class Overflow(Honest):
     """An exponential that overflows once the parameters have moved."""
 

@@ -186,3 +186,118 @@ class NoOptimizer:
 
     def __init__(self, config: NoOptions, model: nn.Module) -> None:
         self.param_groups = [{"params": list(model.parameters()), "lr": 0.1}]
+
+
+@attrs.frozen(kw_only=True)
+class RateConfig:
+    """Options of an optimizer with the two usual numbers."""
+
+    lr: float = option(0.01, ge=0, help="learning rate")
+    weight_decay: float = option(0.1, ge=0, help="decoupled weight decay")
+
+
+class Rated(Honest):
+    """Honest, with options."""
+
+    def __init__(self, config: RateConfig, model: nn.Module) -> None:
+        super().__init__(NoOptions(), model)
+        for group in self.param_groups:
+            group["lr"], group["decay"] = config.lr, config.weight_decay
+
+
+class RateNotRead(Rated):
+    """Leaves its option lr out."""
+
+    def __init__(self, config: RateConfig, model: nn.Module) -> None:
+        super().__init__(attrs.evolve(config, lr=0.01), model)
+
+
+class DecayNotRead(Rated):
+    """Leaves its option weight_decay out."""
+
+    def __init__(self, config: RateConfig, model: nn.Module) -> None:
+        super().__init__(attrs.evolve(config, weight_decay=0.1), model)
+
+
+class DecayAway(Rated):
+    """Its decay makes weights larger."""
+
+    def update(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+        super().update(p, {**group, "decay": -group["decay"]})
+
+
+class RootRate(Honest):
+    """Steps by the root of the learning rate."""
+
+    def update(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+        super().update(p, {**group, "lr": group["lr"] ** 0.5})
+
+
+class KeptRate(Honest):
+    """After ten steps, the learning rate that it had then."""
+
+    taken = 0
+    rate = 0.0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        self.taken += 1
+        if self.taken == 10:
+            self.rate = self.param_groups[0]["lr"]
+        return super().step(closure)
+
+    def update(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+        super().update(p, {**group, "lr": self.rate if self.taken > 10 else group["lr"]})
+
+
+class EverySecond(Honest):
+    """Gathers the gradients of two steps."""
+
+    taken = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        self.taken += 1
+        return super().step(closure) if self.taken % 2 else None
+
+
+class OwnPass(Honest):
+    """Evaluates the model once more by itself."""
+
+    def __init__(self, config: NoOptions, model: nn.Module) -> None:
+        super().__init__(config, model)
+        self.model = [model]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        self.model[0].loss(0)
+        return super().step(closure)
+
+
+class ForgetsLate(Honest):
+    """After fifty steps, goes slower: by a counter on the object."""
+
+    taken = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        self.taken += 1
+        return super().step(closure)
+
+    def update(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+        super().update(p, {**group, "lr": group["lr"] * (0.5 if self.taken > 50 else 1.0)})
+
+
+class ForgetsAverage(Honest):
+    """Every twentieth step, back to a slow copy of the weights that no checkpoint has."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = super().step(closure)
+        self.taken = self.__dict__.get("taken", 0) + 1
+        slow = self.__dict__.setdefault("slow", {})
+        for p in (p for group in self.param_groups for p in group["params"]):
+            kept = slow.setdefault(id(p), p.clone())
+            if self.taken % 20 == 0:
+                p.copy_(kept.lerp_(p, 0.5))
+        return loss

@@ -266,3 +266,117 @@ class NoTask:
 
     def __init__(self, config: NoOptions, seed: int) -> None:
         pass
+
+
+class Windows(Honest):
+    """Windows of 32 tokens of one random text, cut in three: none of one part overlaps another."""
+
+    vocab_size, seq_len = 26, 32
+    sizes: dict[str, int | None] = {"train": 300, "validation": 40, "test": 40}  # noqa: RUF012
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        self.seed = seed
+        self.text = numpy_generator(0, "specimen text").integers(26, size=380 * 33)
+        self.starts = {
+            "train": np.arange(300) * 33,
+            "validation": (300 + np.arange(40)) * 33,
+            "test": (340 + np.arange(40)) * 33,
+        }
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        starts = self.starts[split][self.numbers(split, index, size)]
+        tokens = torch.from_numpy(self.text[starts[:, None] + np.arange(33)])
+        return Batch(tokens[:, :-1].contiguous().to(device), tokens[:, 1:].contiguous().to(device))
+
+    def decode(self, ids: Any) -> str:
+        return "".join("abcdefghijklmnopqrstuvwxyz"[int(i)] for i in ids)
+
+    def encode(self, text: str) -> list[int]:
+        return ["abcdefghijklmnopqrstuvwxyz".index(letter) for letter in text]
+
+
+class ShiftedWindows(Windows):
+    """Windows of the same text for all splits: no two are equal, and most of them overlap."""
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        super().__init__(config, seed)
+        self.starts = {
+            "train": np.arange(300) * 33,
+            "validation": np.arange(40) * 33 + 5,
+            "test": np.arange(40) * 33 - 4 + 66,
+        }
+
+
+class DeclaredRepeats(Windows):
+    """A text in which a passage stands twice: honest, and declared."""
+
+    repeats = "the text repeats a passage"
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        super().__init__(config, seed)
+        first, second = 340 * 33 + 7, 10 * 33
+        self.text[first : first + 4 * 33] = self.text[second : second + 4 * 33]
+        self.text[350 * 33 : 352 * 33] = self.text[20 * 33 : 22 * 33]
+
+
+class UndeclaredRepeats(DeclaredRepeats):
+    """The same, undeclared."""
+
+    repeats = ""
+
+
+class DeclaredPool(ShiftedWindows):
+    """Declares what is no repetition, but one pool for all splits."""
+
+    repeats = "the text repeats passages"
+
+
+class OverlapAtTheCut(Windows):
+    """The test split begins eight windows before training ends, three tokens aside."""
+
+    def __init__(self, config: NoOptions, seed: int) -> None:
+        super().__init__(config, seed)
+        self.starts["test"] = (292 + np.arange(40)) * 33 + 3
+        self.starts["validation"] = (340 + np.arange(39)) * 33
+        self.sizes = {**self.sizes, "validation": 39}
+
+
+class NearCopies(Windows):
+    """Test examples are training examples with one token changed."""
+
+    def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
+        if split != "test":
+            return super().batch(split, index, size, device)
+        numbers = self.numbers(split, index, size)
+        tokens = torch.from_numpy(self.text[(3 * numbers * 33)[:, None] + np.arange(33)])
+        rows, places = torch.arange(len(numbers)), torch.from_numpy(numbers % 32)
+        tokens[rows, places] = (tokens[rows, places] + 1) % 26
+        return Batch(tokens[:, :-1].contiguous().to(device), tokens[:, 1:].contiguous().to(device))
+
+
+class LateOverlap(Honest):
+    """Test examples beyond the first 600 are training examples."""
+
+    sizes: dict[str, int | None] = {"train": 2000, "validation": 50, "test": 700}  # noqa: RUF012
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        late = split == "test" and number >= 600
+        return super().example_tokens("train" if late else split, number)
+
+
+class Large(Honest):
+    """More training examples than the kit reads."""
+
+    sizes: dict[str, int | None] = {"train": 60_000, "validation": 50, "test": 61}  # noqa: RUF012
+
+    def numbers(self, split: Split, index: int, size: int) -> np.ndarray:
+        return (
+            np.arange(index * size, (index + 1) * size) % 60_000
+            if split == "train"
+            else super().numbers(split, index, size)
+        )
+
+    def example_tokens(self, split: Split, number: int) -> np.ndarray:
+        digits = np.array([(number // V**k) % V for k in range(T + 1)])
+        digits[-1] = ("train", "validation", "test").index(split)
+        return digits[::-1].copy()

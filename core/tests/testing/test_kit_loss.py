@@ -32,6 +32,10 @@ CAUGHT = [
     (losses.PerSequence, "parts", "per_target is wrong"),
     (losses.MeanNotSum, "adds up", "a mean is returned where the sum"),
     (losses.SquaredSum, "adds up", "term sync"),
+    (losses.AllTokens, "scored counts", "divided by all tokens"),
+    (losses.PaddedTokens, "scored counts", "divided by all tokens"),
+    (losses.FixedCount, "adds up", "term entropy"),
+    (losses.FirstCount, "scored counts", "term entropy"),
 ]
 
 

@@ -27,21 +27,34 @@ CAUGHT = [
     (optimizers.GlobalNoise, "determinism", "that of torch"),
     (optimizers.Clock, "determinism", "a clock"),
     (optimizers.UnequalForeach, "foreach", "foreach"),
+    (optimizers.RateNotRead, "options", "handed to the groups"),
+    (optimizers.DecayNotRead, "options", "pull towards 0"),
+    (optimizers.DecayAway, "options", "the wrong sign"),
+    (optimizers.RootRate, "rates", "about 10"),
+    (optimizers.KeptRate, "rates", "kept from an earlier step"),
+    (optimizers.EverySecond, "one step", "gathered over several steps"),
+    (optimizers.OwnPass, "one step", "passes through modules"),
+    (optimizers.ForgetsLate, "state", "on the optimizer object"),
+    (optimizers.ForgetsAverage, "state", "on the optimizer object"),
 ]
 
 
 def component(cls: type):
-    config = optimizers.ForeachConfig if issubclass(cls, optimizers.Foreach) else NoOptions
+    config: type = NoOptions
+    for base, options in ((optimizers.Foreach, optimizers.ForeachConfig), (optimizers.Rated, optimizers.RateConfig)):
+        config = options if issubclass(cls, base) else config
     return specimen(cls, "optimizer", config=config)
 
 
 def test_honest_optimizers_pass_every_check():
-    assert list(check_optimizer(component(optimizers.Honest))) == ["foreach"]
-    assert check_optimizer(component(optimizers.Foreach)) == {}
+    assert list(check_optimizer(component(optimizers.Honest))) == ["options", "foreach"]
+    assert list(check_optimizer(component(optimizers.Foreach))) == ["options"]
+    assert list(check_optimizer(component(optimizers.Rated))) == ["foreach"]
 
 
 @pytest.mark.parametrize(("cls", "name", "told"), CAUGHT, ids=lambda value: getattr(value, "__name__", value))
-def test_a_defect_fails_its_check_and_is_told(cls, name, told):
+@pytest.mark.parametrize("seed", [0, 7, 2**31])
+def test_a_defect_fails_its_check_and_is_told(cls, name, told, seed):
     with pytest.raises(KitFailure) as failure:
-        CHECKS[name](component(cls))
+        CHECKS[name](component(cls), seed=seed)
     assert told in str(failure.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kit_specimens import specimen, task_metrics, tasks
 
-from lot.testing import KitFailure, NotApplicable, check_task, checks
+from lot.testing import KitFailure, NotApplicable, check_task, checks, examine
 
 CHECKS = checks("task")
 
@@ -30,6 +30,13 @@ CAUGHT = [
     (tasks.Endless, "evaluation order", "IndexError"),
     (tasks.SameOrder, "training length", "order of the second round"),
     (tasks.DrawsWithReplacement, "training length", "distinct"),
+    (tasks.LateOverlap, "splits", "an example of train too"),
+    (tasks.ShiftedWindows, "near splits", "a window of one of train"),
+    (tasks.DeclaredPool, "near splits", "at most a quarter"),
+    (tasks.UndeclaredRepeats, "near splits", "a window of one of train"),
+    (tasks.UndeclaredRepeats, "splits", "an example of train too"),
+    (tasks.OverlapAtTheCut, "near splits", "a window of one of train"),
+    (tasks.NearCopies, "near splits", "nearly a copy of one of train"),
     (task_metrics.NoPrimary, "metrics", "exact_match"),
     (task_metrics.WrongDirection, "metrics", "lower is better"),
     (task_metrics.NoDirection, "metrics", "higher_is_better"),
@@ -44,13 +51,29 @@ CAUGHT = [
 
 
 def test_an_honest_task_passes_every_check():
-    assert check_task(specimen(tasks.Honest, "task")) == {}
+    assert list(check_task(specimen(tasks.Honest, "task"))) == ["near splits"]  # ten tokens say too little
+    assert list(check_task(specimen(tasks.Windows, "task"))) == ["token counts"]
 
 
+def test_passages_that_a_text_repeats_are_told_when_the_task_says_so():
+    result = examine(specimen(tasks.DeclaredRepeats, "task"))
+    assert result.passed
+    told = [line for line in result.told if line.endswith("(the text repeats a passage)")]
+    assert told[0] == "examples of test that are examples of train too: 2 of 40 (the text repeats a passage)"
+    assert told[1].startswith("examples of test that are a window of one of train, moved or with few tokens changed: ")
+
+
+def test_what_is_read_of_a_large_split_is_told():
+    result = examine(specimen(tasks.Large, "task"), seed=3)
+    (line,) = [line for line in result.told if line.startswith("train: ")]
+    assert line == "train: 52416 examples were read, drawn from seed 3; it has 60000"
+
+
+@pytest.mark.parametrize("seed", [0, 2**31])
 @pytest.mark.parametrize(("cls", "name", "told"), CAUGHT, ids=lambda value: getattr(value, "__name__", value))
-def test_a_defect_fails_its_check_and_is_told(cls, name, told):
+def test_a_defect_fails_its_check_and_is_told(cls, name, told, seed):
     with pytest.raises(KitFailure) as failure:
-        CHECKS[name](specimen(cls, "task"))
+        CHECKS[name](specimen(cls, "task"), seed=seed)
     assert told in str(failure.value)
 
 

@@ -85,6 +85,27 @@ class LastLayerLeak(Honest):
         return y + self.share * x.mean(1, keepdim=True), signals
 
 
+class ByLength(Honest):
+    """Turns every token by its place in the sequence at hand, and says so: at equal length, nothing later shows."""
+
+    depends_on_length = True
+
+    def forward(self, x: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        angle = 2 * torch.pi * torch.arange(x.shape[1]) / x.shape[1]
+        return super().forward(x * angle.cos()[:, None].to(x.dtype), ctx)
+
+    def can_decode(self) -> bool:
+        return False
+
+
+class ByLengthLeak(ByLength):
+    """Says the same, and sees the future beside."""
+
+    def forward(self, x: torch.Tensor, ctx: Context) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        y, signals = super().forward(x, ctx)
+        return y + 1e-3 * x.mean(1, keepdim=True), signals
+
+
 class ReorderedSum(Adding):
     """As a choice of experts does: the order in which numbers are added depends on the batch, and no gradient does."""
 
@@ -121,6 +142,7 @@ class Unkeyed(Adding):
         (LastLayerLeak, ["layer 1: attention specimen"]),
         (ExcessiveTolerance, ["layer 0"]),
         (UndeclaredRounding, ["sees what it is asked to predict"]),
+        (ByLengthLeak, ["layer 0", "from position"]),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
@@ -192,6 +214,7 @@ def test_a_leak_between_the_last_validation_and_the_test_is_found(
         (Honest, ["train.batch_size=1"]),
         (Honest, ["model.positions=learned", "losses.cross_entropy.label_smoothing=0.1"]),
         (Rounding, []),
+        (ByLength, []),
         (Noisy, ["model.dropout=0.1"]),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from lot import Component
 from lot.signals import Signal
-from lot.testing import KitFailure, run_checks
+from lot.testing import KitFailure, examine, run_checks
 from lot_toroidal import plugin
 
 FORMS: dict[str, list[dict[str, Any]]] = {
@@ -59,9 +59,14 @@ def test_the_kit_finds_nothing_wrong_with_an_attention(
     assert failures(attention(name), options, signals=SIGNALS) == {}
 
 
-def test_the_published_torus_breaks_one_rule_and_no_other(attention: Callable[[str], Component]) -> None:
+def test_the_published_torus_depends_on_the_length_and_says_so(attention: Callable[[str], Component]) -> None:
     """Its angles and distances go by the length of the sequence, so a prefix gives something else alone than within."""
-    assert set(failures(attention("toroidal"), {"form": "published"}, signals=SIGNALS)) == {"causal: prefix"}
+    result = examine(attention("toroidal"), {"form": "published"}, signals=SIGNALS)
+    assert result.passed, result.failed
+    assert result.depends_on_length
+    skipped = {check.name: check.why for check in result.skipped}
+    assert "it declares depends_on_length" in skipped["causal: prefix"]
+    assert {"axes: prefix", "decoding"} <= set(skipped)
 
 
 @pytest.mark.parametrize(

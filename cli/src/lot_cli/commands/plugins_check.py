@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import click
 
@@ -15,8 +17,19 @@ from lot_cli.commands.check_setting import Setting, read_setting
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BAD, GOOD, WARN, wrapped
 
-Result = tuple[str, str, str]
-"""`ok`, `skip` or `FAIL`; the check; why, when it is not ok."""
+
+class Result(NamedTuple):
+    """`ok`, `skip` or `FAIL`; the check; why it is not ok, or what it tells beside; how many checks that stands for."""
+
+    status: str
+    what: str
+    why: str = ""
+    checks: int = 1
+
+
+STATUS = {"passed": "ok", "skipped": "skip", "failed": "FAIL"}
+PARAMETERS = frozenset({"component", "skip", "dims", "device", "seed", "signals", "attention", "embedding"})
+"""Names that an option cannot have when it is given by keyword."""
 
 
 @click.command()
@@ -30,8 +43,13 @@ Result = tuple[str, str, str]
     help="Set an option, as in attn.coupling=0.5, or what is around an attention or embedding, as in dims.width=64.",
 )
 @click.option("--device", help="Where an attention or embedding is checked: cpu, cuda ...; default: cpu.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Repeat the points that a failure names; default: fresh ones each time."
+)
 @click.pass_context
-def check(ctx: click.Context, name: str, kind: str | None, overrides: tuple[str, ...], device: str | None) -> None:
+def check(
+    ctx: click.Context, name: str, kind: str | None, overrides: tuple[str, ...], device: str | None, seed: int | None
+) -> None:
     """Run the test kit on NAME: a component, or all components of a distribution.
 
     A distribution is named as pip names it (my-waves) or by its module (my_waves). The exit code is 1 when a check fails.
@@ -43,9 +61,9 @@ def check(ctx: click.Context, name: str, kind: str | None, overrides: tuple[str,
     counts = {"ok": 0, "skip": 0, "FAIL": 0}
 
     def tell(results: Iterator[Result]) -> None:
-        for status, what, why in results:
-            counts[status] += 1
-            _print_result(status, what, why)
+        for result in results:
+            counts[result.status] += result.checks
+            _print_result(result)
 
     for plugin in whole:
         click.secho(f"{plugin.distribution} {plugin.version}  {plugin.module}", bold=True)
@@ -53,7 +71,13 @@ def check(ctx: click.Context, name: str, kind: str | None, overrides: tuple[str,
     for component in components:
         click.secho(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True)
         tell(_check_description(component))
-        tell(_check_kernel(component) if component.kind == "kernel" else _check_behavior(component, setting))
+        if component.kind == "kernel":
+            tell(_check_kernel(component))
+        else:
+            again = "".join(f" --set {shlex.quote(item)}" for item in overrides) + (
+                f" --device {device}" if device else ""
+            )
+            _check_behavior(reg, component, setting, seed, lambda result: tell(iter([result])), again)
     failed = counts["FAIL"]
     summary = f"{counts['ok']} passed, {counts['skip']} skipped, {failed} failed"
     click.secho(summary, bold=True, fg="red" if failed else "green")
@@ -97,11 +121,12 @@ def _setting(
 
 def _check_plugin(plugin: Plugin) -> Iterator[Result]:
     """The rules for a plugin as a whole."""
-    yield ("ok", "loads", "") if plugin.failure is None else ("FAIL", "loads", plugin.failure)
+    yield Result("ok", "loads") if plugin.failure is None else Result("FAIL", "loads", plugin.failure)
     if plugin.imports_torch:
-        yield "FAIL", "imports no torch", f"{plugin.module} imports torch; name factories as 'module:Name' instead"
+        why = f"{plugin.module} imports torch; name factories as 'module:Name' instead"
+        yield Result("FAIL", "imports no torch", why)
     else:
-        yield "ok", "imports no torch", ""
+        yield Result("ok", "imports no torch")
 
 
 def _check_description(component: Component) -> Iterator[Result]:
@@ -110,33 +135,48 @@ def _check_description(component: Component) -> Iterator[Result]:
     missing += [
         f"help of option {option.name}" for option in describe(component.config_class) if not option.help.strip()
     ]
-    yield ("FAIL", "description", f"{', '.join(missing)}: missing") if missing else ("ok", "description", "")
+    what = "description"
+    yield Result("FAIL", what, f"{', '.join(missing)}: missing") if missing else Result("ok", what)
 
 
-def _check_behavior(component: Component, setting: Setting) -> Iterator[Result]:
-    """The test kit, check by check."""
-    from lot.testing import KitFailure, run_checks
+def _check_behavior(
+    reg: Registry, component: Component, setting: Setting, seed: int | None, tell: Callable[[Result], None], again: str
+) -> None:
+    """The test kit, check by check; where one fails, also where the component is and how to repeat it.
+
+    again: the words of the command line that say what `setting` does.
+    """
+    from lot.testing import CheckResult, examine
 
     options = describe(component.config_class)
     required = [option.name for option in options if option.required and option.name not in setting.options]
     if required:
-        how = f"from Python: lot.testing.check_{component.kind}(component, {required[0]}=...)"
-        yield "skip", "behavior", f"option {required[0]} has no default; {how}"
+        how = f"lot.testing.check_{component.kind}(component, {required[0]}=...)"
+        if required[0] in PARAMETERS:
+            how = f"lot.testing.examine(component, {{{required[0]!r}: ...}})"
+        tell(Result("skip", "behavior", f"option {required[0]} has no default; from Python: {how}"))
         return
     try:
         component.configure(**setting.options)
     except BadInput as error:
         if setting.options:
             raise
-        yield "FAIL", "default options", str(error)
+        tell(Result("FAIL", "default options", str(error)))
         return
-    for name, outcome in run_checks(component, setting.options, **setting.kit):
-        if isinstance(outcome, KitFailure):
-            yield "FAIL", name, str(outcome)
-        elif outcome is not None:
-            yield "skip", name, outcome.removeprefix("skipped: ")
-        else:
-            yield "ok", name, ""
+
+    def on_result(found: CheckResult) -> None:
+        if not found.same_as:
+            why = (found.why, *found.told) if found.why else found.told
+            tell(Result(STATUS[found.status], found.name, "\n".join(why)))
+
+    result = examine(component, setting.options, seed=seed, on_result=on_result, **setting.kit)
+    for line, count in result.repeated.items():
+        tell(Result("FAIL", line, checks=count))
+    if result.failed:
+        repeat = f"lot plugins check {reg.name_of(component)} --kind {component.kind}{again} --seed {result.seed}"
+        place = f"{result.defined}: " if result.defined else ""
+        for line in wrapped(f"{place}the same points again: {repeat}", indent=2):
+            click.echo(line)
 
 
 def _check_kernel(component: Component) -> Iterator[Result]:
@@ -144,15 +184,16 @@ def _check_kernel(component: Component) -> Iterator[Result]:
     try:
         status = component.create(component.configure()).status()
     except BadInput as error:
-        yield "FAIL", "status", str(error)
+        yield Result("FAIL", "status", str(error))
         return
     good = isinstance(status, str) and len(status.strip().splitlines()) == 1
-    yield ("ok", f"status: {status}", "") if good else ("FAIL", "status", f"expected one line, got {status!r}")
+    wrong = f"expected one line, got {status!r}"
+    yield Result("ok", f"status: {status}") if good else Result("FAIL", "status", wrong)
 
 
-def _print_result(status: str, what: str, why: str) -> None:
-    style = {"ok": GOOD, "skip": WARN, "FAIL": BAD}[status]
-    click.echo(f"  {click.style(f'{status:4}', **style)}  {what}")
-    for paragraph in why.splitlines():
+def _print_result(result: Result) -> None:
+    style = {"ok": GOOD, "skip": WARN, "FAIL": BAD}[result.status]
+    click.echo(f"  {click.style(f'{result.status:4}', **style)}  {result.what}")
+    for paragraph in result.why.splitlines():
         for line in wrapped(paragraph, indent=8):
             click.echo(line)

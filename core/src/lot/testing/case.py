@@ -5,6 +5,7 @@ Every input is keyed, so that a check which fails once fails again with the same
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,12 +20,18 @@ from lot.random import isolated, torch_generator
 from lot.signals import SIGNALS, Signal
 from lot.testing.draws import normal, perturb
 from lot.testing.failure import KitFailure, require
+from lot.testing.findings import Findings
 
-DIMS = Dims(width=64, heads=4, max_len=160, vocab_size=23, layer=1, layers=3)
+DIMS = Dims(width=64, heads=4, max_len=264, vocab_size=23, layer=1, layers=3)
 """The model around the module under test: heads are 16 wide, which leaves room for platters and rotary pairs."""
 
 SHORTEST = 8
 """Tokens without which the checks of causality and decoding have too little to compare."""
+
+
+def fresh_seed() -> int:
+    """A seed that no component can know in advance."""
+    return secrets.randbits(32)
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Case:
     device: where an attention or an embedding is built.
     signals: shapes of signals that the table `lot.signals` lacks, for a loss or a diagnostic that needs them.
     attention, embedding: what the model that a diagnostic measures is made of; default: the core's own.
+    seed: of the points that are drawn over the axes of configuration; a fresh one unless it is given.
+    findings: what checks tell beside their outcome.
 
     Raises BadInput where `dims.max_len` is too short.
     """
@@ -47,10 +56,16 @@ class Case:
     signals: Mapping[str, Signal] = field(default_factory=dict)
     attention: Component | None = None
     embedding: Component | None = None
+    seed: int = field(default_factory=fresh_seed)
+    findings: Findings = field(default_factory=Findings, compare=False)
 
     def __post_init__(self) -> None:
         if self.dims.max_len < SHORTEST:
             raise BadInput(where="dims.max_len", expected=f"at least {SHORTEST} tokens", got=self.dims.max_len)
+
+    def tell(self, note: str) -> None:
+        """Say what a user should know although the check passes: one line, which the outcome of the check carries."""
+        self.findings.tell(note)
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """The component, built for `arguments` and initialized."""

@@ -31,11 +31,12 @@ def spread(parameter: Tensor) -> float:
 
 
 @torch.no_grad()
-def perturb(module: nn.Module) -> None:
-    """Add N(0, spread^2), keyed by name, to every parameter, so that gates which start at zero are open."""
+def perturb(module: nn.Module, *key: str | int, times: float = 1.0) -> None:
+    """Add N(0, (times spread)^2), keyed by name and `key`, to every parameter, so that gates which start at zero are open."""
     for name, parameter in module.named_parameters():
         if parameter.is_floating_point():
-            parameter.add_(spread(parameter) * normal(tuple(parameter.shape), "perturb", name, dtype=parameter.dtype))
+            draw = normal(tuple(parameter.shape), "perturb", name, *key, dtype=parameter.dtype)
+            parameter.add_(times * spread(parameter) * draw)
 
 
 class shifted:

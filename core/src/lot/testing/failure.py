@@ -12,8 +12,13 @@ class KitFailure(AssertionError):
     """A component breaks its contract.
 
     what: the thing that was checked. expected, got: what it should be, and what it is. cause: what usually causes that.
-    The text of the error joins the four.
+    The text of the error joins the four, and names the place.
+    where: file and line in the component's own code at which an error stopped the check, or "".
+    same_as: the earlier check of the same run that stopped at the same error, or "".
     """
+
+    where: str = ""
+    same_as: str = ""
 
     def __init__(self, what: str, *, expected: str = "", got: Any = None, cause: str = "") -> None:
         self.what, self.expected, self.got, self.cause = what, expected, got, cause
@@ -25,6 +30,10 @@ class KitFailure(AssertionError):
         if cause:
             text += f". Usual cause: {cause}"
         super().__init__(text)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} ({self.where})" if self.where else text
 
 
 class NotApplicable(Exception):

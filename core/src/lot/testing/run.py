@@ -9,7 +9,7 @@ import attrs
 
 from lot.errors import BadInput
 from lot.plugins.component import Component
-from lot.testing.case import Case, CheckFunction
+from lot.testing.case import Case, CheckFunction, fresh_seed
 from lot.testing.failure import KitFailure, NotApplicable
 from lot.testing.kinds.attention import ATTENTION_CHECKS
 from lot.testing.kinds.diagnostic import DIAGNOSTIC_CHECKS
@@ -19,6 +19,8 @@ from lot.testing.kinds.mlp import MLP_CHECKS
 from lot.testing.kinds.model import MODEL_CHECKS
 from lot.testing.kinds.optimizer import OPTIMIZER_CHECKS
 from lot.testing.kinds.task import TASK_CHECKS
+from lot.testing.place import definition, place_of
+from lot.testing.result import CheckResult, KitResult, repeated
 
 Check = Callable[..., None]
 """`check(component, options=None, **setting)`: returns in silence, or raises KitFailure or NotApplicable."""
@@ -51,48 +53,123 @@ def checks(kind: str) -> dict[str, Check]:
 
 
 def run_checks(
-    component: Component, options: Mapping[str, Any] | None = None, *, skip: Collection[str] = (), **setting: Any
+    component: Component,
+    options: Mapping[str, Any] | None = None,
+    *,
+    skip: Collection[str] = (),
+    seed: int | None = None,
+    **setting: Any,
 ) -> Iterator[tuple[str, Outcome]]:
     """Run every check of `component` and yield each name with its outcome as soon as it is known.
 
     component: as the registry gives it, its `kind` filled in. options: of the component.
     skip: names of checks to leave out; say why in a comment where you call this.
+    seed: of the points over the axes of configuration; default: a fresh one each time.
     setting: as in `check_attention` and its siblings: `dims`, `device`, `signals`, `attention`, `embedding`.
     outcome: None where the check passed, a text that says why it was skipped, or a KitFailure.
 
     Ends early where the component cannot be built. Raises BadInput for options that the component does not take, and for
     a name in `skip` that no check has.
     """
-    functions = _functions(component.kind)
-    for name in skip:
-        if name not in functions:
-            raise BadInput(where="skip", expected=f"names of checks: {', '.join(functions)}", got=name)
-    options = dict(options or {})
-    component.configure(**options)
-    case = Case(component, component.kind, options, **setting)
-    for name, function in functions.items():
-        outcome = "skipped: on request" if name in skip else _outcome(function, case)
-        yield name, outcome
-        if name == FIRST and isinstance(outcome, KitFailure):
-            return
+    yield from _outcomes(_case(component, options, seed, setting), skip)
+
+
+def examine(
+    component: Component,
+    options: Mapping[str, Any] | None = None,
+    *,
+    skip: Collection[str] = (),
+    seed: int | None = None,
+    on_result: Callable[[CheckResult], None] | None = None,
+    **setting: Any,
+) -> KitResult:
+    """All that the checks of `component` find, as plain data; the arguments and errors are those of `run_checks`.
+
+    on_result: called with what each check found as soon as that is known.
+    """
+    case = _case(component, options, seed, setting)
+    results = []
+    for name, outcome in _outcomes(case, skip):
+        results.append(_result(name, outcome, tuple(case.findings.notes)))
+        case.findings.notes.clear()
+        if on_result is not None:
+            on_result(results[-1])
+    found = case.findings
+    return KitResult(
+        kind=case.kind,
+        component=component.name,
+        seed=case.seed,
+        defined=definition(component),
+        checks=tuple(results),
+        tolerance=found.tolerance,
+        inert=tuple(sorted(found.inert)),
+        effects=tuple(sorted(found.effects.items())),
+        depends_on_length=found.depends_on_length,
+        straight_through=found.straight_through,
+        trained_buffers=tuple(sorted(found.trained_buffers)),
+    )
 
 
 def check(
-    kind: str, component: Component, options: Mapping[str, Any], *, skip: Collection[str], **setting: Any
+    kind: str,
+    component: Component,
+    options: Mapping[str, Any],
+    *,
+    skip: Collection[str],
+    seed: int | None,
+    **setting: Any,
 ) -> dict[str, str]:
     """Run every check; the names of those that were skipped, with the reason. Raises KitFailure that lists all failures."""
     if component.kind not in ("", kind):
         raise BadInput(
             where="component", expected=f"one of kind {kind}", got=f"{component.name}, of kind {component.kind}"
         )
-    named = attrs.evolve(component, kind=kind)
-    outcomes = dict(run_checks(named, options, skip=skip, **setting))
+    case = _case(attrs.evolve(component, kind=kind), options, seed, setting)
+    outcomes = dict(_outcomes(case, skip))
     failures = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, KitFailure)}
     if failures:
-        lines = [f"{kind} {component.name!r} fails {len(failures)} of {len(outcomes)} checks:"]
-        lines += [f"- {name}: {failure}" for name, failure in failures.items()]
+        place = definition(component)
+        at = f" ({place})" if place else ""
+        lines = [f"{kind} {component.name!r}{at} fails {len(failures)} of {len(outcomes)} checks, seed {case.seed}:"]
+        lines += [f"- {name}: {failure}" for name, failure in failures.items() if not failure.same_as]
+        lines += [f"- {line}" for line in repeated({name: failure.same_as for name, failure in failures.items()})]
         raise KitFailure("\n".join(lines)) from next(iter(failures.values()))
     return {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+
+
+def _case(
+    component: Component, options: Mapping[str, Any] | None, seed: int | None, setting: Mapping[str, Any]
+) -> Case:
+    """What the checks are given. Raises BadInput for a kind without checks, and for options that do not fit."""
+    _functions(component.kind)
+    options = dict(options or {})
+    component.configure(**options)
+    return Case(component, component.kind, options, seed=fresh_seed() if seed is None else seed, **setting)
+
+
+def _outcomes(case: Case, skip: Collection[str]) -> Iterator[tuple[str, Outcome]]:
+    functions = _functions(case.kind)
+    for name in skip:
+        if name not in functions:
+            raise BadInput(where="skip", expected=f"names of checks: {', '.join(functions)}", got=name)
+    stopped: dict[tuple[str, str], str] = {}
+    for name, function in functions.items():
+        outcome = "skipped: on request" if name in skip else _outcome(function, case)
+        if isinstance(outcome, KitFailure) and outcome.where:
+            error = type(outcome.__cause__ or outcome).__name__
+            first = stopped.setdefault((error, outcome.where), name)
+            outcome.same_as = "" if first == name else first
+        yield name, outcome
+        if name == FIRST and isinstance(outcome, KitFailure):
+            return
+
+
+def _result(name: str, outcome: Outcome, told: tuple[str, ...]) -> CheckResult:
+    if outcome is None:
+        return CheckResult(name, "passed", told=told)
+    if isinstance(outcome, str):
+        return CheckResult(name, "skipped", outcome.removeprefix("skipped: "), told)
+    return CheckResult(name, "failed", str(outcome), told, outcome.where, outcome.same_as)
 
 
 def _functions(kind: str) -> dict[str, CheckFunction]:
@@ -123,11 +200,13 @@ def _attempt(function: CheckFunction, case: Case) -> KitFailure | None:
     try:
         function(case)
     except KitFailure as found:
+        found.where = place_of(case.component, found)
         return found
     except NotApplicable:
         raise
     except Exception as error:
         failure = KitFailure(f"raised {type(error).__name__}: {error}")
         failure.__cause__ = error
+        failure.where = place_of(case.component, error)
         return failure
     return None

@@ -14,8 +14,6 @@ from lot.plugins.component import Component
 from lot.testing import KitFailure, checks, run_checks
 from lot_cli.study.design.passport import Check
 
-SEED = 0
-"""Of the kit's random numbers."""
 LONGEST = 192
 """Tokens up to which the kit builds a module: beyond blocks of 32, 64 and 128, and still quick."""
 SHORTEST = 8
@@ -29,9 +27,9 @@ NO_BEARING = {
 }
 """Checks that say nothing about the numbers of a study, and why."""
 NOT_COMPILED = {"compile": "the runs are not compiled"}
-LEAKS = ("causal", "batch members", "leak")
+LEAKS = ("causal", "axes: causal", "axes: prefix", "batch members", "leak")
 """How the names of the checks begin that look for answers in the input."""
-FOLLOWS = ("padding",)
+FOLLOWS = ("padding", "axes: padding")
 """Checks that fail of themselves where one of those fails: what sees later tokens sees padded ones too."""
 
 
@@ -42,11 +40,11 @@ def left_out(kind: str, *, compiled: bool) -> dict[str, str]:
 
 
 def run_kit(
-    component: Component, options: Mapping[str, Any], skip: Mapping[str, str], setting: Mapping[str, Any]
+    component: Component, options: Mapping[str, Any], skip: Mapping[str, str], setting: Mapping[str, Any], seed: int
 ) -> list[Check]:
-    """Every check of `component` with its outcome; those in `skip` with the reason that it gives."""
+    """Every check of `component` with its outcome; those in `skip` with the reason that it gives. seed: of the points."""
     found: list[Check] = []
-    for name, outcome in run_checks(component, options, skip=skip, **setting):
+    for name, outcome in run_checks(component, options, skip=skip, seed=seed, **setting):
         effect = getattr(outcome, "effect", None)
         if isinstance(outcome, KitFailure):
             why = " ".join(str(outcome).split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -22,7 +23,7 @@ from lot.plugins.registry import registry
 from lot.runs.environment import kernel_forms
 from lot_cli.study.design.passport import Part
 from lot_cli.study.design.plan import digest, modules_of, named_files, source_digest
-from lot_cli.study.passports.kit import LONGEST, SEED, SHORTEST, left_out, run_kit
+from lot_cli.study.passports.kit import LONGEST, SHORTEST, left_out, run_kit
 from lot_cli.study.passports.store import Store
 
 DECLARED = ("causal", "rotary", "tolerance", "depends_on_length", "straight_through", "per_target")
@@ -77,7 +78,8 @@ def part_of(place: Place, config: Config, device: str, store: Store) -> tuple[Pa
     kept = store.get(Part, key)
     if kept is not None:
         return attrs.evolve(kept, path=place.path, layer=place.layer), False
-    checks = run_kit(component, options, skip, setting)
+    seed = secrets.randbits(32)  # so that nobody knows the points of the kit in advance
+    checks = run_kit(component, options, skip, setting, seed)
     built = _build(place, setting)
     part = Part(
         path=place.path,
@@ -91,7 +93,7 @@ def part_of(place: Place, config: Config, device: str, store: Store) -> tuple[Pa
         options=options,
         around=around,
         device=setting.get("device", "cpu"),
-        seed=SEED,
+        seed=seed,
         checks=checks,
         declared={name: said for name in DECLARED if (said := _plain(getattr(built, name, None))) is not None},
         inert=sorted(getattr(built, "inert", ())),

@@ -7,12 +7,14 @@ import torch
 from lot.contracts import Attention
 from lot.testing.case import Case, CheckFunction, as_attention, output
 from lot.testing.failure import NotApplicable, largest, require
-from lot.testing.properties import causality, compiling, decoding, gradients
+from lot.testing.properties import axes, causality, compiling, decoding, gradients
 from lot.testing.properties.ablation import ablation
+from lot.testing.properties.acting import acts
 from lot.testing.properties.building import built
 from lot.testing.properties.determinism import determinism
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
+from lot.testing.properties.memory import memory
 from lot.testing.properties.mixing import mixing
 from lot.testing.properties.neutral import neutral
 from lot.testing.properties.padding import padding
@@ -24,9 +26,24 @@ from lot.testing.properties.state import state
 def builds(case: Case) -> None:
     """The factory gives an attention, its parameters finite, that says whether it is causal."""
     module = as_attention(built(case, Attention))
-    for name, kind in (("causal", bool), ("rotary", bool), ("tolerance", (int, float))):
+    declared: dict[str, type | tuple[type, ...]] = {
+        "causal": bool,
+        "rotary": bool,
+        "depends_on_length": bool,
+        "tolerance": (int, float),
+        "straight_through": str,
+    }
+    for name, kind in declared.items():
         value = getattr(module, name)
-        require(isinstance(value, kind), name, expected="a plain bool or number", got=repr(value))
+        require(isinstance(value, kind), name, expected="a plain bool, number or text", got=repr(value))
+    case.findings.depends_on_length = module.depends_on_length
+    require(
+        not (module.depends_on_length and module.can_decode()),
+        "depends_on_length",
+        expected="no cache: what is kept of earlier tokens is wrong once there is another one",
+        got="can_decode() is True",
+        cause="an `init_cache` that is inherited; let can_decode() return False",
+    )
 
 
 def shapes(case: Case) -> None:
@@ -69,7 +86,13 @@ ATTENTION_CHECKS: dict[str, CheckFunction] = {
     "batch members": causality.batch,
     "mixes positions": mixing,
     "padding": padding,
+    "axes: shapes": axes.shapes,
+    "axes: causal": axes.causal,
+    "axes: prefix": axes.prefix,
+    "axes: padding": axes.padding,
+    "memory": memory,
     "gradients": gradients.gradients,
+    "acts": acts,
     "finite differences": gradients.finite_differences,
     "ablation": ablation,
     "neutral": neutral,

@@ -17,6 +17,12 @@ from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import variants
 from lot.testing.specimens.scene import Scene, make_scene, same_state, state_of
 
+LATE = (1, 1000, 10**6)
+"""Steps at which a diagnostic must be as harmless as at the first."""
+FAR = 3.0
+TIMES = 6
+"""Measurements at each of them."""
+
 
 def _diagnostic(case: Case) -> Diagnostic:
     diagnostic = case.build()
@@ -109,9 +115,18 @@ def needs(case: Case) -> None:
 
 
 def harmless(case: Case) -> None:
-    """measure leaves weights, gradients, modes, wanted signals, hooks, the batch and global generators as they were."""
+    """measure leaves weights, gradients, modes, wanted signals, hooks, the batch and global generators as they were.
+
+    So at the first step, and late in training, with weights far from their initial values, at each of many times.
+    """
     diagnostic = _diagnostic(case)
-    scene = make_scene(case, diagnostic.needs)
+    for step, far in ((0, 1.0), *((step, FAR) for step in LATE)):
+        scene = make_scene(case, diagnostic.needs, step=step, far=far)
+        for _ in range(1 if far == 1.0 else TIMES):
+            _require_untouched(diagnostic, scene, step)
+
+
+def _require_untouched(diagnostic: Diagnostic, scene: Scene, step: int) -> None:
     model, probe = scene.model, scene.probe
     for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, 0.5) if i % 2 else None
@@ -134,7 +149,7 @@ def harmless(case: Case) -> None:
     )
     require(
         not changed,
-        "the model after measure",
+        f"the model after measure at step {step}",
         expected="the same as before",
         got=f"another {', '.join(changed[:5])}",
         cause="backward() into .grad, an eval() or a hook that is not undone, or an update in place",

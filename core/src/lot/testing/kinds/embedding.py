@@ -8,16 +8,19 @@ from torch import Tensor
 from lot.contracts import Embedding
 from lot.testing.case import Case, CheckFunction, output
 from lot.testing.failure import KitFailure, NotApplicable, largest, require, require_close, require_equal
+from lot.testing.points import built as built_at, points
 from lot.testing.properties import compiling, gradients
 from lot.testing.properties.ablation import ablation
+from lot.testing.properties.acting import acts
 from lot.testing.properties.building import built
 from lot.testing.properties.determinism import determinism
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
+from lot.testing.properties.memory import memory
 from lot.testing.properties.shapes import require_shapes
 from lot.testing.properties.signals import signals
 from lot.testing.properties.state import state
-from lot.testing.settings import STEPS
+from lot.testing.settings import STEPS, mode_name
 
 
 def _counts(case: Case) -> Tensor:
@@ -88,6 +91,49 @@ def positions(case: Case) -> None:
 
 
 @torch.no_grad()
+def everywhere(case: Case) -> None:
+    """At points over all axes, a vector depends on its token, position and step only, and x is (B, T, D)."""
+    for point in points(case):
+        module = built_at(case, point)
+        if module is None:
+            continue
+        ids, others, mask = point.inputs(case), point.inputs(case, "others"), point.mask(case)
+        for training in (False, True):
+            module.train(training)
+            where = f"{point}, {mode_name(training)}"
+            x = output(module, ids, case.context(step=point.step, padding=mask))
+            expected = (point.B, point.T, case.dims.width)
+            require(
+                tuple(x.shape) == expected, f"shape of x ({where})", expected=str(expected), got=str(tuple(x.shape))
+            )
+            require(x.dtype == point.dtype, f"dtype of x ({where})", expected=str(point.dtype), got=str(x.dtype))
+            if not bool(x.isfinite().all()) and point.parameters == "far":
+                case.tell(f"vectors are not finite with parameters far from their initial values ({point})")
+                continue
+            kept = torch.from_numpy(point.generator("kept").random((point.B, point.T)) < 0.5).to(case.device)
+            y = output(module, torch.where(kept, ids, others), case.context(step=point.step, padding=mask))
+            told = kept if mask is None else kept & ~mask
+            require_equal(
+                y[told],
+                x[told],
+                f"vectors of tokens after other tokens and sequences were replaced ({where})",
+                cause="a statistic over the sequence or the batch, or a leak of later tokens",
+            )
+            t = int(point.generator("start").integers(point.T))
+            part = None if mask is None else mask[:, t:]
+            end = output(module, ids[:, t:], case.context(step=point.step, start=t, padding=part))
+            told = torch.ones_like(ids[:, t:], dtype=torch.bool) if part is None else ~part
+            require_close(
+                end[told],
+                x[:, t:][told],
+                1e-5,
+                f"vectors from position {t} on, with ctx.start = {t} ({where})",
+                scale=largest(x),
+                cause="a positional part that leaves ctx.start or the step out, so that decoding is wrong",
+            )
+
+
+@torch.no_grad()
 def steps(case: Case) -> None:
     """A change over training depends on ctx.step alone: the same step gives the same bits, in any order of steps."""
     ids = case.inputs(2, min(9, case.dims.max_len))
@@ -138,7 +184,10 @@ EMBEDDING_CHECKS: dict[str, CheckFunction] = {
     "initial values": initial_values,
     "determinism": determinism,
     "positions": positions,
+    "axes": everywhere,
     "steps": steps,
+    "memory": memory,
+    "acts": acts,
     "gradients": gradients.gradients,
     "finite differences": gradients.finite_differences,
     "ablation": ablation,

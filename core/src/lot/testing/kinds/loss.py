@@ -17,7 +17,7 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.generators import untouched_generators
-from lot.testing.kinds.loss_parts import adds_up, build_loss, parts
+from lot.testing.kinds.loss_parts import adds_up, build_loss, parts, scored_counts
 from lot.testing.specimens.loss_call import B, T, V, loss_calls, loss_terms, term_gradients
 from lot.testing.specimens.samples import mapped
 
@@ -229,4 +229,5 @@ LOSS_CHECKS: dict[str, CheckFunction] = {
     "replaces": replaces,
     "parts": parts,
     "adds up": adds_up,
+    "scored counts": scored_counts,
 }

@@ -13,7 +13,7 @@ from lot.testing.failure import (
     largest,
     require_close,
 )
-from lot.testing.specimens.loss_call import B, LossCall, T, loss_calls
+from lot.testing.specimens.loss_call import B, LossCall, T, loss_calls, loss_terms, term_gradients
 from lot.testing.specimens.read_signals import ReadSignals
 from lot.testing.specimens.samples import mapped
 
@@ -73,6 +73,47 @@ def adds_up(case: Case) -> None:
                 scale=max(largest(value), 1e-3),
                 cause="a mean is returned where the sum over the batch is asked for; what is no mean belongs in `finish`",
             )
+
+
+def scored_counts(case: Case) -> None:
+    """The number of scored targets may change: sequences in which nothing is scored add nothing, nor do earlier batches."""
+    loss = build_loss(case)
+    for padded in (True, False):
+        for call in loss_calls(case, loss, padding=padded):
+            targets = call.batch.targets.clone()
+            targets[-1] = IGNORED
+            padding = call.batch.padding
+            if padding is not None:
+                padding = padding.clone()
+                padding[-1] = True
+            whole = LossCall(
+                call.output, Batch(call.batch.inputs, targets, padding), Context(call.ctx.step, padding=padding)
+            )
+            less = _rows(case, whole, slice(0, B - 1))
+            before, after = loss_terms(loss, less), loss_terms(loss, whole)
+            for name, value in before.items():
+                # What a term takes from signals counts tokens, scored or not, unless they are padding.
+                term = after[name]
+                read = term_gradients(term, whole) if term.requires_grad else {}
+                if padded or not read.keys() - {"logits"}:
+                    _require_same_term(
+                        after[name],
+                        value,
+                        f"term {name} after a sequence in which nothing is scored joined the batch",
+                        "a sum that is divided by all tokens, or by a fixed number",
+                    )
+            for name, value in loss_terms(build_loss(case), less).items():
+                _require_same_term(
+                    loss_terms(loss, less)[name],
+                    value,
+                    f"term {name} after batches with other numbers of scored targets",
+                    "a number that is kept from an earlier batch",
+                )
+
+
+def _require_same_term(got: Tensor, expected: Tensor, what: str, cause: str) -> None:
+    scale = max(largest(expected), 1e-3)
+    require_close(got.detach(), expected.detach(), 1e-5, what, scale=scale, cause=cause)
 
 
 def _rows(case: Case, call: LossCall, rows: slice) -> LossCall:

@@ -22,20 +22,15 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.generators import other_generators, untouched_generators
+from lot.testing.kinds.optimizer_steps import one_step, optimizer_of, options, rates, weights
 from lot.testing.specimens.problems import Network, Problem, Quadratic, problems, take_step
 
 Weights = dict[str, Tensor]
-
-
-def _optimizer(case: Case, model: Problem) -> torch.optim.Optimizer:
-    optimizer = case.build(model)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise KitFailure("factory", expected="a torch.optim.Optimizer", got=type(optimizer).__name__)
-    return optimizer
-
-
-def _weights(model: Problem) -> Weights:
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
+SOON = 3
+LATE = (101, 107, 113, 127)
+"""Steps after which a run is resumed, one of them by the seed: primes, so that no period of an optimizer divides them."""
+MORE = 50
+"""Steps that the resumed run is followed."""
 
 
 def _require_equal_weights(got: Weights, expected: Weights, what: str, cause: str) -> None:
@@ -48,7 +43,7 @@ def builds(case: Case) -> None:
     for model in problems():
         frozen = next(iter(model.parameters()))
         frozen.requires_grad_(False)
-        groups = _optimizer(case, model).param_groups
+        groups = optimizer_of(case, model).param_groups
         held = [id(p) for group in groups for p in group["params"]]
         names = {id(p): name for name, p in model.named_parameters()}
         twice = sorted({names[key] for key in held if held.count(key) > 1})
@@ -73,7 +68,7 @@ def builds(case: Case) -> None:
 def decreases(case: Case) -> None:
     """A hundred steps lower the loss of a quadratic and of a small network, and move every parameter."""
     for model in problems():
-        optimizer, before = _optimizer(case, model), _weights(model)
+        optimizer, before = optimizer_of(case, model), weights(model)
         with torch.no_grad():
             first = sum(float(model.loss(1000 + i)) for i in range(4)) / 4
         for step in range(100):
@@ -100,37 +95,41 @@ def decreases(case: Case) -> None:
 
 
 def state(case: Case) -> None:
-    """A fresh optimizer that loads the saved state from a checkpoint continues with the same bits."""
+    """A fresh optimizer that loads the saved state from a checkpoint continues with the same bits, soon and late."""
     for kind in (Quadratic, Network):
-        model = kind()
-        optimizer = _optimizer(case, model)
-        for step in range(3):
-            take_step(model, optimizer, step)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = checkpoint.save(Path(folder), 3, _state(model), {"optimizer": optimizer.state_dict()})
-            except TypeError as error:
-                raise KitFailure(
-                    "state_dict",
-                    expected="tensors, numbers, strings, lists and dicts",
-                    got=str(error),
-                    cause="an object kept in the state",
-                ) from error
-            loaded = checkpoint.load(path)
-        for step in range(3, 6):
-            take_step(model, optimizer, step)
-        fresh = kind()
-        fresh.load_state_dict(loaded.model)
-        resumed = _optimizer(case, fresh)
-        resumed.load_state_dict(loaded.state["optimizer"])
-        for step in range(3, 6):
-            take_step(fresh, resumed, step)
-        _require_equal_weights(
-            _weights(fresh),
-            _weights(model),
-            "after saving, loading and three more steps",
-            "state kept on the optimizer object instead of in `state` or in the groups",
-        )
+        for taken in (SOON, LATE[case.seed % len(LATE)]):
+            _require_resumed(case, kind, taken)
+
+
+def _require_resumed(case: Case, kind: type[Problem], taken: int) -> None:
+    model = kind()
+    optimizer = optimizer_of(case, model)
+    for step in range(taken):
+        take_step(model, optimizer, step)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = checkpoint.save(Path(folder), taken, _state(model), {"optimizer": optimizer.state_dict()})
+        except TypeError as error:
+            raise KitFailure(
+                "state_dict",
+                expected="tensors, numbers, strings, lists and dicts",
+                got=str(error),
+                cause="an object kept in the state",
+            ) from error
+        loaded = checkpoint.load(path)
+    fresh = kind()
+    fresh.load_state_dict(loaded.model)
+    resumed = optimizer_of(case, fresh)
+    resumed.load_state_dict(loaded.state["optimizer"])
+    for step in range(taken, taken + MORE):
+        take_step(model, optimizer, step)
+        take_step(fresh, resumed, step)
+    _require_equal_weights(
+        weights(fresh),
+        weights(model),
+        f"after {taken} steps, saving, loading and {MORE} more steps",
+        "state kept on the optimizer object instead of in `state` or in the groups",
+    )
 
 
 def _state(model: Problem) -> Weights:
@@ -140,7 +139,7 @@ def _state(model: Problem) -> Weights:
 def closure(case: Case) -> None:
     """`step(closure)` evaluates the closure with gradients on, returns its loss, and updates as a plain step does."""
     plain, closed = Network(), Network()
-    plain_optimizer, optimizer = _optimizer(case, plain), _optimizer(case, closed)
+    plain_optimizer, optimizer = optimizer_of(case, plain), optimizer_of(case, closed)
     for step in range(2):
         loss = take_step(plain, plain_optimizer, step)
 
@@ -160,7 +159,7 @@ def closure(case: Case) -> None:
             cause="a closure whose result is dropped",
         )
     _require_equal_weights(
-        _weights(closed), _weights(plain), "after step(closure)", "a closure that is not called, or called twice"
+        weights(closed), weights(plain), "after step(closure)", "a closure that is not called, or called twice"
     )
 
 
@@ -169,19 +168,19 @@ def learning_rate(case: Case) -> None:
     results = []
     for factor in (0.0, 1.0, 0.5):
         model = Network()
-        optimizer, before = _optimizer(case, model), _weights(model)
+        optimizer, before = optimizer_of(case, model), weights(model)
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
         for step in range(3):  # an odd number: after an even one, steps of a fixed size may have led back
             take_step(model, optimizer, step)
         if factor == 0.0:
             _require_equal_weights(
-                _weights(model),
+                weights(model),
                 before,
                 "after steps of learning rate 0",
                 "weight decay or an update that leaves group['lr'] out",
             )
-        results.append(_weights(model))
+        results.append(weights(model))
     for name in results[0]:
         require(
             not torch.equal(results[1][name], results[2][name]),
@@ -195,7 +194,7 @@ def learning_rate(case: Case) -> None:
 def missing_gradients(case: Case) -> None:
     """A parameter without a gradient keeps its value, and the step of the others does not fail."""
     model = Network()
-    optimizer, before = _optimizer(case, model), _weights(model)
+    optimizer, before = optimizer_of(case, model), weights(model)
     for step in range(2):
         optimizer.zero_grad()
         model.loss(step).backward()  # type: ignore[no-untyped-call]
@@ -216,11 +215,11 @@ def determinism(case: Case) -> None:
     runs = []
     for seed in (0, 1):
         model = Network()
-        optimizer = _optimizer(case, model)
+        optimizer = optimizer_of(case, model)
         with other_generators(seed), untouched_generators("optimizer steps"):
             for step in range(4):
                 take_step(model, optimizer, step)
-        runs.append(_weights(model))
+        runs.append(weights(model))
     _require_equal_weights(
         runs[1],
         runs[0],
@@ -237,10 +236,10 @@ def foreach(case: Case) -> None:
     for value in (False, True):
         chosen = replace(case, options={**case.options, "foreach": value})
         model = Network()
-        optimizer = _optimizer(chosen, model)
+        optimizer = optimizer_of(chosen, model)
         for step in range(4):
             take_step(model, optimizer, step)
-        results.append(_weights(model))
+        results.append(weights(model))
     for name, plain in results[0].items():
         require_close(
             results[1][name],
@@ -256,6 +255,9 @@ OPTIMIZER_CHECKS: dict[str, CheckFunction] = {
     "builds": builds,
     "decreases": decreases,
     "learning rate": learning_rate,
+    "rates": rates,
+    "options": options,
+    "one step": one_step,
     "closure": closure,
     "missing gradients": missing_gradients,
     "determinism": determinism,

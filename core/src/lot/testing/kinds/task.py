@@ -15,6 +15,7 @@ from lot.testing.failure import NotApplicable, require
 from lot.testing.generators import other_generators, untouched_generators
 from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, make_task, same
 from lot.testing.kinds.task_metrics import metrics
+from lot.testing.kinds.task_overlap import near
 from lot.testing.kinds.task_splits import evaluation_order, splits, training_length
 
 
@@ -221,6 +222,7 @@ TASK_CHECKS: dict[str, CheckFunction] = {
     "pure": pure,
     "evaluation order": evaluation_order,
     "splits": splits,
+    "near splits": near,
     "training length": training_length,
     "seeds": seeds,
     "metrics": metrics,

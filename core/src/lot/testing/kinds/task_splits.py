@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from lot.contracts import Batch, Split, Task
+from lot.contracts import Batch
 from lot.testing.case import Case
 from lot.testing.failure import KitFailure, NotApplicable, require
-from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, hashes, make_task, same
+from lot.testing.kinds.task_batches import SIZE, SPLITS, hashes, make_task, same
+from lot.testing.kinds.task_overlap import batches, require_few
 
-EXAMPLES = 512
-"""Examples of each split that are compared with those of the others."""
 REPEATED = 0.01
 """The share of an evaluation split that may be there twice: a real text repeats itself now and then."""
 SMALL = 4096
@@ -59,39 +58,38 @@ def evaluation_order(case: Case) -> None:
 
 
 def splits(case: Case) -> None:
-    """No example of one split is in another, and validation and test repeat one in a hundred at most."""
+    """No example of one split is in another, and validation and test repeat one in a hundred at most.
+
+    All examples are read, or a large sample. Where the task declares that its data repeat themselves, the share is told, and
+    a large one fails.
+    """
     task = make_task(case)
     seen: dict[str, str] = {}
     for split in SPLITS:
-        rows = _examples(task, split)
+        rows = [row for batch in batches(case, task, split) for row in hashes(batch)]
         if split != "train":
             repeated = len(rows) - len(set(rows))
+            if repeated and task.repeats:
+                require_few(case, task, f"examples of {split} that it repeats", repeated, len(rows), "")
             require(
-                repeated <= REPEATED * len(rows),
+                repeated <= REPEATED * len(rows) or bool(task.repeats),
                 f"examples of {split}",
                 expected=f"{len(rows)} distinct ones",
                 got=f"{repeated} repetitions",
                 cause="draws with replacement: `length` is the number of distinct examples",
             )
-        for row in set(rows):
-            require(
-                row not in seen,
-                f"an example of {split}",
-                expected="one of its own",
-                got=f"one that is an example of {seen.get(row)} too",
-                cause="splits that differ by their seed only, or a corpus that is not cut: the model trains on the test",
-            )
-            seen[row] = split
-
-
-def _examples(task: Task, split: Split) -> list[str]:
-    size = batch_size(task, split, 64)
-    n = task.length(split)
-    count = EXAMPLES if n is None else min(EXAMPLES, n)
-    rows: list[str] = []
-    for i in range(-(-count // size)):
-        rows += hashes(task.batch(split, i, size))
-    return rows[:count]
+        shared = [row for row in set(rows) if row in seen]
+        if shared and task.repeats:
+            where = " and ".join(sorted({seen[row] for row in shared}))
+            require_few(case, task, f"examples of {split} that are examples of {where} too", len(shared), len(rows), "")
+        require(
+            not shared or bool(task.repeats),
+            f"an example of {split}",
+            expected="one of its own",
+            got=f"one that is an example of {seen[shared[0]]} too" if shared else "",
+            cause="splits that differ by their seed only, or a corpus that is not cut: the model trains on the test",
+        )
+        seen.update(dict.fromkeys(set(rows) - seen.keys(), split))
 
 
 def training_length(case: Case) -> None:

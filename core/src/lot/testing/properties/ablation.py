@@ -10,10 +10,20 @@ from torch import Tensor
 from lot.testing.case import Case
 from lot.testing.draws import normal, shifted, spread
 from lot.testing.failure import KitFailure, largest, require
-from lot.testing.settings import SETTINGS, Setting, floating_parameters, inert_parameters, run_in, usual_length
+from lot.testing.settings import (
+    SETTINGS,
+    Setting,
+    floating_parameters,
+    inert_parameters,
+    mode_name,
+    run_in,
+    usual_length,
+)
 
 MOVED = 1e-6
 """A part acts when resampling it moves the output by more than this, relative to the largest output."""
+SMALL = 1e-3
+"""A part whose effect is less than this is told, with its size."""
 ROUNDING = 2.0**-24
 """Half a unit in the last place of float32 numbers near 1."""
 ABOVE_ROUNDING = 32.0
@@ -27,12 +37,14 @@ def ablation(case: Case) -> None:
     reference.prepare(SETTINGS[:2])
     module = reference.module
     inert = inert_parameters(module)
+    case.findings.inert |= inert
     for name, p in floating_parameters(module):
         if name in inert:
             _require_inert(reference, name, p)
         else:
             _require_acting(reference, name, p)
     _require_state_acting(reference)
+    _tell_modes(reference)
 
 
 class _Reference:
@@ -93,22 +105,45 @@ def _resampled(name: str, p: Tensor) -> shifted:
 
 
 def _require_acting(reference: _Reference, name: str, p: Tensor) -> None:
+    """The output moves in one of the settings at least. How far, and whether in one mode only, is told."""
     best = (0.0, 0.0, SETTINGS[0])
+    effects: dict[bool, float] = {}  # by mode, relative to the largest output
     for setting in SETTINGS:
+        if effects.get(setting.training):
+            continue
         reference.prepare((setting,))
         with _resampled(name, p):
             moved, distance, threshold = reference.moves(setting)
         require(distance == distance, f"output after {name} was resampled", expected="finite numbers", got="NaN")
         if moved:
-            return
+            effects[setting.training] = distance / (largest(reference.base(setting)[0]) or 1.0)
         best = max(best, (distance, threshold, setting), key=lambda item: item[0])
-    raise KitFailure(
-        f"resampling {name}",
-        expected=f"the output to move by more than {best[1]:.3g} ({best[2]})",
-        got=f"{best[0]:.3g}, which is rounding",
-        cause="a parameter that nothing reads, or a term that softmax or a norm cancels (one number for all keys of a "
-        "query); where it cannot act in this configuration, name it in `inert`",
-    )
+    if not effects:
+        raise KitFailure(
+            f"resampling {name}",
+            expected=f"the output to move by more than {best[1]:.3g} ({best[2]})",
+            got=f"{best[0]:.3g}, which is rounding",
+            cause="a parameter that nothing reads, or a term that softmax or a norm cancels (one number for all keys of a "
+            "query); where it cannot act in this configuration, name it in `inert`",
+        )
+    _tell_effect(reference.case, f"resampling {name}", max(effects.values()), name)
+    if len(effects) == 1:
+        (training,) = effects
+        reference.case.tell(f"{name} acts in {mode_name(training)} only")
+
+
+def _tell_effect(case: Case, what: str, size: float, name: str) -> None:
+    case.findings.effects[name] = size
+    if size < SMALL:
+        case.tell(f"{what} moves the output by {size:.1g} of its largest value: less than {SMALL:g}, a small effect")
+
+
+def _tell_modes(reference: _Reference) -> None:
+    """Tell how far training and evaluation lie apart."""
+    evaluation, training = (reference.base(setting)[0] for setting in SETTINGS[:2])
+    size = largest(training - evaluation) / (largest(evaluation) or 1.0)
+    if size > MOVED:
+        reference.case.tell(f"training and evaluation give outputs that differ by {size:.2g} of the largest")
 
 
 def _require_inert(reference: _Reference, name: str, p: Tensor) -> None:
@@ -141,6 +176,8 @@ def _require_state_acting(reference: _Reference) -> None:
         cause="state that the context manager does not restore",
     )
     if moved:
+        size = distance / (largest(reference.base(setting)[0]) or 1.0)
+        _tell_effect(reference.case, "ablate()", size, "ablate()")
         return
     if inert_parameters(module):
         return  # a declared no-op: its parameters are named, and tables show it

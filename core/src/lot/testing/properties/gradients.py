@@ -80,7 +80,10 @@ def _require_gradients(case: Case) -> None:
 
 
 def finite_differences(case: Case) -> None:
-    """In training, gradients agree with central differences in float64, for the input and for each parameter alone."""
+    """In training, gradients agree with central differences in float64, for the input and for each parameter alone.
+
+    Where a module declares `straight_through`, those that do not agree are told.
+    """
     module = case.module(dtype=torch.float64)
     inert = inert_parameters(module)
     x = case.inputs(2, min(8, case.dims.max_len), dtype=torch.float64)
@@ -96,6 +99,9 @@ def finite_differences(case: Case) -> None:
     found = torch.autograd.grad(y, list(tensors.values()), weight, allow_unused=True)
     noise = 1e-6 * largest(y) * float(weight.norm())
     compared = 0
+    approximate = cast(str, module.straight_through)
+    case.findings.straight_through = approximate
+    apart = []
     for (name, tensor), g in zip(tensors.items(), found, strict=True):
         if g is None:
             continue  # the check `gradients` reports it
@@ -112,12 +118,21 @@ def finite_differences(case: Case) -> None:
         compared += 1
         numeric = float(((at(EPSILON) - at(-EPSILON)) * weight).sum()) / (2 * EPSILON)
         analytic = float((g * direction).sum())
+        agrees = abs(numeric - analytic) <= 0.01 * max(abs(numeric), abs(analytic)) + noise
+        if approximate and not agrees:
+            apart.append(name)
+            continue
         require(
-            abs(numeric - analytic) <= 0.01 * max(abs(numeric), abs(analytic)) + noise,
+            agrees,
             f"derivative of the output along a direction of {name} ({setting})",
             expected=f"{numeric:.6g} (central difference)",
             got=f"{analytic:.6g} (backward)",
-            cause="a path that is detached, a wrong backward of a custom operator, or a straight-through estimator",
+            cause="a path that is detached, a wrong backward of a custom operator, or a straight-through estimator that "
+            "is not declared in `straight_through`",
+        )
+    if approximate:
+        case.tell(
+            f"straight-through gradients ({approximate}): other than differences for {', '.join(apart) or 'nothing'}"
         )
     if not compared:
         raise NotApplicable("given float64, it computes in a narrower type: differences would show rounding only")

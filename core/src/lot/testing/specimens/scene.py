@@ -31,11 +31,11 @@ class Scene:
     probe: Probe
 
 
-def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0) -> Scene:
+def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int = 0, far: float = 1.0) -> Scene:
     """A perturbed decoder of three layers, and a probe of it.
 
     needs: the signals of the probe; those that the decoder does not give are made up. variant: of their shapes.
-    step: the optimizer step that the modules are told.
+    step: the optimizer step that the modules are told. far: how many times as far as usual parameters are moved.
     """
     task = NextToken(V, T)
 
@@ -47,7 +47,7 @@ def make_scene(case: Case, needs: frozenset[str], *, variant: int = 0, step: int
     attentions = [attention.build(dims(layer)) for layer in range(LAYERS)]
     model = Decoder.around(embedding.build(dims(0)), attentions, dims(0))
     initialize(model, 0)
-    perturb(model)
+    perturb(model, times=far)
     model.eval()
     batch = task.batch("validation", 0, B)
     ctx = Context(torch.tensor(step))

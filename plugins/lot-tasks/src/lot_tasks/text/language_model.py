@@ -32,6 +32,7 @@ class LanguageModeling(Task):
     """
 
     primary = "loss"
+    repeats = "a text repeats passages"
 
     def __init__(self, tokens: Tokens, source: Source, seq_len: int, seed: int, bits: str | None = None) -> None:
         self.tokens = tokens

@@ -156,7 +156,7 @@ class ToroidalAttention(TorusAttention):
     options: ToroidalConfig
 
     def __init__(self, config: ToroidalConfig, dims: Dims) -> None:
-        self.published = config.form == "published"
+        self.published = self.depends_on_length = config.form == "published"
         if self.published:
             _refuse_ring(config)
         encoding = PublishedEncoding if self.published else TorusEncoding
