@@ -11,21 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Lot, sets
+from support import Lot, refused, sets
 
 from lot.storage.folder import folder_of, saved_steps
 
 RUN = ["run", "--attn", "vanilla", "--task", "copy_reverse", *sets()]
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
-    """Asserts that a command said why in at most three lines, with its exit code and no traceback."""
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) <= 3 or code == 3, done.stderr
-    for word in words:
-        assert word in done.stderr, f"{word!r} is not in: {done.stderr}"
 
 
 @pytest.mark.parametrize(

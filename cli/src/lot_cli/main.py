@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import click
 
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.group import LazyGroup
 
 COMMANDS = {
@@ -43,7 +44,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
     if wanted:
         import lot
 
-        click.echo(f"lot-core {lot.__version__}; lot plugins lists the versions of plugins")
+        echo(f"lot-core {lot.__version__}; lot plugins lists the versions of plugins")
         ctx.exit()
 
 
@@ -57,7 +58,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     lot run --attn vanilla --task copy_reverse trains a model; lot plugins lists what else you can choose.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         return 130
     except (Exception, SystemExit) as error:  # no command of ours calls sys.exit: a plugin did
         return _report(error, args, debug)
@@ -134,9 +135,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _say(message: str, code: int) -> int:
     first, *rest = message.splitlines() or ["unknown"]
-    click.echo(click.style("error: ", fg="red", bold=True) + first, err=True)
+    echo(click.style("error: ", fg="red", bold=True) + first, err=True)
     for line in rest:
-        click.echo(f"       {line}", err=True)
+        echo(f"       {line}", err=True)
     return code
 
 

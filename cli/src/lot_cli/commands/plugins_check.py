@@ -12,6 +12,7 @@ from lot.plugins.component import KINDS, Component
 from lot.plugins.discovery import Plugin, normalize
 from lot.plugins.registry import Registry, registry
 from lot_cli.commands.check_setting import Setting, read_setting
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BAD, GOOD, WARN, wrapped
 
@@ -152,7 +153,7 @@ def _check_kernel(component: Component) -> Iterator[Result]:
 
 def _print_result(status: str, what: str, why: str) -> None:
     style = {"ok": GOOD, "skip": WARN, "FAIL": BAD}[status]
-    click.echo(f"  {click.style(f'{status:4}', **style)}  {what}")
+    echo(f"  {click.style(f'{status:4}', **style)}  {what}")
     for paragraph in why.splitlines():
         for line in wrapped(paragraph, indent=8):
-            click.echo(line)
+            echo(line)

@@ -54,7 +54,7 @@ def train(
             metrics, leak = finished["metrics"], composition.leak or bool(finished.get("leak"))
             report("end", {"run": str(path), "metrics": metrics, "already": True, "leak": leak})
             status = run.status()
-            return Result(path, status.get("step", 0), status.get("best_step"), metrics, leak)
+            return Result(path, status.get("step") or 0, status.get("best_step"), metrics, leak)
         with _deterministic(config, team.device), StopSignal() as stop:
             trainer = Trainer(composition, run, team, report, stop)
             try:
