@@ -40,6 +40,19 @@ BROKEN_PIPE = 141
 """What a shell reports for a program that wrote to a closed pipe (128 + SIGPIPE)."""
 
 
+UNUSABLE = {
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What the system says of a path that the user gave and that cannot be used, wherever that shows."""
+
+
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         import lot
@@ -71,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_encode()
     debug = False
     try:
+        _refuse_other_encodings(args)
         with cli.make_context("lot", args.copy()) as ctx:
             debug = ctx.params["debug"]
             cli.invoke(ctx)
@@ -97,9 +111,16 @@ def _never_fail_to_encode() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _refuse_other_encodings(args: list[str]) -> None:
+    """An argument that is no text can be the name of a file, but nothing could record it or print it."""
+    for arg in args:
+        if not arg.isascii() and any("\ud800" <= character <= "\udfff" for character in arg):
+            raise click.UsageError(f"expected arguments in UTF-8, got {arg}")
+
+
 def _report(error: BaseException, args: list[str], debug: bool) -> int:
     """Tell the user; returns the exit code."""
-    from lot.errors import LotError
+    from lot.errors import Interrupted, LotError
 
     if debug:
         import traceback
@@ -110,11 +131,16 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             message += f"\nsee {error.ctx.command_path} --help"
         return _say(message, 2)
+    if isinstance(error, Interrupted):  # as the user wanted: no error
+        echo(str(error), err=True)
+        return error.exit_code
     if isinstance(error, LotError):
         return _say(str(error), error.exit_code)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
         _discard_stdout()
         return _say("the output cannot be written: no space left on its device", 3)
+    if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename is not None:
+        return _say(f"{error.filename}: cannot be used ({error.strerror})", 2)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 300 else f"{what[:297]}..."
     if _is_out_of_memory(error):

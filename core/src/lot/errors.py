@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +17,14 @@ def first_line(problem: object) -> str:
         if isinstance(problem, BaseException)
         else "unknown problem"
     )
+
+
+def not_a_file(path: Path) -> str | None:
+    """What `path` is, where it is neither a file nor a folder: reading it may never end. Raises OSError."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 class LotError(Exception):

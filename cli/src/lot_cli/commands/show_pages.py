@@ -10,7 +10,7 @@ import attrs
 import click
 
 from lot.options.declare import OptionInfo, describe
-from lot.plugins.component import Component
+from lot.plugins.component import TRUNK_SIGNALS, Component
 from lot.plugins.registry import Registry
 from lot_cli.reference import Section, sections
 from lot_cli.terminal.text import BOLD, DIM, NAME, PLAIN, columns, wrapped
@@ -135,6 +135,7 @@ def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> It
         yield "emits", ", ".join(sorted(component.emits))
     for signal in sorted(component.needs):
         givers = [reg.name_of(giver) for giver in _givers(signal, reg)]
+        givers += ["the trunk of every model"] if signal in TRUNK_SIGNALS else []
         yield "needs", f"{signal} (given by {', '.join(givers) or 'nothing that is installed'})"
     if component.kind == "loss":
         yield "weight", f"{component.weight:g}, unless --set losses.{component.name}.weight=... or .schedule=..."

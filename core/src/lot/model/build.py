@@ -65,7 +65,7 @@ def _check_memory(model: ModelConfig, vocab_size: int, max_len: int) -> None:
     hidden = round(model.mlp_ratio * model.width)
     block = 4 * model.width**2 + 2 * model.width * hidden
     parameters = model.layers * block + model.width * (max_len + vocab_size * (1 if model.tie else 2))
-    needed, available = 16 * parameters, _memory()  # weight, gradient and two moments in float32
+    needed, available = 16 * parameters, memory()  # weight, gradient and two moments in float32
     if needed > available:
         raise BadInput(
             where="model",
@@ -75,7 +75,7 @@ def _check_memory(model: ModelConfig, vocab_size: int, max_len: int) -> None:
         )
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory of this machine, or of the largest GPU if that is more."""
     import os
 

@@ -15,6 +15,9 @@ from lot.options.declare import RESERVED, NoOptions
 KINDS = ("attention", "embedding", "optimizer", "loss", "task", "diagnostic", "kernel")
 """The kinds of component; each has a hook of its own in `lot.plugins.hookspecs`."""
 
+TRUNK_SIGNALS = frozenset({"hidden"})
+"""Signals that the decoder itself can give, whatever it is built of."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 

@@ -196,7 +196,7 @@ def log_digest(path: Path, length: int | None = None) -> str | None:
 
 def new_run_dir(root: Path, name: str) -> Path:
     """A fresh `root/name/version_N`, N one more than the highest there is. Raises BadInput where it cannot be made."""
-    parent = root / name
+    parent, fresh = root / name, not root.exists()
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = 1 + max(_versions(parent), default=-1)
@@ -208,6 +208,9 @@ def new_run_dir(root: Path, name: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
+        if fresh:
+            with contextlib.suppress(OSError):
+                root.rmdir()
         raise BadInput(
             f"{parent}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
         ) from None

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lot.errors import BadInput
-from lot.storage.files import not_a_file
+from lot.errors import BadInput, not_a_file
 
 
 def refuse_what_leads_out(folder: Path) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lot.errors import not_a_file
+
 MOST_JSON = 1 << 28
 """Bytes of a JSON file that are read; the largest of ours are results of studies, with some megabytes."""
 
@@ -68,14 +70,6 @@ def read_json(path: Path) -> Any:
         return json.loads(raw.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def not_a_file(path: Path) -> str | None:
-    """What `path` is, where it is neither a file nor a folder: reading it may never end. Raises OSError."""
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return None
-    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def fsync_file(path: Path) -> None:

@@ -42,7 +42,7 @@ def train(
     path, config = choose_run(config, run_dir, name, resume)
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
     report = report if report is not None and team.main else silent
-    composition = compose(config)
+    composition = compose(config, team.world)
     versioned = path is None
     if path is None:
         fresh = name or config.title
