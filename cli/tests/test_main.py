@@ -116,7 +116,7 @@ def test_version(lot: Callable) -> None:
             3,
             "error: diverged at step 7\n       last good checkpoint: x\n",
         ),
-        (Interrupted("saved at step 3", 15), 143, "error: saved at step 3\n"),
+        (Interrupted("saved at step 3", 15), 143, "saved at step 3\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (click.Abort(), 130, "interrupted\n"),
         (click.FileError("x.yaml", "gone"), 2, "error: Could not open file 'x.yaml': gone\n"),

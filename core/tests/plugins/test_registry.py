@@ -446,6 +446,18 @@ def test_unreadable_entry_points(site: Site) -> None:
     assert told.startswith("its entry_points.txt cannot be read")
 
 
+def test_a_plugin_whose_metadata_are_no_utf_8_does_not_vanish(site: Site) -> None:
+    site.add("lot-a", hook("lot_attentions", "waves"))
+    site.add("lot-latin", hook("lot_attentions", "others"))
+    metadata = site.folder / "lot_latin-1.0.dist-info" / "METADATA"
+    metadata.write_bytes(metadata.read_bytes() + "Author: José\n".encode("latin-1"))
+    reg = site.registry()
+    assert reg.names("attention") == ["waves"]
+    told = failure_of(reg, "lot_latin")
+    assert told is not None
+    assert told.startswith("its METADATA cannot be read (UnicodeDecodeError")
+
+
 def test_leftovers_of_other_packages_are_no_concern(site: Site) -> None:
     for name, content in (("a", b"\xff\xfe\x00"), ("b", b"no equals sign"), ("c", b"[lot]\nx = y")):
         info = site.folder / f"{name}-1.dist-info"

@@ -160,12 +160,7 @@ def join_team(device: str, batch_size: int, span: int = 1) -> Team:
     world = _number("WORLD_SIZE", 1, 1)
     if world == 1:
         return Team(0, 1, choose_device(device))
-    rank, local = _number("RANK", 0), _number("LOCAL_RANK", 0, 0)
-    if rank >= world:
-        raise BadInput(where="environment variable RANK", expected=f"a number below WORLD_SIZE={world}", got=rank)
-    _number("MASTER_PORT", 1)
-    if not os.environ.get("MASTER_ADDR"):
-        raise BadInput("is not set", where="environment variable MASTER_ADDR", fix=_BY_TORCHRUN)
+    local = _number("LOCAL_RANK", 0, 0)
     if world % span:
         raise BadInput(where="train.context_parallel", expected=f"a divisor of the {world} processes", got=span)
     if batch_size % (world // span):
@@ -183,17 +178,26 @@ def join_team(device: str, batch_size: int, span: int = 1) -> Team:
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
-        # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
-        try:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
-        except (dist.DistError, ValueError) as error:  # DistError: a port in use, no such host, nobody comes
-            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            raise BadInput(f"the processes cannot meet at {where} ({first_line(error)})", fix=_BY_TORCHRUN) from error
+        _meet(chosen, world)
         atexit.register(leave)
     group = None
     if span > 1:
         group, _ = dist.new_subgroups(span)  # type: ignore[no-untyped-call]
     return Team(dist.get_rank(), world, chosen, span, group)
+
+
+def _meet(device: torch.device, world: int) -> None:
+    """Join the other processes where the environment says. Raises BadInput where it does not, or where they do not meet."""
+    if (rank := _number("RANK", 0)) >= world:
+        raise BadInput(where="environment variable RANK", expected=f"a number below WORLD_SIZE={world}", got=rank)
+    port, host = _number("MASTER_PORT", 1), os.environ.get("MASTER_ADDR")
+    if not host:
+        raise BadInput("is not set", where="environment variable MASTER_ADDR", fix=_BY_TORCHRUN)
+    try:
+        # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except (dist.DistError, ValueError) as error:  # a port in use, no such host, nobody comes
+        raise BadInput(f"the processes cannot meet at {host}:{port} ({first_line(error)})", fix=_BY_TORCHRUN) from error
 
 
 _BY_TORCHRUN = "start the processes with torchrun, which sets it; --master-port chooses another port"

@@ -13,6 +13,7 @@ from lot.plugins.component import TRUNK_SIGNALS
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
 
+
 @dataclass
 class Composition:
     """All parts of a run, on the CPU, fitting each other."""
