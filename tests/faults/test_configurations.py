@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -15,11 +16,11 @@ from lot.options.declare import OptionInfo, describe
 from lot.plugins.registry import registry
 
 SMALL: dict[str, Any] = {
-    "task.seq_len": 8,
-    "task.vocab_size": 16,
+    "task.seq_len": 48,
+    "task.vocab_size": 64,
     "task.validation_examples": 4,
     "task.test_examples": 4,
-    "model.width": 8,
+    "model.width": 16,
     "model.heads": 2,
     "model.layers": 1,
     "train.steps": 2,
@@ -28,13 +29,20 @@ SMALL: dict[str, Any] = {
     "train.compile": "off",
     "train.precision": "fp32",
 }
+SIZES: dict[str, tuple[Any, ...]] = {
+    "model.width": (8, 24),
+    "model.heads": (1, 4),
+    "model.layers": (2, 3),
+    "model.positions": ("rotary", "none"),
+    "train.batch_size": (3, 4),
+    "train.steps": (1, 3),
+    "train.accumulate": (1, 2),
+}
 ODD: tuple[Any, ...] = (
     0,
     -1,
     1,
-    2,
     3,
-    7,
     0.5,
     1e-9,
     1e9,
@@ -49,23 +57,26 @@ ODD: tuple[Any, ...] = (
     "nan",
     "inf",
 )
-"""Values for an option that knows nothing of them."""
+"""Values for an option that know nothing of it."""
 
 
 def value_for(option: OptionInfo, rng: random.Random) -> Any:
-    """A value that fits the option, as a rule; sometimes one that need not."""
-    if rng.random() < 0.2:
+    """A value that fits the type of the option, as a rule; sometimes one that need not."""
+    if rng.random() < 0.08:
         return rng.choice(ODD)
     if choices := re.findall("'([^']+)'", option.type):
         return rng.choice(choices)
-    default = option.default
-    if isinstance(default, bool):
-        return str(rng.random() < 0.5).lower()
-    if isinstance(default, int):
-        return rng.choice([max(0, default // 2), default + 1, 1, 2, 4])
-    if isinstance(default, float):
-        return rng.choice([default * 2, default / 2, 0.0, 1.0])
-    return rng.choice(ODD)
+    if "list" in option.type or "table" in option.type or (option.default is None and rng.random() < 0.5):
+        return "null" if option.default is None else json.dumps(option.default)
+    if "bool" in option.type:
+        return rng.choice(["true", "false"])
+    if "int" in option.type:
+        near = option.default or 4
+        return rng.choice([near // 2, near, near + 1, 1, 2, 4, 8])
+    if "float" in option.type:
+        near = option.default or 1.0
+        return rng.choice([near * 2, near / 2, 0.0, 1.0])
+    return json.dumps(option.default)
 
 
 def configuration(rng: random.Random) -> list[str]:
@@ -78,18 +89,17 @@ def configuration(rng: random.Random) -> list[str]:
         name = rng.choice([each for each in reg.names(kind) if not each.endswith("_lm")])
         words += [f"--{flag}", name]
         options = {option.name: option for option in describe(reg.get(kind, name).config_class)}
-        for option in rng.sample(sorted(options), min(len(options), rng.randrange(4))):
+        free = sorted(options.keys() - {"seq_len", "vocab_size"}, key=lambda _: rng.random())
+        for option in free[: rng.choice([0, 0, 1, 2, 3])]:
             values[f"{flag}.{option}"] = value_for(options[option], rng)
         if kind == "task":
             values = {path: v for path, v in values.items() if not path.startswith("task.") or path[5:] in options}
-    for _ in range(rng.randrange(2)):
+    if rng.random() < 0.2:
         words += ["--loss", rng.choice(reg.names("loss"))]
-    if rng.random() < 0.5:
-        path = rng.choice(
-            ["model.width", "model.heads", "model.layers", "model.positions", "train.batch_size", "train.steps"]
-        )
-        values[path] = rng.choice([*ODD, 4, 8, 6, 10, "rotary"])
-        if path in ("model.width", "train.steps", "train.batch_size", "model.layers") and values[path] in (2**40, 1e9):
+    if rng.random() < 0.3:
+        path, usual = rng.choice(list(SIZES.items()))
+        values[path] = rng.choice([*usual, rng.choice(ODD)])
+        if values[path] in (2**40, 1e9):
             values[path] = 12  # whether that much is done is a matter of time, not of this test
     for path, value in values.items():
         words += ["--set", f"{path}={value}"]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lot_cli.terminal.progress_line import FREE, ProgressLine
 
-FACTS = "loss 0.01234  validation token_accuracy 0.9961  R 0.3142  123,456 tokens/s"
+FACTS = "loss 0.01234  val token_accuracy 0.9961  R 0.3142  123,456 tokens/s"
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
@@ -26,6 +26,6 @@ def test_the_line_fits(width: int) -> None:
         plain.print(shown)
     (text,) = captured.get().splitlines()
     assert len(text.rstrip()) <= width - FREE
-    for part in ("12400/100000", "loss 0.01234", "validation token_accuracy 0.9961", "-:--:--"):
+    for part in ("12400/100000", "loss 0.01234", "val token_accuracy 0.9961", "-:--:--"):
         assert part in text
     assert ("123,456 tokens/s" in text) == (width == 160)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,18 @@ def first_line(problem: object) -> str:
         if isinstance(problem, BaseException)
         else "unknown problem"
     )
+
+
+def place_of(error: BaseException, packages: Collection[str]) -> str:
+    """`FILE:LINE` of the innermost line of one of these packages that led to an error; empty where none did."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages:
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
 
 
 def not_a_file(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lot.config.schema import ModelConfig
 from lot.contracts import Attention, Context, Dims, Embedding, GeneratorFor, Output
+from lot.errors import PluginError
 
 
 class MLP(nn.Module):
@@ -45,7 +47,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D) and the signals of the attention."""
-        y, signals = self.attention(self.norm_attention(x), ctx)
+        given = self.attention(self.norm_attention(x), ctx)
+        if not torch.compiler.is_compiling():
+            _check_output(self.attention, given, x)
+        y, signals = given
         x = x + self.dropout(y)
         return x + self.dropout(self.mlp(self.norm_mlp(x))), signals
 
@@ -55,6 +60,20 @@ class Block(nn.Module):
         y, cache = (attention.decode if x.shape[1] == 1 else attention.prefill)(self.norm_attention(x), ctx, cache)
         x = x + y
         return x + self.mlp(self.norm_mlp(x)), cache
+
+
+def _check_output(attention: Attention, given: Any, x: Tensor) -> None:
+    """Raises PluginError, which names the place, unless an attention gave y of the shape of x (B, T, D), and signals."""
+    y, signals = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if isinstance(y, Tensor) and y.shape == x.shape and isinstance(signals, dict):
+        return
+    shape = f"y of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+    code = inspect.unwrap(type(attention).forward).__code__
+    raise PluginError(
+        f"{type(attention).__name__}.forward: expected y of shape (B, T, D) = {tuple(x.shape)} and a dict of signals, "
+        f"got {shape}{'' if isinstance(signals, dict) else ' without signals'}, "
+        f"from {code.co_filename}:{code.co_firstlineno}"
+    )
 
 
 class Decoder(nn.Module):

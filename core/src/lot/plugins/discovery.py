@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from lot.errors import place_of
 from lot.plugins import hookspecs
 from lot.plugins.component import Component
 
@@ -160,7 +161,7 @@ def _load(entry: metadata.EntryPoint, distribution: str, components: list[Compon
             plugin = entry.load()
             manager.register(plugin)
     except (Exception, SystemExit) as error:
-        yield f"did not load: {reason(error)}"
+        yield f"did not load: {reason(error)}{_at(error, entry)}"
         return
     callers = manager.get_hookcallers(plugin) or []
     implemented = {caller.name for caller in callers}
@@ -175,7 +176,13 @@ def _load(entry: metadata.EntryPoint, distribution: str, components: list[Compon
         except _WrongReturn as error:
             yield str(error)
         except (Exception, SystemExit) as error:
-            yield f"{hook} raised {reason(error)}"
+            yield f"{hook} raised {reason(error)}{_at(error, entry)}"
+
+
+def _at(error: BaseException, entry: metadata.EntryPoint) -> str:
+    """`, at FILE:LINE` of the plugin that raised an error, or nothing."""
+    place = place_of(error, {entry.value.partition(":")[0].partition(".")[0]})
+    return f", at {place}" if place else ""
 
 
 class _WrongReturn(Exception):

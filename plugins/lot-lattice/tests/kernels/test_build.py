@@ -357,11 +357,28 @@ def test_the_component_refuses_to_build_without_a_compiler(no_compiler) -> None:
 
 @needs_compiler
 def test_the_component_says_what_it_built(tiny, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
     monkeypatch.setattr(toolchain, "nvcc", lambda: None)
     said = LatticeKernels().build()
     assert str(build.built(toolchain.levels()[-1])) in said
     assert "cuda: not built, no nvcc found" in said
     assert "\n" not in said
+
+
+@needs_compiler
+def test_nothing_is_built_for_a_gpu_that_is_not_there(tiny, monkeypatch) -> None:
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(toolchain, "nvcc", lambda: "/usr/bin/nvcc")
+    assert "cuda: not built, no GPU here" in LatticeKernels().build()
+    assert build.built("cuda") is None
+
+
+@needs_compiler
+def test_a_build_that_takes_its_time_says_so(tiny, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(build, "STILL_AT_IT", 0.001)
+    build.library("avx2")
+    assert any("still compiling for avx2" in message for message in caplog.messages)
 
 
 @needs_compiler

@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -33,6 +34,8 @@ from lot_lattice.kernels.toolchain import BuildError, Name, Recipe, recipe, torc
 SOURCES = Path(__file__).parent.parent / "csrc"
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another process that builds."""
+STILL_AT_IT = 15.0
+"""Seconds between two lines about a build that goes on."""
 _logger = logging.getLogger("lot_lattice")
 
 
@@ -102,14 +105,16 @@ def _build(plan: Recipe, target: Path) -> None:
     if ninja is None:
         raise BuildError("no ninja found (pip install ninja)")
     _logger.warning(
-        "lattice kernels: compiling for %s, once, for some seconds; they are kept in %s", plan.name, target.parent
+        "lattice kernels: compiling for %s, once, for %s; they are kept in %s",
+        plan.name,
+        "about a minute" if plan.name == "cuda" else "some seconds",
+        target.parent,
     )
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{plan.name}-"))
     try:
         (made / "build.ninja").write_text(ninja_file(plan))
-        done = subprocess.run([ninja, "-C", str(made)], capture_output=True, text=True, check=False)
-        said = done.stdout + done.stderr
-        if done.returncode != 0:
+        code, said = _run([ninja, "-C", str(made)], plan.name)
+        if code != 0:
             log = target.with_name(f"{target.name}.log")
             log.write_text(said)
             lines = said.splitlines() or ["ninja said nothing"]
@@ -123,6 +128,22 @@ def _build(plan: Recipe, target: Path) -> None:
         made.rename(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _run(command: list[str], name: Name) -> tuple[int, str]:
+    """The exit code of a build, and what it said; a line to the reader now and then, while it takes its time."""
+    begin = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while True:
+            try:
+                said, _ = process.communicate(timeout=STILL_AT_IT)
+            except subprocess.TimeoutExpired:
+                _logger.warning("lattice kernels: still compiling for %s, %.0f s", name, time.monotonic() - begin)
+            except BaseException:  # an interruption: the compiler is not to go on alone
+                process.kill()
+                raise
+            else:
+                return process.returncode, said
 
 
 def _is_ours(path: Path) -> bool:
