@@ -111,7 +111,7 @@ def test_yaml_that_is_none(lot: Lot, tmp_path: Path, text: str, words: list[str]
     for command in ("run --config", "study"):
         began = time.process_time()
         refused(lot(*command.split(), "x.yaml"), "x.yaml", *words)
-        assert time.process_time() - began < 20, 'it took a minute once'
+        assert time.process_time() - began < 20, "it took a minute once"
 
 
 def test_a_study_file_with_a_list_where_tables_belong(lot: Lot, tmp_path: Path) -> None:

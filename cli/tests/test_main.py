@@ -51,7 +51,10 @@ def test_help_imports_neither_a_command_nor_the_core() -> None:
         "import sys; from lot_cli.main import main; main(['--help']);"
         "print([m for m in sys.modules if m in ('lot', 'torch', 'rich', 'attr', 'json') or m.startswith('lot_cli.')])"
     )
-    assert done.stdout.splitlines()[-1] == "['lot_cli.terminal', 'lot_cli.terminal.echo', 'lot_cli.terminal.group', 'lot_cli.main']"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "['lot_cli.terminal', 'lot_cli.terminal.echo', 'lot_cli.terminal.group', 'lot_cli.main']"
+    )
 
 
 @pytest.mark.parametrize(

@@ -49,15 +49,15 @@ def check(ctx: click.Context, name: str, kind: str | None, overrides: tuple[str,
             _print_result(status, what, why)
 
     for plugin in whole:
-        click.secho(f"{plugin.distribution} {plugin.version}  {plugin.module}", bold=True)
+        echo(click.style(f"{plugin.distribution} {plugin.version}  {plugin.module}", bold=True))
         tell(_check_plugin(plugin))
     for component in components:
-        click.secho(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True)
+        echo(click.style(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True))
         tell(_check_description(component))
         tell(_check_kernel(component) if component.kind == "kernel" else _check_behavior(component, setting))
     failed = counts["FAIL"]
     summary = f"{counts['ok']} passed, {counts['skip']} skipped, {failed} failed"
-    click.secho(summary, bold=True, fg="red" if failed else "green")
+    echo(click.style(summary, bold=True, fg="red" if failed else "green"))
     if failed:
         ctx.exit(1)
 
