@@ -71,6 +71,21 @@ def statistics(session: nox.Session) -> None:
     session.run("python", "tests/statistics/simulate.py", "--studies", "200", "--out", session.create_tmp(), env=ON_CPU)
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """The campaign of faults at length: damaged files, full disks, kills, planted files, 1,000 configurations (hours)."""
+    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    rounds = {**ON_CPU, "LOT_FAULT_ROUNDS": "20"}
+    files = [
+        "tests/faults",
+        "tests/test_faults.py",
+        "tests/test_strangers.py",
+        "tests/test_bad_input.py",
+        "tests/test_resume.py",
+    ]
+    session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadfile", *files]), env=rounds)
+
+
 @nox.session
 def gpu(session: nox.Session) -> None:
     """What can be tested on a GPU only; on a machine without one nothing is installed."""

@@ -40,3 +40,13 @@ def sets(tree: dict[str, object] | None = None, prefix: str = "") -> list[str]:
         else:
             words += ["--set", f"{path}={value}"]
     return words
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    """Asserts that a command said why in at most three lines, with its exit code and no traceback."""
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) <= 3 or code == 3, done.stderr
+    for word in words:
+        assert word in done.stderr, f"{word!r} is not in: {done.stderr}"

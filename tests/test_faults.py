@@ -11,21 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Lot, sets
+from support import Lot, refused, sets
 
 from lot.storage.folder import folder_of, saved_steps
 
 RUN = ["run", "--attn", "vanilla", "--task", "copy_reverse", *sets()]
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
-    """Asserts that a command said why in at most three lines, with its exit code and no traceback."""
-    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) <= 3 or code == 3, done.stderr
-    for word in words:
-        assert word in done.stderr, f"{word!r} is not in: {done.stderr}"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +133,45 @@ def test_an_interrupted_run_saves_first(tmp_path: Path, lot: Lot, number: int, c
     saved = saved_steps(tmp_path / "x/checkpoints")
     assert saved[-1] == status["step"]
     assert f"saved at step {saved[-1]}" in errors
+    assert "error" not in errors, "being told to stop is no error"
+
+
+LONG_STEP = """
+import sys, time
+import lot.training.interruption as interruption
+from lot.training.trainer import Trainer
+from lot_cli.main import main
+
+interruption.PATIENCE = 0.5
+step = Trainer.train_step
+
+def slow(trainer):
+    step(trainer)
+    if trainer.step == 8:  # a checkpoint of step 6 is there
+        print("slow", flush=True)
+        time.sleep(300)
+
+Trainer.train_step = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_sigterm_is_heeded_within_a_step_that_takes_minutes(tmp_path: Path, lot: Lot) -> None:
+    command = [sys.executable, "-c", LONG_STEP, *RUN, "--run-dir", "x", "--set", "task.seq_len=10"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "slow\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, errors
+    assert "stopped by SIGTERM in the middle of a step" in errors
+    assert "step_00000006" in errors
+    status = json.loads((tmp_path / "x/status.json").read_text())
+    assert (status["state"], status["exit_code"]) == ("interrupted", 143)
+    assert lot("run", "--resume", "--run-dir", "x").returncode == 0
+    assert lot(*RUN, "--run-dir", "y", "--set", "task.seq_len=10").returncode == 0
+    assert (tmp_path / "x/metrics.jsonl").read_bytes() == (tmp_path / "y/metrics.jsonl").read_bytes()
 
 
 def test_damaged_checkpoints(lot: Lot, tmp_path: Path) -> None:

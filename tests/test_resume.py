@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from faults.rounds import ROUNDS
 from killing import ARMS, child
 
 from lot.storage.folder import folder_of, saved_steps
@@ -54,7 +55,7 @@ def test_killed_anywhere_then_resumed_is_bit_equal(reference: tuple[str, dict[st
     arm, expected = reference
     rng = random.Random(arm)
     points = [("train_step", rng.randint(2, 24)), ("write_log", rng.randint(1, 4)), ("replace", 1)]
-    points += [(name, rng.randint(2, 12)) for name in ("fsync", "rename", "replace")]
+    points += [(name, rng.randint(2, 12)) for _ in range(ROUNDS) for name in ("fsync", "rename", "replace")]
     for number, point in enumerate(points):
         folder = tmp_path / str(number)
         limit = {"rename": 3}.get(point[0])

@@ -51,7 +51,10 @@ def test_help_imports_neither_a_command_nor_the_core() -> None:
         "import sys; from lot_cli.main import main; main(['--help']);"
         "print([m for m in sys.modules if m in ('lot', 'torch', 'rich', 'attr', 'json') or m.startswith('lot_cli.')])"
     )
-    assert done.stdout.splitlines()[-1] == "['lot_cli.terminal', 'lot_cli.terminal.group', 'lot_cli.main']"
+    assert (
+        done.stdout.splitlines()[-1]
+        == "['lot_cli.terminal', 'lot_cli.terminal.echo', 'lot_cli.terminal.group', 'lot_cli.main']"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_version(lot: Callable) -> None:
             3,
             "error: diverged at step 7\n       last good checkpoint: x\n",
         ),
-        (Interrupted("saved at step 3", 15), 143, "error: saved at step 3\n"),
+        (Interrupted("saved at step 3", 15), 143, "saved at step 3\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (click.Abort(), 130, "interrupted\n"),
         (click.FileError("x.yaml", "gone"), 2, "error: Could not open file 'x.yaml': gone\n"),

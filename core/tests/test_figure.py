@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lot.figure import heading, new_figure, smooth, spaced
+from lot.figure import heading, literal, new_figure, smooth, spaced
 
 
 def test_what_is_shown_is_spread_evenly_with_both_ends():
@@ -27,3 +27,10 @@ def test_titles_stand_at_the_left_in_bold_unless_they_are_told_otherwise():
     assert left._left_title.get_fontweight() == "bold"
     assert right._left_title.get_fontweight() == "normal"
     assert (text.get_ha(), text.get_fontweight(), figure.get_suptitle()) == ("left", "bold", "step 7")
+
+
+def test_dollars_of_others_begin_no_formula():
+    pytest.importorskip("matplotlib")
+    figure, (axes,) = new_figure()
+    axes.set_title(literal("run $x_{ and $"))
+    figure.canvas.draw()  # would raise for a formula that is none

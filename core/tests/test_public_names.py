@@ -28,7 +28,7 @@ SURFACE = {
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",
     "lot.circular": "chance_order circular_mean circular_variance order_parameter wrap",
     "lot.figure": """
-        DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP heading new_figure save_animation smooth spaced
+        DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP heading literal new_figure save_animation smooth spaced
     """,
     "lot.signals": "SIGNALS Shape Signal Source shape_problem",
     "lot.testing": """

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import click
 
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.group import LazyGroup
 
 COMMANDS = {
@@ -39,11 +40,24 @@ BROKEN_PIPE = 141
 """What a shell reports for a program that wrote to a closed pipe (128 + SIGPIPE)."""
 
 
+UNUSABLE = {
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What the system says of a path that the user gave and that cannot be used, wherever that shows."""
+
+
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         import lot
 
-        click.echo(f"lot-core {lot.__version__}; lot plugins lists the versions of plugins")
+        echo(f"lot-core {lot.__version__}; lot plugins lists the versions of plugins")
         ctx.exit()
 
 
@@ -57,7 +71,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     lot run --attn vanilla --task copy_reverse trains a model; lot plugins lists what else you can choose.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_encode()
     debug = False
     try:
+        _refuse_other_encodings(args)
         with cli.make_context("lot", args.copy()) as ctx:
             debug = ctx.params["debug"]
             cli.invoke(ctx)
@@ -82,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        echo("interrupted", err=True)
         return 130
     except (Exception, SystemExit) as error:  # no command of ours calls sys.exit: a plugin did
         return _report(error, args, debug)
@@ -96,9 +111,16 @@ def _never_fail_to_encode() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _refuse_other_encodings(args: list[str]) -> None:
+    """An argument that is no text can be the name of a file, but nothing could record it or print it."""
+    for arg in args:
+        if not arg.isascii() and any("\ud800" <= character <= "\udfff" for character in arg):
+            raise click.UsageError(f"expected arguments in UTF-8, got {arg}")
+
+
 def _report(error: BaseException, args: list[str], debug: bool) -> int:
     """Tell the user; returns the exit code."""
-    from lot.errors import LotError
+    from lot.errors import Interrupted, LotError
 
     if debug:
         import traceback
@@ -109,13 +131,19 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             message += f"\nsee {error.ctx.command_path} --help"
         return _say(message, 2)
+    if isinstance(error, Interrupted):  # as the user wanted: no error
+        echo(str(error), err=True)
+        return error.exit_code
     if isinstance(error, LotError):
         return _say(str(error), error.exit_code)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
         _discard_stdout()
         return _say("the output cannot be written: no space left on its device", 3)
+    if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename is not None:
+        return _say(f"{error.filename}: cannot be used ({error.strerror})", 2)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 300 else f"{what[:297]}..."
+    what += _place_in_plugin(error)
     if _is_out_of_memory(error):
         fix = "lower train.batch_size (train.accumulate makes up for it), or set model.recompute=true"
         return _say(f"out of memory: {what}\n{fix}", 3)
@@ -126,6 +154,16 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
     return _say(f"{what}\na bug in LOT or in a plugin; the traceback is in {write_crash_file(error, args)}", 1)
 
 
+def _place_in_plugin(error: BaseException) -> str:
+    """`, at FILE:LINE` of the code of a plugin that led to an error; empty where none did."""
+    from lot.errors import place_of
+    from lot.plugins.registry import registry
+
+    packages = {plugin.module.partition(":")[0].partition(".")[0] for plugin in registry().plugins()} - {"lot", ""}
+    place = place_of(error, packages)
+    return f", at {place}" if place else ""
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: torch has a class of its own for this on a GPU, and this text on a CPU."""
     by_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
@@ -134,9 +172,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _say(message: str, code: int) -> int:
     first, *rest = message.splitlines() or ["unknown"]
-    click.echo(click.style("error: ", fg="red", bold=True) + first, err=True)
+    echo(click.style("error: ", fg="red", bold=True) + first, err=True)
     for line in rest:
-        click.echo(f"       {line}", err=True)
+        echo(f"       {line}", err=True)
     return code
 
 

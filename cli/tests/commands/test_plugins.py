@@ -22,7 +22,7 @@ def test_the_list_for_people(lot: Callable, site: Path) -> None:
         "  diagnostic  stir           How stirred.",
     ]
     assert core.splitlines()[0] == "lot-core 0.1.0"
-    assert storm.splitlines() == ["lot-storm 0.3", f"  {BROKEN}"]
+    assert " ".join(storm.split()) == f"lot-storm 0.3 {BROKEN}, at {site / 'plug_storm.py'}:1"
     assert max(map(len, done.out.splitlines())) <= 100
 
 
@@ -43,14 +43,17 @@ def test_the_list_as_data(lot: Callable, site: Path) -> None:
         "imports_torch": False,
     }
     assert {item["name"] for item in core["components"]} >= {"vanilla", "token", "adamw", "cross_entropy"}
-    assert (storm["components"], storm["failure"]) == ([], BROKEN)
+    assert (storm["components"], storm["failure"]) == ([], f"{BROKEN}, at {site / 'plug_storm.py'}:1")
 
 
 def test_a_broken_plugin_is_an_error_only_for_who_asks(lot: Callable, site: Path) -> None:
     assert lot("show", "vanilla").code == 0
     done = lot("show", "lot-storm:thunder")
     assert done.code == 2
-    assert done.err == f"error: unknown component 'lot-storm:thunder': lot-storm 0.3: {BROKEN}\n"
+    assert (
+        done.err
+        == f"error: unknown component 'lot-storm:thunder': lot-storm 0.3: {BROKEN}, at {site / 'plug_storm.py'}:1\n"
+    )
 
 
 KERNEL = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +18,26 @@ def first_line(problem: object) -> str:
         if isinstance(problem, BaseException)
         else "unknown problem"
     )
+
+
+def place_of(error: BaseException, packages: Collection[str]) -> str:
+    """`FILE:LINE` of the innermost line of one of these packages that led to an error; empty where none did."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages:
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def not_a_file(path: Path) -> str | None:
+    """What `path` is, where it is neither a file nor a folder: reading it may never end. Raises OSError."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 class LotError(Exception):

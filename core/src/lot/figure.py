@@ -74,6 +74,11 @@ def heading(figure: Figure, text: str, **changes: Any) -> Text:
     return figure.suptitle(text, **{"x": 0.01, "ha": "left", "fontsize": 12, "fontweight": "bold", **changes})
 
 
+def literal(text: str) -> str:
+    """`text` as it stands, for a label: what is not ours (a name, a token) may hold `$`, which would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def spaced(items: Sequence[_T], most: int) -> list[_T]:
     """At most `most` of `items`: the first, the last, and those evenly between. most: 1 or more."""
     if len(items) <= most:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from lot_cli.terminal.echo import echo
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -38,7 +40,7 @@ def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> Non
 
     found = reliance(run, split=split, draws=draws, device=device, warn=warn)  # type: ignore[arg-type]
     if as_json:
-        click.echo(json.dumps({**asdict(found), "run": str(found.run)}))
+        echo(json.dumps({**asdict(found), "run": str(found.run)}))
         return
     where = console(stderr=False)
     where.print(f"{found.split} split, step {found.step}, {found.run}", style="bold", soft_wrap=True)

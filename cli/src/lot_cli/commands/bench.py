@@ -13,6 +13,7 @@ import click
 
 from lot_cli.bench.harness import VERDICTS
 from lot_cli.terminal import numbers
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def bench(
             "cases": [asdict(measured) for measured in found],
         }
         if as_json:
-            click.echo(json.dumps(document))
+            echo(json.dumps(document))
         if out is not None:
             kind = "gpu" if torch.cuda.is_available() else "cpu"
             write_atomic(out / f"{file.stem}-{kind}.json", json.dumps(document, indent=1) + "\n")

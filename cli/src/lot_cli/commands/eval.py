@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from lot_cli.terminal.echo import echo
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -27,6 +29,6 @@ def evaluate(run: Path, split: str, device: str, as_json: bool) -> None:
 
     found = measure(run, split=split, device=device, warn=warn)  # type: ignore[arg-type]
     if as_json:
-        click.echo(json.dumps({**found, "metrics": finite_or_null(found["metrics"])}))
+        echo(json.dumps({**found, "metrics": finite_or_null(found["metrics"])}))
         return
     metrics_table(found["metrics"], f"{found['split']} split, step {found['step']}, {found['run']}", leak=found["leak"])

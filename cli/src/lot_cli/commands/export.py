@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from lot_cli.terminal.echo import echo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,9 +48,9 @@ def export(run: Path, file: Path, force: bool) -> None:
         warn("this model was trained to see what it is asked to predict")
     with writing_to(file, fix="choose another folder"):
         facts = _write_whole(file, lambda path: list(writers[file.suffix](loaded, path)))
-    click.echo(f"{file}: {loaded.path}, step {loaded.step}, {file.stat().st_size / 2**20:.1f} MiB")
+    echo(f"{file}: {loaded.path}, step {loaded.step}, {file.stat().st_size / 2**20:.1f} MiB")
     for fact in facts:
-        click.echo(f"  {fact}")
+        echo(f"  {fact}")
 
 
 def _write_whole(file: Path, write: Callable[[Path], list[str]]) -> list[str]:
@@ -58,14 +58,15 @@ def _write_whole(file: Path, write: Callable[[Path], list[str]]) -> list[str]:
 
     It writes beside `file`, which is replaced only when all of it is there. Raises OSError.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.stem}.", suffix=file.suffix, dir=file.parent)
-    os.close(handle)
+    from lot.storage.files import created_as_usual, temporary_name
+
+    temporary = temporary_name(file, file.suffix)
     try:
-        facts = write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
+        with created_as_usual(temporary):
+            facts = write(temporary)
+        temporary.replace(file)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return facts
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lot_cli.terminal.echo import echo
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -104,7 +106,7 @@ def generate(
     )
     if as_json:
         drawn = torch.stack([step.ids.cpu() for step in steps], dim=1)  # (samples, tokens)
-        click.echo(json.dumps(_document(loaded, task, ids, answer, drawn)))
+        echo(json.dumps(_document(loaded, task, ids, answer, drawn)))
         return
     _show(loaded, task, ids, answer, steps, samples)
 
@@ -129,9 +131,9 @@ def _show(
             write(continuations[0])
     for number, new in enumerate(continuations, 1):
         if write is None:
-            click.echo(click.style(f"sample {number}  ", dim=True) + _styled(task, ids, new))
+            echo(click.style(f"sample {number}  ", dim=True) + _styled(task, ids, new))
         else:
-            click.echo("")
+            echo("")
         if answer is not None:
             right = sum(a == b for a, b in zip(answer, new, strict=False))
             verdict = f"{right} of {len(answer)} right" + ("" if new == answer else f"; answer: {task.decode(answer)}")
@@ -195,7 +197,7 @@ def _styled(task: Task, prompt: list[int], new: list[int]) -> str:
 def _writer(task: Task, prompt: list[int]) -> Callable[[list[int]], None]:
     """A function that writes, at each call, the text that has become certain since;
     the prompt is written at once."""
-    click.echo(click.style(task.decode(prompt), fg="cyan"), nl=False)
+    echo(click.style(task.decode(prompt), fg="cyan"), nl=False)
     written = 0
 
     def write(new: list[int]) -> None:
@@ -203,7 +205,7 @@ def _writer(task: Task, prompt: list[int]) -> Callable[[list[int]], None]:
         text = _after(task, prompt, new)
         if text.endswith("\N{REPLACEMENT CHARACTER}"):  # a character of several bytes, not all of which are there
             return
-        click.echo(text[written:], nl=False)
+        echo(text[written:], nl=False)
         written = len(text)
 
     return write

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
@@ -68,30 +69,30 @@ def plot(
         diagnostic = chosen.component.create(chosen.options)
         records = load_records(path, name)
         if not records:
-            click.echo(f"{name}: nothing recorded yet", err=True)
+            echo(f"{name}: nothing recorded yet", err=True)
             continue
         _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
         if (verdict := diagnostic.verdict(records)) is not None:
-            click.echo(f"  {verdict}")
+            echo(f"  {verdict}")
         if animate and not hasattr(diagnostic, "animate"):
-            click.echo(f"{name}: has no animation", err=True)
+            echo(f"{name}: has no animation", err=True)
         elif animate:
             film = folder / f"{name}.{movie}"
             with writing_to(film):
                 diagnostic.animate(records, film)
-            click.echo(f"{name}: {film}")
+            echo(f"{name}: {film}")
 
 
 def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
     if figure is None:
-        click.echo(f"{name}: nothing to draw", err=True)
+        echo(f"{name}: nothing to draw", err=True)
         return
     if leak:
         text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
         figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
     with writing_to(path):
         figure.savefig(path)
-    click.echo(f"{name}: {path}")
+    echo(f"{name}: {path}")
 
 
 def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Figure | None:
@@ -101,7 +102,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     A faint line shows the logged values, a strong one their running mean over `window` rows
     (None: a fiftieth of all).
     """
-    from lot.figure import PALETTE, new_figure, smooth
+    from lot.figure import PALETTE, literal, new_figure, smooth
 
     train = [row for row in rows if row.get("split") == "train"]
     validation = [row for row in rows if row.get("split") == "validation"]
@@ -125,7 +126,7 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
             axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
         # The objective is often hardly more than its main term, which must show beside it.
         style: Any = {"zorder": 3, "linestyle": (0, (4, 2))} if total and len(terms) > 1 else {}
-        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {term}", **style)
+        axes[0].plot(steps, smooth(values, window), color=color, label=f"train {literal(term)}", **style)
     points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
     if points:
         axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
@@ -137,10 +138,10 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     if bounded:
         for key in bounded:
             points = [(row["step"], row[key]) for row in validation if row.get(key) is not None]
-            axes[1].plot(*zip(*points, strict=True), "o-", markersize=4, label=key.replace("_", " "))
+            axes[1].plot(*zip(*points, strict=True), "o-", markersize=4, label=literal(key.replace("_", " ")))
         axes[1].set(title="Validation", xlabel="step", ylabel="share", ylim=(-0.03, 1.03))
         axes[1].legend(fontsize=8)
-    figure.suptitle(str(run), fontsize=8, color="#666666", x=0.99, ha="right")
+    figure.suptitle(literal(str(run)), fontsize=8, color="#666666", x=0.99, ha="right")
     return figure
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lot.plugins.registry import Registry, registry
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.group import LazyGroup
 from lot_cli.terminal.text import BAD, BOLD, DIM, NAME, PLAIN, columns, wrapped
 
@@ -35,10 +36,10 @@ def plugins(ctx: click.Context, as_json: bool) -> None:
         return
     reg = registry()
     if as_json:
-        click.echo(json.dumps({"plugins": [plugin_facts(plugin, reg) for plugin in reg.plugins()]}, indent=2))
+        echo(json.dumps({"plugins": [plugin_facts(plugin, reg) for plugin in reg.plugins()]}, indent=2))
         return
     for line in _listing(reg.plugins(), reg):
-        click.echo(line)
+        echo(line)
 
 
 def plugin_facts(plugin: Plugin, reg: Registry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 from lot.errors import BadInput
 from lot.plugins.discovery import normalize
 from lot.plugins.registry import registry
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 
 
@@ -23,5 +24,5 @@ def build(name: str) -> None:
     found = found or [reg.get("kernel", name)]
     for item in found:
         kernel = item.create(item.configure())
-        click.echo(f"{reg.name_of(item)}: building ...", err=True)
-        click.echo(f"{reg.name_of(item)}: {kernel.build()}")
+        echo(f"{reg.name_of(item)}: building ...", err=True)
+        echo(f"{reg.name_of(item)}: {kernel.build()}")

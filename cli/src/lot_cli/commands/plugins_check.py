@@ -14,6 +14,7 @@ from lot.plugins.component import KINDS, Component
 from lot.plugins.discovery import Plugin, normalize
 from lot.plugins.registry import Registry, registry
 from lot_cli.commands.check_setting import Setting, read_setting
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BAD, GOOD, WARN, wrapped
 
@@ -66,10 +67,10 @@ def check(
             _print_result(result)
 
     for plugin in whole:
-        click.secho(f"{plugin.distribution} {plugin.version}  {plugin.module}", bold=True)
+        echo(click.style(f"{plugin.distribution} {plugin.version}  {plugin.module}", bold=True))
         tell(_check_plugin(plugin))
     for component in components:
-        click.secho(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True)
+        echo(click.style(f"{reg.name_of(component)}  {component.kind} of {component.distribution}", bold=True))
         tell(_check_description(component))
         if component.kind == "kernel":
             tell(_check_kernel(component))
@@ -80,7 +81,7 @@ def check(
             _check_behavior(reg, component, setting, seed, lambda result: tell(iter([result])), again)
     failed = counts["FAIL"]
     summary = f"{counts['ok']} passed, {counts['skip']} skipped, {failed} failed"
-    click.secho(summary, bold=True, fg="red" if failed else "green")
+    echo(click.style(summary, bold=True, fg="red" if failed else "green"))
     if failed:
         ctx.exit(1)
 
@@ -176,7 +177,7 @@ def _check_behavior(
         repeat = f"lot plugins check {reg.name_of(component)} --kind {component.kind}{again} --seed {result.seed}"
         place = f"{result.defined}: " if result.defined else ""
         for line in wrapped(f"{place}the same points again: {repeat}", indent=2):
-            click.echo(line)
+            echo(line)
 
 
 def _check_kernel(component: Component) -> Iterator[Result]:
@@ -193,7 +194,7 @@ def _check_kernel(component: Component) -> Iterator[Result]:
 
 def _print_result(result: Result) -> None:
     style = {"ok": GOOD, "skip": WARN, "FAIL": BAD}[result.status]
-    click.echo(f"  {click.style(f'{result.status:4}', **style)}  {result.what}")
+    echo(f"  {click.style(f'{result.status:4}', **style)}  {result.what}")
     for paragraph in result.why.splitlines():
         for line in wrapped(paragraph, indent=8):
-            click.echo(line)
+            echo(line)

@@ -18,6 +18,7 @@ from lot.plugins.catalogue import home_of
 from lot.plugins.discovery import normalize
 from lot.plugins.registry import registry
 from lot_cli.scaffold.package import Package, add_component, find_package, write_package
+from lot_cli.terminal.echo import echo
 
 
 class Template(NamedTuple):
@@ -111,7 +112,7 @@ def _new_package(name: str, kind: str) -> None:
         write_package(target, kind, package, words)
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror or error})") from None
-    click.echo(f"wrote {target}, {_article(kind)} {kind} called {package}; now:")
+    echo(f"wrote {target}, {_article(kind)} {kind} called {package}; now:")
     _say_next(f'pip install -e "./{target}[test]"', f"lot plugins check {package}", f"pytest {target}", command)
 
 
@@ -121,10 +122,10 @@ def _new_component(name: str, kind: str, package: Package) -> None:
         written = add_component(package, kind, component)
     except OSError as error:
         raise BadInput(f"{package.folder} cannot be written ({error.strerror or error})") from None
-    click.echo(f"wrote {_article(kind)} {kind} called {component} into {package.folder}:")
+    echo(f"wrote {_article(kind)} {kind} called {component} into {package.folder}:")
     for path in written:
-        click.echo(f"  {path}")
-    click.echo("now:")
+        echo(f"  {path}")
+    echo("now:")
     # Written as a path, so that pip cannot take the folder for the name of a distribution.
     folder = str(package.folder) if str(package.folder)[0] in "./" else f"./{package.folder}"
     _say_next(
@@ -137,7 +138,7 @@ def _new_component(name: str, kind: str, package: Package) -> None:
 
 def _say_next(*commands: str) -> None:
     for command in commands:
-        click.echo(f"  {command}")
+        echo(f"  {command}")
 
 
 def component_name(name: str, kind: str, distribution: str | None = None) -> str:

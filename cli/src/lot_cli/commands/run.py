@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.numbers import finite_or_null
 
@@ -101,7 +102,7 @@ def run(
     recorded = run_dir or (Path("runs") / name if name is not None else None) if resume else None
     config = _config(config_file, chosen, losses, sets, recorded)
     if print_config:
-        click.echo(config.to_yaml(), nl=False)
+        echo(config.to_yaml(), nl=False)
         return
 
     from lot_cli.terminal.run_display import RunDisplay
@@ -119,7 +120,7 @@ def run(
             "leak": result.leak,
             "metrics": finite_or_null(result.metrics),
         }
-        click.echo(json.dumps(document))
+        echo(json.dumps(document))
 
 
 def _config(

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from lot.errors import BadInput
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.numbers import number
 from lot_cli.terminal.text import BAD, DIM, GOOD, NAME, PLAIN, WARN, columns
 
@@ -29,13 +30,13 @@ def runs(folder: Path, as_json: bool) -> None:
         raise BadInput(f"{folder}: {problem}", fix="lot run makes one; or name the folder that holds your runs")
     found = [run_facts(path) for path in find_runs(folder)]
     if as_json:
-        click.echo(json.dumps({"runs": found}, indent=2))
+        echo(json.dumps({"runs": found}, indent=2))
         return
     if not found:
-        click.echo(f"no run in {folder}", err=True)
+        echo(f"no run in {folder}", err=True)
     for facts in found:
         (line,) = columns([(f"{facts['state']:<11}", _lines(facts))], (STATES[facts["state"]], PLAIN, DIM), indent=0)
-        click.echo(line)
+        echo(line)
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
@@ -55,11 +56,14 @@ def run_facts(path: Path) -> dict[str, Any]:
     A damaged file makes the state `damaged`, and the message names the file.
     """
     from lot.runs.directory import RunDir
+    from lot.storage.contained import refuse_what_leads_out
 
     run = RunDir(path)
-    state, status, measured, metrics, leak = run.state(), run.status(), {}, {}, False
-    message = status.get("message", "")
+    state, status, measured, metrics, leak = "damaged", {}, {}, {}, False
     try:
+        refuse_what_leads_out(path)
+        state, status = run.state(), run.status()
+        message = status.get("message") or ""
         leak = bool(run.facts().get("leak"))
         if (final := run.result()) is not None:
             measured, metrics = final, final["metrics"]
@@ -70,7 +74,7 @@ def run_facts(path: Path) -> dict[str, Any]:
     return {
         "run": str(path),
         "state": state,
-        "step": status.get("step", 0),
+        "step": status.get("step") or 0,
         "steps": status.get("steps"),
         "split": measured.get("split"),
         "metrics": metrics,

@@ -8,6 +8,7 @@ import click
 
 from lot.plugins.registry import registry
 from lot_cli.reference import FILES
+from lot_cli.terminal.echo import echo
 
 
 @click.command()
@@ -30,6 +31,6 @@ def schema(file: str) -> None:
 
     maker = SchemaMaker(registry())
     made = maker.study() if file == "study" else maker.run()
-    click.echo(json.dumps(made, indent=2, ensure_ascii=False))
+    echo(json.dumps(made, indent=2, ensure_ascii=False))
     for problem in maker.unreadable.values():
-        click.echo(f"warning: {problem}; the schema allows any options there", err=True)
+        echo(f"warning: {problem}; the schema allows any options there", err=True)

@@ -13,6 +13,7 @@ from lot.plugins.component import KINDS, Component
 from lot.plugins.registry import Registry, registry
 from lot_cli.commands.show_pages import component_facts, component_page, section_facts, section_page
 from lot_cli.reference import FILES, Section, find_section, sections
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.text import BOLD, DIM, GOOD, NAME, PLAIN, columns
 
@@ -46,13 +47,13 @@ def show(name: str | None, kind: str | None, example: bool, as_json: bool) -> No
             if item in examples:
                 each["example"] = examples[item]
         told = [] if section is None else [section_facts(section, reg)]
-        click.echo(json.dumps({"sections": told, "components": facts}, indent=2))
+        echo(json.dumps({"sections": told, "components": facts}, indent=2))
         return
     pages = [] if section is None else ["\n".join(section_page(section, reg))]
     for item in found:
         page = "\n".join(component_page(item, reg))
         pages.append(f"{page}\n{_color_example(examples[item])}" if item in examples else page)
-    click.echo("\n\n".join(pages))
+    echo("\n\n".join(pages))
 
 
 def _list(reg: Registry, kind: str | None, as_json: bool) -> None:
@@ -62,7 +63,7 @@ def _list(reg: Registry, kind: str | None, as_json: bool) -> None:
     if as_json:
         told = [{"name": s.name, "path": s.path, "file": s.file, "summary": s.summary} for s in wanted]
         listed = [{"kind": i.kind, "name": i.name, "use": reg.name_of(i), "summary": i.summary} for i in components]
-        click.echo(json.dumps({"sections": told, "components": listed}, indent=2))
+        echo(json.dumps({"sections": told, "components": listed}, indent=2))
         return
     headed = {f"sections of a {file} file": [(s.name, s.summary) for s in wanted if s.file == file] for file in FILES}
     for each in KINDS:
@@ -71,7 +72,7 @@ def _list(reg: Registry, kind: str | None, as_json: bool) -> None:
     blocks = [
         [click.style(heading, **BOLD), *(next(aligned) for _ in rows)] for heading, rows in headed.items() if rows
     ]
-    click.echo("\n\n".join("\n".join(block) for block in blocks) or f"no {kind} is installed")
+    echo("\n\n".join("\n".join(block) for block in blocks) or f"no {kind} is installed")
 
 
 def _look_up(name: str, kind: str | None, reg: Registry) -> tuple[Section | None, list[Component]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 
 if TYPE_CHECKING:
@@ -199,9 +200,9 @@ def _report(result: Result, folder: Path, as_json: bool) -> None:
     write_atomic(folder / "report.html", to_html(result))
     write_tables(result, folder / FOLDER)
     show(result, stderr=as_json)
-    click.echo(f"{folder / 'report.html'}, report.md, study.json, {FOLDER}/*.csv and *.tex", err=True)
+    echo(f"{folder / 'report.html'}, report.md, study.json, {FOLDER}/*.csv and *.tex", err=True)
     if as_json:
-        click.echo(json.dumps(result.to_dict()))
+        echo(json.dumps(result.to_dict()))
 
 
 def _finished(study: Study, folder: Path) -> Result:
@@ -233,7 +234,7 @@ def _register(study: Study, folder: Path) -> None:
     from lot_cli.study.design.registration import FILE, register
 
     find_reference(study, plan_arms(study))
-    click.echo(f"registered {register(study, folder)} in {folder / FILE}")
+    echo(f"registered {register(study, folder)} in {folder / FILE}")
 
 
 def _plan(study: Study, folder: Path) -> None:

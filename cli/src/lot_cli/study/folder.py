@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lot.errors import BadInput
+from lot.storage.contained import refuse_what_leads_out
 
 
 @contextlib.contextmanager
@@ -22,6 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_what_leads_out(folder)
         lock.acquire()
     except Timeout:
         raise BadInput(

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from lot_cli.terminal.echo import visible
 from lot_cli.terminal.numbers import number
 
 LEAST_WIDTH = 20
 """Columns that a table gets at least, whatever the terminal says."""
 
 
+class _Console(Console):
+    """Shows the control characters of what it prints, and obeys its own only."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def console(*, stderr: bool = True) -> Console:
     """A console that prints text as it is: a path or an option may hold [brackets] or :colons:."""
-    made = Console(stderr=stderr, markup=False, emoji=False)
+    made = _Console(stderr=stderr, markup=False, emoji=False)
     if made.width < LEAST_WIDTH:  # COLUMNS=0 would print nothing
         made.width = LEAST_WIDTH
     return made

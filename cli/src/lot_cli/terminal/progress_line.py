@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+FREE = 4
+"""Columns at the right that stay empty: there the terminal shows ^C, which would otherwise begin a second line."""
+
+
+class _Line(Progress):
+    """One line, never wider than the terminal: what does not fit of the facts is left out."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield _Narrower(self.make_tasks_table(self.tasks))
+
+
+@dataclass(frozen=True)
+class _Narrower:
+    """`what`, in all columns but the last `FREE`."""
+
+    what: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.what, options.update_width(max(1, options.max_width - FREE)))
 
 
 class ProgressLine:
@@ -27,12 +51,14 @@ class ProgressLine:
         self.end()
         if not self.console.is_terminal:
             return
-        self._progress = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
+        whole, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        self._progress = _Line(
+            BarColumn(bar_width=8),
+            MofNCompleteColumn(table_column=whole),
+            TextColumn("{task.fields[facts]}", markup=False, table_column=rest),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=self.console,
+            expand=True,
         )
         self._progress.start()
         self._progress.add_task("", total=total, completed=completed, facts="")

@@ -82,9 +82,8 @@ class RunDisplay:
             self.latest.setdefault("headlines", {})[row["headline"]] = row[row["headline"]]
 
     def _show(self, step: int, *, now: bool = False) -> None:
-        facts = self._facts()
         if self.line.shown:
-            self.line.update(step, facts)
+            self.line.update(step, self._facts("val"))
             return
         moment = time.perf_counter()
         # The first steps build kernels and fill caches: they say nothing about the later ones.
@@ -94,16 +93,16 @@ class RunDisplay:
             since, first = self.began
             steps = self.header["steps"]
             left = f"  {(moment - since) / (step - first) * (steps - step):.0f} s left" if step > first else ""
-            self.console.print(f"step {step:,}/{steps:,}  {facts}{left}", soft_wrap=True)
+            self.console.print(f"step {step:,}/{steps:,}  {self._facts()}{left}", soft_wrap=True)
 
-    def _facts(self) -> str:
-        """The latest numbers as one text."""
+    def _facts(self, validation: str = "validation") -> str:
+        """The latest numbers as one text, the most important ones first."""
         parts = []
         if "loss" in self.latest:
             parts.append(f"loss {_measured(self.latest['loss'])}")
         if "validation" in self.latest:
             name, value = self.latest["validation"]
-            parts.append(f"validation {name} {_measured(value)}")
+            parts.append(f"{validation} {name} {_measured(value)}")
         parts.extend(f"{name} {_measured(value)}" for name, value in self.latest.get("headlines", {}).items())
         if "speed" in self.latest:
             parts.append(f"{number(self.latest['speed'])} tokens/s")

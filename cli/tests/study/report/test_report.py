@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import attrs
 import pytest
@@ -213,3 +214,23 @@ def test_figures_hold_every_seed_and_mark_the_lost_one() -> None:
         assert "wild, seed 5: diverged" in drawn
         assert len(re.findall('class="pair"', drawn)) == 11  # six pairs, and five
     assert len(re.findall(r'aria-label="\w+ on validation over training steps"', text)) == 2
+
+
+def test_no_text_of_a_result_becomes_html():
+    """Every text anywhere in study.json, names included, arrives as text."""
+    hostile = "<script>&\"'</script>"
+
+    def spoiled(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            free = key in ("metrics", "arms", "scores", "summary", "curves", "initial", "plugins", "values", "rest")
+            return {(hostile + name if free else name): spoiled(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [spoiled(item, key) for item in value]
+        closed = ("verdict", "rule", "state", "shape", "kind")
+        return hostile + value if isinstance(value, str) and key not in closed else value
+
+    data = invented().to_dict()
+    told = {**spoiled(data), "study": data["study"]}  # a study file is checked when it is read
+    page = to_html(Result.from_dict(told))
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") > 50

@@ -256,8 +256,9 @@ def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, Chos
             schedule=None,
         )
         found = {"cross_entropy": default, **found}
-    if not found:
-        raise BadInput(where="losses", expected="at least one loss", got="none")
+    if not any(loss.weight or loss.schedule is not None for loss in found.values()):
+        got = ", ".join(f"{name} with weight 0" for name in found) or "none"
+        raise BadInput(where="losses", expected="at least one loss with a weight", got=got)
     return found
 
 

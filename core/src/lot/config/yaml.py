@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lot.errors import BadInput, first_line
+from lot.errors import BadInput, first_line, not_a_file
 
 MAX_BYTES = 256 * 1024
 WIDTH = 110
 """Characters of a line that is written; a longer table is written as a block."""
+ENDLESS = ("a pipe", "a socket")
+"""What may never give a byte; of a device no more is read than of a file."""
+MOST_DEEP = 100
+"""Levels of tables and lists in each other."""
 MAX_VALUES = 20_000
 """Values a document may hold once its aliases are expanded; an alias bomb has billions."""
 
@@ -23,10 +27,13 @@ def read_yaml(path: Path) -> Any:
     a value is refused: it is more likely forgotten than meant as null.
     """
     try:
+        if (what := not_a_file(path)) in ENDLESS and not _is_handed_over(path):
+            raise BadInput(f"{path}: expected a file, got {what}", fix="check the path")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})", fix="check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read ({reason})", fix="check the path") from None
     if len(raw) > MAX_BYTES:
         raise BadInput(where=str(path), expected=f"at most {MAX_BYTES // 1024} KiB of YAML", got="more")
     try:
@@ -34,6 +41,11 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise BadInput(where=str(path), expected="UTF-8 text", got=f"bad byte at offset {error.start}") from None
     return _load(text, str(path), empty_sections=True)
+
+
+def _is_handed_over(path: Path) -> bool:
+    """Whether a pipe is one that the shell gave this process: `<(command)`, or its standard input."""
+    return str(path).startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -70,6 +82,8 @@ def _load(text: str, where: str, *, empty_sections: bool) -> Any:
     try:
         yaml = YAML(typ="safe", pure=True)
         yaml.Constructor = Constructor
+        if len(text) > MOST_DEEP and _depth(yaml.parse(text)) > MOST_DEEP:
+            raise BadInput(f"{where}: not usable: nested too deeply (more than {MOST_DEEP} levels)")
         value = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -87,6 +101,18 @@ def _load(text: str, where: str, *, empty_sections: bool) -> Any:
     if _expanded_size(value, {}, where) > MAX_VALUES:
         raise BadInput(where=where, expected=f"at most {MAX_VALUES} values", got="more once its aliases are expanded")
     return value
+
+
+def _depth(events: Iterable[Any]) -> int:
+    """How deep tables and lists are nested, counted no further than is allowed: a parser takes minutes for the depths."""
+    depth = deepest = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        deepest = max(deepest, depth)
+        if deepest > MOST_DEEP + 2:  # a stream and a document hold the rest
+            break
+    return deepest - 2
 
 
 def dump_yaml(value: dict[Any, Any]) -> str:

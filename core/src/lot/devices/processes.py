@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lot.contracts import Batch
 from lot.devices.device import choose_device
-from lot.errors import BadInput, Diverged, LotError, RunFailed
+from lot.errors import BadInput, Diverged, LotError, RunFailed, first_line
 
 T = TypeVar("T")
 
@@ -157,15 +157,15 @@ def join_team(device: str, batch_size: int, span: int = 1) -> Team:
     span: how many processes hold a sequence together; one process alone holds it in any case. Raises BadInput when sequences
     or the batch cannot be shared out evenly, or when there are fewer GPUs than processes here.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = _number("WORLD_SIZE", 1, 1)
     if world == 1:
         return Team(0, 1, choose_device(device))
+    local = _number("LOCAL_RANK", 0, 0)
     if world % span:
         raise BadInput(where="train.context_parallel", expected=f"a divisor of the {world} processes", got=span)
     if batch_size % (world // span):
         who = f"{world} processes" if span == 1 else f"{world // span} groups of {span} processes"
         raise BadInput(where="train.batch_size", expected=f"a multiple of the {who}", got=batch_size)
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = choose_device(device)
     if chosen.type == "cuda":
         if local >= torch.cuda.device_count():
@@ -178,13 +178,44 @@ def join_team(device: str, batch_size: int, span: int = 1) -> Team:
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
-        # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+        _meet(chosen, world)
         atexit.register(leave)
     group = None
     if span > 1:
         group, _ = dist.new_subgroups(span)  # type: ignore[no-untyped-call]
     return Team(dist.get_rank(), world, chosen, span, group)
+
+
+def _meet(device: torch.device, world: int) -> None:
+    """Join the other processes where the environment says. Raises BadInput where it does not, or where they do not meet."""
+    if (rank := _number("RANK", 0)) >= world:
+        raise BadInput(where="environment variable RANK", expected=f"a number below WORLD_SIZE={world}", got=rank)
+    port, host = _number("MASTER_PORT", 1), os.environ.get("MASTER_ADDR")
+    if not host:
+        raise BadInput("is not set", where="environment variable MASTER_ADDR", fix=_BY_TORCHRUN)
+    try:
+        # Gloo beside NCCL carries what is not a tensor of the GPU, so that agreeing on a signal never waits for the GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except (dist.DistError, ValueError) as error:  # a port in use, no such host, nobody comes
+        raise BadInput(f"the processes cannot meet at {host}:{port} ({first_line(error)})", fix=_BY_TORCHRUN) from error
+
+
+_BY_TORCHRUN = "start the processes with torchrun, which sets it; --master-port chooses another port"
+
+
+def _number(variable: str, least: int, default: int | None = None) -> int:
+    """A whole number in the environment. Raises BadInput where it is none, or is missing without a `default`."""
+    text = os.environ.get(variable)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isascii() or not text.isdigit() or int(text) < least:
+        raise BadInput(
+            where=f"environment variable {variable}",
+            expected=f"a number, {least} or more",
+            got="nothing" if text is None else repr(text),
+            fix=f"unset it, or {_BY_TORCHRUN}" if default is not None else _BY_TORCHRUN,
+        )
+    return int(text)
 
 
 def leave() -> None:

@@ -91,7 +91,7 @@ def _check_memory(config: Config, dims: Dims) -> None:
     tied = getattr(config.model.options, "tie", False)
     block = 4 * dims.width * dims.heads * dims.head_width + 2 * dims.width * dims.hidden
     parameters = dims.layers * block + dims.width * (dims.max_len + dims.vocab_size * (1 if tied else 2))
-    needed, available = 16 * parameters, _memory()  # weight, gradient and two moments in float32
+    needed, available = 16 * parameters, memory()  # weight, gradient and two moments in float32
     if needed > available:
         raise BadInput(
             where="model",
@@ -101,7 +101,7 @@ def _check_memory(config: Config, dims: Dims) -> None:
         )
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory of this machine, or of the largest GPU if that is more."""
     import os
 

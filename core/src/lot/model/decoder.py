@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lot.builtin.config import DecoderConfig
 from lot.builtin.mlps import GeluMLP
 from lot.contracts import MLP, Attention, Context, Dims, Embedding, GeneratorFor, Model, Output, Parts
+from lot.errors import PluginError
 from lot.options.declare import NoOptions
 
 
@@ -43,7 +45,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D) and the signals of attention and MLP."""
         normed = self.norm_attention(x)
-        y, signals = self.attention(normed, ctx)
+        given = self.attention(normed, ctx)
+        if not torch.compiler.is_compiling():
+            _check_output(self.attention, given, x)
+        y, signals = given
         if self.norm_mlp is None:
             z, of_mlp = self.mlp(normed, ctx)
             return x + self.dropout(y) + self.dropout(z), {**signals, **of_mlp}
@@ -60,6 +65,20 @@ class Block(nn.Module):
             return x + y + self.mlp(normed, ctx)[0], cache
         x = x + y
         return x + self.mlp(self.norm_mlp(x), ctx)[0], cache
+
+
+def _check_output(attention: Attention, given: Any, x: Tensor) -> None:
+    """Raises PluginError, which names the place, unless an attention gave y of the shape of x (B, T, D), and signals."""
+    y, signals = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if isinstance(y, Tensor) and y.shape == x.shape and isinstance(signals, dict):
+        return
+    shape = f"y of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+    code = inspect.unwrap(type(attention).forward).__code__
+    raise PluginError(
+        f"{type(attention).__name__}.forward: expected y of shape (B, T, D) = {tuple(x.shape)} and a dict of signals, "
+        f"got {shape}{'' if isinstance(signals, dict) else ' without signals'}, "
+        f"from {code.co_filename}:{code.co_firstlineno}"
+    )
 
 
 class Decoder(Model):

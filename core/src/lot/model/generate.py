@@ -103,6 +103,7 @@ def draw(
     if top_p is not None:
         ordered, order = logits.softmax(-1).sort(dim=-1, descending=True)
         left_out = ordered.cumsum(-1) - ordered >= top_p  # what is likelier makes up top_p already
+        left_out[:, 0] = False  # a top_p that float32 takes for 0 still leaves the likeliest
         logits = logits.masked_fill(torch.zeros_like(left_out).scatter(-1, order, left_out), -torch.inf)
     # Drawn where the generator lives, so that a GPU and a CPU draw the same.
     drawn: Tensor = torch.multinomial(logits.softmax(-1).to(generator.device), 1, generator=generator)[:, 0]

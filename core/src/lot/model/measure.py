@@ -58,7 +58,8 @@ def measure_split(
     count = length if limit is None else min(length, limit)
     batches = -(-count // batch_size)
     rank, world = (team.rank, team.world) if team else (0, 1)
-    metrics = task.metrics().to(device)
+    counting = torch.device("cpu") if device.type == "mps" else device  # metrics sum in float64, which MPS lacks
+    metrics = task.metrics().to(counting)
     ctx = Context(step=torch.tensor(step, device=device))
     with torch.no_grad(), evaluating(model):
         for first in range(0, batches, world):
@@ -73,7 +74,7 @@ def measure_split(
                 output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
             if counted:
                 rows = count - index * batch_size  # the last batch of a limited count is cut
-                metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+                metrics.update(output.logits[:rows].float().to(counting), batch.targets[:rows].to(counting))
                 if observe is not None:
                     observe(output.logits[:rows].float(), batch.targets[:rows], index * batch_size)
     with warnings.catch_warnings():  # that a process had no batch to count

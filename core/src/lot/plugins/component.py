@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from lot.errors import PluginError
+from lot.errors import PluginError, place_of
 from lot.options.declare import RESERVED, RESERVED_BY_LAYER, NoOptions
 
 KINDS = ("attention", "embedding", "mlp", "model", "optimizer", "loss", "task", "diagnostic", "kernel")
@@ -112,8 +112,10 @@ class Component:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:
             owner = self.distribution or "a plugin"
+            at = place_of(error, {module.partition(".")[0]})
             raise PluginError(
-                f"{owner}: {self.kind} {self.name!r}: {place} did not load ({type(error).__name__}: {error})"
+                f"{owner}: {self.kind} {self.name!r}: {place} did not load "
+                f"({type(error).__name__}: {error}{f', at {at}' if at else ''})"
             ) from error
 
     def configure(self, **options: Any) -> Any:

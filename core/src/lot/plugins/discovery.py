@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from lot.errors import place_of
 from lot.plugins import hookspecs
 from lot.plugins.component import Component
 
@@ -65,7 +66,8 @@ def discover(path: Sequence[str] | None = None) -> tuple[Plugin, ...]:
     """
     core = _find(CORE, path)
     version = None if core is None else core.version  # None: the core runs from a bare source tree
-    return tuple(plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
+    loaded = (plugin for found in _distributions(path) for plugin in _load_distribution(found, version))
+    return (*loaded, *_unreadable(path))
 
 
 def _search(name: str | None, path: Sequence[str] | None) -> Iterator[metadata.Distribution]:
@@ -81,15 +83,32 @@ def _find(name: str, path: Sequence[str] | None) -> metadata.Distribution | None
 def _distributions(path: Sequence[str] | None) -> Iterator[metadata.Distribution]:
     """The distributions that name an entry point of our group, sorted by name."""
     names: set[str] = set()
-    for distribution in _search(None, path):
-        # Metadata that cannot be read (a half-removed package) belongs to no plugin.
-        with contextlib.suppress(Exception):
-            if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
-                names.add(normalize(distribution.metadata["Name"]))
+    for distribution in filter(_registers, _search(None, path)):
+        with contextlib.suppress(Exception):  # `_unreadable` reports it
+            names.add(normalize(distribution.metadata["Name"]))
     for name in sorted(names):
         found = _find(name, path)
         if found is not None:
             yield found
+
+
+def _registers(distribution: metadata.Distribution) -> bool:
+    """Whether it names an entry point of our group. What cannot be read (a half-removed package) names none."""
+    with contextlib.suppress(Exception):
+        return f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or "")
+    return False
+
+
+def _unreadable(path: Sequence[str] | None) -> Iterator[Plugin]:
+    """The distributions that name an entry point of our group, and whose metadata are no UTF-8."""
+    for distribution in filter(_registers, _search(None, path)):
+        try:
+            distribution.read_text("METADATA")
+        except UnicodeDecodeError as error:
+            folder = getattr(distribution, "_path", None)  # the public interface has it nowhere
+            name = "a package without a name" if folder is None else folder.name.partition("-")[0]
+            failure = f"its METADATA cannot be read ({reason(error)})"
+            yield Plugin(distribution=name, version="unknown", entry_point="", module="", failure=failure)
 
 
 def _load_distribution(distribution: metadata.Distribution, core: str | None) -> Iterator[Plugin]:
@@ -142,7 +161,7 @@ def _load(entry: metadata.EntryPoint, distribution: str, components: list[Compon
             plugin = entry.load()
             manager.register(plugin)
     except (Exception, SystemExit) as error:
-        yield f"did not load: {reason(error)}"
+        yield f"did not load: {reason(error)}{_at(error, entry)}"
         return
     callers = manager.get_hookcallers(plugin) or []
     implemented = {caller.name for caller in callers}
@@ -157,7 +176,13 @@ def _load(entry: metadata.EntryPoint, distribution: str, components: list[Compon
         except _WrongReturn as error:
             yield str(error)
         except (Exception, SystemExit) as error:
-            yield f"{hook} raised {reason(error)}"
+            yield f"{hook} raised {reason(error)}{_at(error, entry)}"
+
+
+def _at(error: BaseException, entry: metadata.EntryPoint) -> str:
+    """`, at FILE:LINE` of the plugin that raised an error, or nothing."""
+    place = place_of(error, {entry.value.partition(":")[0].partition(".")[0]})
+    return f", at {place}" if place else ""
 
 
 class _WrongReturn(Exception):

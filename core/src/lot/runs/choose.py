@@ -8,6 +8,7 @@ from lot.config.compare import differences, require_none
 from lot.config.schema import Config
 from lot.errors import BadInput
 from lot.runs.directory import RunDir, find_run
+from lot.storage.contained import refuse_what_leads_out
 
 
 def choose_run(
@@ -19,6 +20,8 @@ def choose_run(
     off, and where the run there has another configuration.
     """
     path = _find(config, run_dir, name, resume)
+    if path is not None:
+        refuse_what_leads_out(path)
     recorded = RunDir(path).config() if path is not None and (path / "config.yaml").exists() else None
     if recorded is not None and config is not None:
         require_none(

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from lot.errors import BadInput
+from lot.runs.lock import RunLock
+from lot.storage.contained import refuse_what_leads_out
 from lot.storage.files import read_json, remove_leftovers, write_atomic, write_json
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 _RESTORE = "restore it from a copy"
+_STATUS: dict[str, tuple[type, ...]] = {
+    "state": (str, type(None)),
+    "message": (str, type(None)),
+    "updated": (str, type(None)),
+    "step": (int, type(None)),
+    "steps": (int, type(None)),
+    "best_step": (int, type(None)),
+}
+"""What status.json may hold under the keys that are read."""
 
 
 class RunDir:
@@ -37,7 +48,7 @@ class RunDir:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.snapshots = path / "snapshots"
-        self._lock = FileLock(path / ".lock", timeout=0)
+        self._lock = RunLock(path)
         self._status: dict[str, Any] = {}
 
     @property
@@ -48,10 +59,11 @@ class RunDir:
     def acquire(self) -> None:
         """Become the one process that writes here.
 
-        Raises BadInput where another process is that one, or where the folder cannot be written.
+        Raises BadInput where another process is that one, where the folder cannot be written, or where a link in it leads out.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            refuse_what_leads_out(self.path)
             self._lock.acquire()
         except Timeout:
             raise BadInput(
@@ -62,7 +74,7 @@ class RunDir:
             raise BadInput(
                 f"{self.path}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
             ) from None
-        for folder in (self.path, self.checkpoints, self.snapshots):
+        for folder in (self.path, self.checkpoints, *self.snapshots.glob("*")):
             if folder.is_dir():
                 remove_leftovers(folder)
 
@@ -76,22 +88,15 @@ class RunDir:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}" if status else "another process"
 
     def in_use(self) -> bool:
-        """Whether a process holds this directory.
-
-        Where the lock cannot be asked for (a folder of another user), it counts as held.
-        """
-        if not (self.path / ".lock").exists():
-            return False
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
+        """Whether a process holds this directory. Asking keeps nobody from taking it."""
+        return self._lock.held()
 
     def status(self) -> dict[str, Any]:
         """status.json, or {} where there is none that can be read."""
         with contextlib.suppress(BadInput):
-            return _read_table(self.path / "status.json") or {}
+            status = _read_table(self.path / "status.json") or {}
+            if all(isinstance(status.get(key), kinds) for key, kinds in _STATUS.items()):
+                return status
         return {}
 
     def state(self) -> str:
@@ -136,6 +141,8 @@ class RunDir:
         document = _read_table(self.path / "metrics.json", fix)
         if document is not None and not isinstance(document.get("metrics"), dict):
             raise BadInput(f"{self.path / 'metrics.json'}: damaged (no metrics in it)", fix=fix)
+        if document is not None and (odd := _no_number(document["metrics"])):
+            raise BadInput(f"{self.path / 'metrics.json'}: damaged ({odd} is no number)", fix=fix)
         return document
 
     def metrics(self) -> dict[str, float] | None:
@@ -161,7 +168,7 @@ class RunDir:
     def remove_if_empty(self) -> None:
         """Remove a directory in which nothing was ever written (what was to run turned out to be impossible)."""
         if self.path.is_dir() and self.is_empty():
-            (self.path / ".lock").unlink(missing_ok=True)
+            self._lock.remove()
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
@@ -189,7 +196,7 @@ def log_digest(path: Path, length: int | None = None) -> str | None:
 
 def new_run_dir(root: Path, name: str) -> Path:
     """A fresh `root/name/version_N`, N one more than the highest there is. Raises BadInput where it cannot be made."""
-    parent = root / name
+    parent, fresh = root / name, not root.exists()
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = 1 + max(_versions(parent), default=-1)
@@ -201,19 +208,21 @@ def new_run_dir(root: Path, name: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
+        if fresh:
+            with contextlib.suppress(OSError):
+                root.rmdir()
         raise BadInput(
             f"{parent}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
         ) from None
 
 
 def find_run(path: Path) -> Path:
-    """The run at `path`: itself, or its newest version. Raises BadInput where there is none."""
-    if (path / "config.yaml").exists():
-        return path
+    """The run at `path`: itself, or its newest version. Raises BadInput where there is none, or where a link leads out of it."""
     versions = [path / f"version_{n}" for n in sorted(_versions(path), reverse=True)] if path.is_dir() else []
-    for version in versions:
-        if (version / "config.yaml").exists():
-            return version
+    for run in (path, *versions):
+        if (run / "config.yaml").exists():
+            refuse_what_leads_out(path if run.is_symlink() and run != path else run)
+            return run
     raise BadInput(f"{path}: no run there (no config.yaml)", fix="name a run directory, such as runs/NAME/version_0")
 
 
@@ -232,13 +241,30 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
-        if not isinstance(row, dict):
+        if not _is_row(row):
             raise BadInput(
                 f"{path}, line {number}: damaged (not a row of a log)", fix="restore the file, or delete the line"
             )
         yield row
+
+
+def _is_row(row: object) -> bool:
+    """Whether a line of a log is a step with names and numbers."""
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return False
+    names = {key: value for key, value in row.items() if key in ("split", "diagnostic")}
+    return not _no_number({key: row[key] for key in row.keys() - names}) and all(
+        isinstance(name, str) for name in names.values()
+    )
+
+
+def _no_number(values: dict[str, Any]) -> str | None:
+    """The first key whose value is neither a number nor null (a number that is not finite), or None."""
+    return next(
+        (key for key, v in values.items() if isinstance(v, bool) or not isinstance(v, int | float | None)), None
+    )
 
 
 def _read_table(path: Path, fix: str = _RESTORE) -> dict[str, Any] | None:

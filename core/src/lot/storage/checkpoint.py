@@ -15,7 +15,6 @@ Where the processes of a run hold shards of the tensors, each writes its own (`s
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lot.errors import BadInput
+from lot.storage.files import read_json
 from lot.storage.folder import (
     FORMAT,
     STATE,
@@ -86,7 +86,9 @@ def load(
 
 
 def _document(folder: Path) -> dict[str, Any]:
-    document = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    document = read_json(folder / STATE)
+    if document is None:
+        raise BadInput(f"{folder}: not a checkpoint of LOT ({STATE} is missing)")
     if document.get("format") != FORMAT:
         raise BadInput(where=str(folder), expected=f"a checkpoint of format {FORMAT}", got=document.get("format"))
     return document  # type: ignore[no-any-return]
@@ -99,7 +101,7 @@ def _only_ours(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{folder}: not a checkpoint of LOT ({type(error).__name__}: {error})") from error
 
 

@@ -5,24 +5,47 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lot.errors import not_a_file
+
+MOST_JSON = 1 << 28
+"""Bytes of a JSON file that are read; the largest of ours are results of studies, with some megabytes."""
+
+
+def temporary_name(path: Path, suffix: str = ".tmp") -> Path:
+    """A name beside `path` that nothing has, for what takes its place when it is whole.
+
+    Files and folders are made under it with the rights that the user's umask leaves, which `tempfile` would not do.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{suffix}")
+
+
+@contextlib.contextmanager
+def created_as_usual(path: Path) -> Iterator[None]:
+    """Gives the file `path`, which the context writes, the rights that the umask leaves; safetensors gives it fewer."""
+    path.touch(exist_ok=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    yield
+    path.chmod(mode)
 
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text`: temporary file beside it, fsync, rename, fsync of the folder. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = temporary_name(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         raise
     fsync_folder(path.parent)
 
@@ -33,26 +56,39 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`, or None where there is no such file. Raises OSError and ValueError."""
+    """The JSON in `path`, or None where there is no such file. Raises OSError and ValueError, for what has no end too."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if (what := not_a_file(path)) is not None:
+            raise ValueError(f"it is {what}")
+        with path.open("rb") as file:
+            raw = file.read(MOST_JSON + 1)
     except FileNotFoundError:
         return None
+    if len(raw) > MOST_JSON:
+        raise ValueError(f"more than {MOST_JSON >> 20} MiB")
+    try:
+        return json.loads(raw.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def fsync_file(path: Path) -> None:
     """Wait until the content of `path` is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _fsync(path, os.O_RDWR)  # Windows flushes no handle that cannot be written
 
 
 def fsync_folder(path: Path) -> None:
     """Wait until the names in the folder `path` are on the disk, where the system can say so."""
     if os.name == "posix":
-        fsync_file(path)
+        _fsync(path, os.O_RDONLY)
+
+
+def _fsync(path: Path, access: int) -> None:
+    handle = os.open(path, access)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

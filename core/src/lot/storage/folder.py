@@ -11,13 +11,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lot.errors import BadInput
-from lot.storage.files import fsync_file, fsync_folder, write_atomic
+from lot.storage.files import fsync_file, fsync_folder, read_json, temporary_name, write_atomic
 
 FORMAT = 1
 
@@ -38,7 +37,9 @@ def folder_of(checkpoints: Path, step: int) -> Path:
 
 def temporary_folder(final: Path) -> Path:
     """A fresh folder beside `final`, in which it is written before it is published."""
-    return Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
+    made = temporary_name(final)
+    made.mkdir()
+    return made
 
 
 @contextlib.contextmanager
@@ -52,7 +53,8 @@ def removed_on_failure(temporary: Path) -> Iterator[None]:
 
 
 def sealed(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file, all of which is on the disk when this returns."""
+    """Size and checksum of a file, all of which is on the disk when this returns. It gets the rights of its folder."""
+    path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors gives it fewer
     fsync_file(path)
     return digest_of(path)
 
@@ -62,7 +64,6 @@ def publish(temporary: Path, final: Path, document: dict[str, Any], files: dict[
     (temporary / STATE).write_text(json.dumps({"format": FORMAT, **document}, indent=1, allow_nan=False), "utf-8")
     manifest = {**files, STATE: sealed(temporary / STATE)}
     write_atomic(temporary / MANIFEST, json.dumps({"format": FORMAT, "files": manifest}, indent=1))
-    os.chmod(temporary, 0o755)
     if final.exists():
         set_aside(final)
     os.rename(temporary, final)
@@ -72,7 +73,10 @@ def publish(temporary: Path, final: Path, document: dict[str, Any], files: dict[
 def problem_of(folder: Path) -> str | None:
     """What is wrong with the checkpoint in `folder`, or None: files, sizes and checksums against its manifest."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        manifest = read_json(folder / MANIFEST)
+        if manifest is None:
+            return f"{MANIFEST} is missing"
+        manifest = manifest["files"]
         present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
         if present != set(manifest):
             odd = min(present ^ set(manifest))
@@ -83,8 +87,6 @@ def problem_of(folder: Path) -> str | None:
                 return f"{name} has {size} bytes instead of {recorded['bytes']}"
             if digest_of(folder / name) != recorded:
                 return f"{name} does not match its checksum"
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST} cannot be read ({type(error).__name__})"
     return None

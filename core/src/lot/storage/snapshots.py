@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lot.contracts import Record
 from lot.errors import BadInput
+from lot.storage.files import created_as_usual, temporary_name
 
 
 def snapshot_path(folder: Path, name: str, step: int) -> Path:
@@ -21,9 +22,10 @@ def save_snapshot(folder: Path, name: str, step: int, values: dict[str, Tensor])
 
     final = snapshot_path(folder, name, step)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.tmp")
+    temporary = temporary_name(final)
     try:
-        save_file({key: value.contiguous().clone() for key, value in values.items()}, temporary)
+        with created_as_usual(temporary):
+            save_file({key: value.contiguous().clone() for key, value in values.items()}, temporary)
         temporary.replace(final)
     except Exception as error:
         temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lot.config.schema import ChosenDiagnostic, Config
 from lot.contracts import Diagnostic, Model, Task
 from lot.errors import BadInput
-from lot.model.build import build_model, build_task, leaks
+from lot.model.build import build_model, build_task, leaks, memory
 from lot.model.neutral import check_neutral
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
@@ -35,8 +35,11 @@ class Composition:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
-def compose(config: Config) -> Composition:
-    """The parts of the run that `config` describes. Raises BadInput for what does not fit."""
+def compose(config: Config, processes: int = 1) -> Composition:
+    """The parts of the run that `config` describes. Raises BadInput for what does not fit.
+
+    processes: among which each batch is shared out.
+    """
     objective = Objective(config.losses, signals_given(config))
     diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
     for name in objective.losses:
@@ -44,6 +47,7 @@ def compose(config: Config) -> Composition:
     for name, (_, diagnostic) in diagnostics.items():
         _check_signals(config, f"diagnostic {name}", diagnostic.needs)
     task = build_task(config)
+    _check_memory(config, task, processes)
     model = build_model(config, task)
     if config.train.neutral:
         check_neutral(config, model.dims)
@@ -51,6 +55,21 @@ def compose(config: Config) -> Composition:
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
     return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+
+
+def _check_memory(config: Config, task: Task, processes: int) -> None:
+    """Refuse a batch whose token ids, residual stream and logits alone exceed this machine's memory."""
+    batch_size, tokens = config.train.batch_size, config.train.batch_size * task.seq_len / processes
+    sizes = config.sizes
+    kept = sizes.width * (1 if getattr(config.model.options, "recompute", False) else sizes.layers)
+    needed = 16 * tokens * config.train.accumulate + 2 * tokens * (kept + task.vocab_size)  # bfloat16 at least
+    if needed > (available := memory()):
+        raise BadInput(
+            where="train.batch_size",
+            expected=f"a batch that fits into the memory of {available / 2**30:.1f} GiB",
+            got=f"{batch_size}, which needs more than {needed / 2**30:.3g} GiB with {task.seq_len} tokens each",
+            fix="lower it; train.accumulate makes up for it",
+        )
 
 
 def _check_accumulation(config: Config, objective: Objective) -> None:

@@ -142,7 +142,8 @@ def _print(tensor: Tensor) -> tuple[Tensor, Tensor]:
     local = local.to_local() if is_sharded(local) else local
     if local.numel() <= COPIED:
         return tensor, local.clone()
-    sums = (local.sum(dtype=torch.float64), local.abs().sum(dtype=torch.float64))
+    wide = torch.float32 if local.device.type == "mps" else torch.float64  # which MPS lacks
+    sums = (local.sum(dtype=wide), local.abs().sum(dtype=wide))
     return tensor, torch.stack(sums)
 
 

@@ -42,7 +42,7 @@ def train(
     path, config = choose_run(config, run_dir, name, resume)
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
     report = report if report is not None and team.main else silent
-    composition = compose(config)
+    composition = compose(config, team.world)
     versioned = path is None
     if path is None:
         fresh = name or config.title
@@ -54,7 +54,7 @@ def train(
             metrics, leak = finished["metrics"], composition.leak or bool(finished.get("leak"))
             report("end", {"run": str(path), "metrics": metrics, "already": True, "leak": leak})
             status = run.status()
-            return Result(path, status.get("step", 0), status.get("best_step"), metrics, leak)
+            return Result(path, status.get("step") or 0, status.get("best_step"), metrics, leak)
         with deterministic(config, team.device), StopSignal() as stop:
             trainer = Trainer(composition, run, team, report, stop)
             try:

@@ -84,6 +84,7 @@ class Trainer:
         self.diagnosing = Diagnosing(composition, run, self.reporter, self.optimizer)
         self.saving = Saving(run, self.config, self.parallel, self.optimizer, self.fingerprint, self._warn)
         self.trust = Trust(composition, self.parallel, self.precision, run, self._warn)
+        stop.give_up = self.give_up
 
     @property
     def step(self) -> int:
@@ -127,7 +128,7 @@ class Trainer:
                 self.write_log()
             self.diagnose()
             improved = (self.step % s.eval_every == 0 or last) and self.validate()
-            signal_number = self.team.largest(self.stop.number)
+            signal_number = self.team.largest(self.stop.at_boundary())
             if improved or self.step % s.save_every == 0 or last or signal_number:
                 self.save()
             if signal_number:
@@ -236,6 +237,17 @@ class Trainer:
     def end(self, state: str, exit_code: int, message: str) -> None:
         """Record why the run stopped before its end."""
         self.reporter.ended(self.team.main, state, exit_code, self.step, message)
+
+    def give_up(self, signal_number: int) -> None:
+        """Say that the process ends now, in the middle of a step. Called from another thread than the loop's."""
+        name = signal.Signals(signal_number).name
+        if not (self.run.path / "config.yaml").exists():
+            self._warn(f"stopped by {name} before the first step")
+            self.run.remove_if_empty()
+            return
+        message = f"stopped by {name} in the middle of a step, so nothing of it is saved; {self.saving.last_good()}"
+        self._warn(f"{message}; {self.saving.how_to_resume()}")
+        self.reporter.ended(self.team.main, "interrupted", 128 + signal_number, self.step, message)
 
     # Parts of the above
 

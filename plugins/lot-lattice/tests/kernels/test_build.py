@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lot import BadInput, RunFailed
-from lot_lattice.kernels import build, dispatch as native, lattice_scan, mean_field, toolchain
+from lot_lattice.kernels import build, dispatch as native, lattice_scan, mean_field, private, toolchain
 from lot_lattice.kernels.component import LatticeKernels
 from lot_lattice.kernels.toolchain import BuildError, Recipe, Unit
 from lot_lattice.ops.dynamics import lattice_scan_eager, mean_field_eager
@@ -133,6 +133,71 @@ def test_a_build_that_was_killed_leaves_nothing_in_the_way(tiny, own_cache) -> N
     assert build.built("avx2") is None
     assert build.library("avx2") == path
     assert path.exists()
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes of files")
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no checksum"])
+def test_a_damaged_library_is_built_again_and_never_loaded(tiny, damage) -> None:
+    path = build.library("avx2")
+    whole = path.read_bytes()
+    if damage == "no checksum":
+        path.with_name(f"{path.name}.sha256").unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"\x00" + whole[1:])
+    assert build.built("avx2") is None
+    assert build.library("avx2") == path
+    assert path.read_bytes() == whole
+    assert compilations(tiny) == 2
+
+
+@posix
+@needs_compiler
+def test_a_cache_that_others_can_write_is_refused_in_one_line(tiny, own_cache) -> None:
+    path = build.library("avx2")
+    for folder in (own_cache.parent, own_cache, path.parent):
+        folder.chmod(0o777)
+        assert build.built("avx2") is None
+        if folder != path.parent:  # that one is made anew
+            with pytest.raises(BuildError, match=f"nothing is loaded from {folder}, which can be written") as caught:
+                build.library("avx2")
+            assert "\n" not in str(caught.value)
+        folder.chmod(0o755)
+    assert build.library("avx2") == path
+
+
+@posix
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only the superuser gives files away")
+def test_a_cache_of_another_user_is_refused(tiny, own_cache) -> None:
+    build.library("avx2")
+    os.chown(own_cache, 12345, -1)
+    assert build.built("avx2") is None
+    with pytest.raises(BuildError, match=f"{own_cache}, which belongs to user 12345; set LOT_CACHE"):
+        build.library("avx2")
+
+
+@posix
+def test_folders_that_only_this_user_can_write(tmp_path) -> None:
+    fresh = private.make_private(tmp_path / "a" / "b")
+    assert [path.stat().st_mode & 0o777 for path in (fresh, fresh.parent)] == [0o700, 0o700]
+    fresh.parent.chmod(0o1777)  # as /tmp is: what lies in it is safe, the folder itself is not
+    assert private.problem_of(fresh) is None
+    assert "can be written by other users" in private.problem_of(fresh.parent)
+    (tmp_path / "link").symlink_to(fresh)
+    assert private.make_private(tmp_path / "link") == fresh
+
+
+@posix
+@needs_compiler
+def test_a_planted_library_is_not_loaded(tiny, own_cache, tmp_path) -> None:
+    path = build.library("avx2")
+    planted = tmp_path / "planted"
+    path.parent.rename(planted)
+    path.parent.symlink_to(planted)  # a folder elsewhere, that may be anybody's
+    assert build.built("avx2") is None
 
 
 @needs_compiler
@@ -258,7 +323,9 @@ def test_a_device_that_cannot_run_the_kernels_is_told_and_done_without(fresh, ma
 @needs_compiler
 def test_a_library_that_does_not_load_is_told_and_done_without(tiny, fresh, make, caplog, monkeypatch) -> None:
     monkeypatch.setenv("LOT_KERNELS", "auto")
-    build.library("float64").write_bytes(b"no library at all")
+    library = build.library("float64")
+    library.write_bytes(b"no library at all")
+    private.write_digest(library)
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="lot_lattice"):
         mean_field(make.normal(1, 1, 3, 1), make.normal(1, 1), make.normal(1), 0.1, 2)
@@ -290,11 +357,28 @@ def test_the_component_refuses_to_build_without_a_compiler(no_compiler) -> None:
 
 @needs_compiler
 def test_the_component_says_what_it_built(tiny, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
     monkeypatch.setattr(toolchain, "nvcc", lambda: None)
     said = LatticeKernels().build()
     assert str(build.built(toolchain.levels()[-1])) in said
     assert "cuda: not built, no nvcc found" in said
     assert "\n" not in said
+
+
+@needs_compiler
+def test_nothing_is_built_for_a_gpu_that_is_not_there(tiny, monkeypatch) -> None:
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(toolchain, "nvcc", lambda: "/usr/bin/nvcc")
+    assert "cuda: not built, no GPU here" in LatticeKernels().build()
+    assert build.built("cuda") is None
+
+
+@needs_compiler
+def test_a_build_that_takes_its_time_says_so(tiny, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(build, "STILL_AT_IT", 0.001)
+    build.library("avx2")
+    assert any("still compiling for avx2" in message for message in caplog.messages)
 
 
 @needs_compiler

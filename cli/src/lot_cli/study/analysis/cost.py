@@ -24,7 +24,7 @@ def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_st
     config: of the first run. device: the type of the device, such as cpu or cuda.
     """
     kept = run_dirs[0].with_name(f"{run_dirs[0].name}.cost.json")
-    counted = read_json(kept)
+    counted = _counted_before(kept)
     if counted is None:
         counted = count_operations(config, device)
         write_json(kept, counted)
@@ -42,6 +42,18 @@ def cost_of(run_dirs: Sequence[Path], config: Config, device: str, tokens_per_st
         seconds_per_step=None if speed is None else tokens_per_step / speed,
         seconds_per_run=statistics.median(totals) if totals else None,
     )
+
+
+def _counted_before(kept: Path) -> dict[str, Any] | None:
+    """What was counted and kept; None where nothing was, or where the file is damaged: it can be counted again."""
+    try:
+        counted = read_json(kept)
+    except (OSError, ValueError):
+        return None
+    keys = ("flops_per_token", "peak_bytes")
+    kinds = (int, float, type(None))
+    whole = isinstance(counted, dict) and all(key in counted and isinstance(counted[key], kinds) for key in keys)
+    return counted if whole else None
 
 
 def count_operations(config: Config, device: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def read_record(folder: Path, previous: Result | None) -> Record:
             if not entry.sound(entries[-1].mark if entries else ""):
                 return unknown
             entries.append(entry)
-    except (ValueError, BadInput):
+    except (ValueError, RecursionError, BadInput):
         return unknown
     marks = {entry.mark for entry in entries}
     if previous is not None and previous.looks is not None and previous.looks.mark not in marks:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lot.errors import BadInput
 from lot.runs.directory import RunDir
 from lot.storage.files import read_json
 from lot_cli.study.analysis.statistics import mean_interval
@@ -18,6 +19,10 @@ def read_scores(run_dir: Path, metrics: Mapping[str, bool]) -> dict[str, float |
     if document is None:
         return dict.fromkeys(metrics)
     assert document["split"] == "test", f"{run_dir} was not tested"
+    if missing := metrics.keys() - document["metrics"].keys():
+        raise BadInput(
+            f"{run_dir / 'metrics.json'}: damaged (no {min(missing)} in it)", fix=f"remove {run_dir} and run it again"
+        )
     return {metric: document["metrics"][metric] for metric in metrics}
 
 

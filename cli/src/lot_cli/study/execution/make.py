@@ -14,6 +14,7 @@ from lot.storage.files import read_json, write_json
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import Arm, Purpose, Run, make_run, numerics
 from lot_cli.study.execution.calibrate import Pair, Ratio, calibrate
+from lot_cli.study.execution.damage import problem_of, set_aside
 from lot_cli.study.execution.runner import Executor, Tell, run_all
 from lot_cli.study.execution.slurm import calibrate_in_job, connect
 from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
@@ -63,15 +64,30 @@ class RunMaker:
         """
         self.runs.mkdir(parents=True, exist_ok=True)
         orders = [self._order(run) for run in runs]
+        self._set_damaged_aside(orders)
         if any(finished_outcome(order.run_dir, order.key) is None for order in orders):
             write_json(self._side_by_side_file, max(self.executor.jobs, self.side_by_side))
         return run_all(orders, self.executor, self.tell)
 
+    def _set_damaged_aside(self, orders: Sequence[Order]) -> None:
+        for order in {order.run_dir: order for order in orders}.values():
+            finished = finished_outcome(order.run_dir, order.key) is not None
+            split = "test" if order.config["train"]["test"] else "validation"
+            if finished and (problem := problem_of(order.run_dir, split)) is not None:
+                aside = set_aside(order.run_dir)
+                self.tell("damaged", {"label": order.label, "problem": problem, "aside": str(aside)})
+
     @property
     def side_by_side(self) -> int:
         """The most runs of this study that were made at a time, ever."""
-        most: int = read_json(self._side_by_side_file) or 1
-        return most
+        file = self._side_by_side_file
+        try:
+            most = read_json(file)
+        except ValueError as error:
+            most = str(error)
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int)):
+            raise BadInput(f"{file}: damaged, expected a number", fix="write there how many runs were made at a time")
+        return most or 1
 
     @property
     def _side_by_side_file(self) -> Path:

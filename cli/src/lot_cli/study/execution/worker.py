@@ -19,10 +19,9 @@ import attrs
 
 from lot.errors import BadInput, Diverged, Interrupted, LotError
 from lot.storage.files import read_json, write_json
+from lot_cli.study.execution.damage import DIVERGED
 
 State = Literal["complete", "diverged", "failed", "interrupted"]
-DIVERGED = "diverged.json"
-"""In a run's directory: it diverged, and would diverge again, so it is not repeated."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,8 +84,13 @@ def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
     """How the run in `run_dir` ended, or None where it is still to be made."""
     if (run_dir / "metrics.json").exists():
         return Outcome(key=key, state="complete")
-    diverged = read_json(run_dir / DIVERGED)
-    return None if diverged is None else Outcome(key=key, state="diverged", message=diverged["message"])
+    if not (run_dir / DIVERGED).exists():
+        return None
+    try:
+        message = read_json(run_dir / DIVERGED)["message"]
+    except (OSError, ValueError, TypeError, KeyError):  # it is set aside before it is used
+        message = ""
+    return Outcome(key=key, state="diverged", message=message)
 
 
 def serve(connection: Connection, threads: int, gpu: int | None) -> None:

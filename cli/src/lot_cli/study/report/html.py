@@ -63,14 +63,14 @@ def _head(result: Result) -> Iterator[str]:
     yield f"<header><h1>{escape(result.name)}</h1>"
     if result.question:
         yield f"<p>{escape(result.question)}</p>"
-    yield f'<p class="faint">{len(result.arms)} arms, {len(result.seeds)} seeds, {wording.date(result)}</p></header>'
+    yield f'<p class="faint">{len(result.arms)} arms, {len(result.seeds)} seeds, {escape(wording.date(result))}</p></header>'
 
 
 def _verdicts(result: Result) -> Iterator[str]:
     if reasons := result.fairness.reasons:
         yield f'<div class="stamp"><strong>UNFAIR</strong>{_list(reasons)}</div>'
     items = (
-        f'<li class="{_class(c)}"><b>{escape(wording.conclusion(c))}</b> <span>{escape(wording.facts(c))}</span></li>'
+        f'<li class="{escape(_class(c))}"><b>{escape(wording.conclusion(c))}</b> <span>{escape(wording.facts(c))}</span></li>'
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
@@ -88,8 +88,8 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
         return (
             escape(wording.name_of(c, result)),
             escape(tables.metric_cell(c)),
-            f'<b class="{_class(c)}">{escape(wording.verdict(c))}</b>',
-            *tables.difference_cells(c),
+            f'<b class="{escape(_class(c))}">{escape(wording.verdict(c))}</b>',
+            *(escape(cell) for cell in tables.difference_cells(c)),
             drawn,
             *(escape(cell) for cell in tables.test_cells(c)),
         )
@@ -139,10 +139,14 @@ def _figures(result: Result, colors: Mapping[str, int]) -> Iterator[str]:
 def _arms(result: Result) -> str:
     def mean_cell(summary: Summary) -> str:
         spread = interval(summary.low, summary.high, number)
-        return f"{wording.mean(summary)} <span class='faint'>{spread}</span>"
+        return f"{escape(wording.mean(summary))} <span class='faint'>{escape(spread)}</span>"
 
     head = [("arm", ""), *((title, "n") for title in (*result.metrics, *tables.COST_TITLES))]
-    rows = ((escape(name), *cells) for name, *cells in tables.arm_rows(result, mean_cell))
+    means = len(result.metrics)  # `mean_cell` gives HTML
+    rows = (
+        (escape(name), *cells[:means], *map(escape, cells[means:]))
+        for name, *cells in tables.arm_rows(result, mean_cell)
+    )
     return _table(head, rows, cards=True)
 
 
@@ -194,7 +198,8 @@ def _registration(result: Result) -> Iterator[str]:
     registration = result.registration
     if registration is None:
         return
-    yield f"<h2>Registration</h2><p>Registered {registration.date} under <code>{registration.hash[:16]}</code>.</p>"
+    when, under = escape(registration.date), escape(registration.hash[:16])
+    yield f"<h2>Registration</h2><p>Registered {when} under <code>{under}</code>.</p>"
     yield _list(f"hypothesis: {text}" for text in registration.hypotheses)
     if registration.deviations:
         yield f'<div class="warnings"><p>Deviations</p>{_list(registration.deviations)}</div>'

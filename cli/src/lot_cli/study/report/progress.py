@@ -90,6 +90,10 @@ class StudyProgress:
             line = Text.assemble((facts["state"], "red"), f"  {facts['label']}: {facts['message']}")
             self.console.print(line, soft_wrap=True)
 
+    def _damaged(self, facts: dict[str, Any]) -> None:
+        text = f"{facts['label']}: {facts['problem']}; set aside as {facts['aside']}, and made again"
+        self.console.print(warning_text(text), soft_wrap=True)
+
     def _tuned(self, facts: dict[str, Any]) -> None:
         self.line.end()
         self._say(f"{facts['arm']}: tuning chose {wording.values(facts['values'])}")

@@ -78,7 +78,7 @@ def _pairs(columns: Sequence[Sequence[float | None]], x: Sequence[float], y: Sca
 
 def _dot(name: str, series: int, seed: int, value: float | None, x: float, y: Scale) -> str:
     """The value of one seed; a cross below the axis where it is lost."""
-    title = f"<title>{escape(name)}, seed {seed}: {number(value, absent='diverged')}</title>"
+    title = f"<title>{escape(f'{name}, seed {seed}')}: {number(value, absent='diverged')}</title>"
     if value is None:
         return f'<path class="lost" d="M {x:.1f} {HEIGHT - BOTTOM - 3} m -4 -4 l 8 8 m 0 -8 l -8 8">{title}</path>'
     return f'<circle class="dot series-{series}" cx="{x:.1f}" cy="{y(value):.1f}" r="4">{title}</circle>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -14,17 +15,23 @@ from lot_lattice.kernels.dispatch import kernels, library_for, mode
 
 
 class LatticeKernels(Kernel):
-    """Lattice scan and mean field for this machine's processor and, where there is nvcc, for CUDA devices."""
+    """Lattice scan and mean field for this machine's processor and, where there is one, for its CUDA devices."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = config
 
     def build(self) -> str:
-        """Compile what is not in the cache yet; one line that says what there is now. Raises RunFailed without a compiler."""
+        """Compile what is not in the cache yet; one line that says what there is now. Raises RunFailed without a compiler.
+
+        For CUDA devices: where there is one, or where TORCH_CUDA_ARCH_LIST asks for it (on the login node of a cluster, say).
+        """
         begin = time.perf_counter()
         done = []
         names: tuple[toolchain.Name, ...] = (toolchain.levels()[-1], "cuda")
         for name in names:
+            if name == "cuda" and not (torch.cuda.is_available() or os.environ.get("TORCH_CUDA_ARCH_LIST")):
+                done.append("cuda: not built, no GPU here; TORCH_CUDA_ARCH_LIST=9.0 builds for one all the same")
+                continue
             if name == "cuda" and toolchain.nvcc() is None:
                 done.append("cuda: not built, no nvcc found")
                 continue

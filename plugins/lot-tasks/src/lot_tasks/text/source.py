@@ -107,7 +107,7 @@ def _own_file(given: str) -> tuple[Path, np.ndarray]:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
             raise BadInput(where="path", expected="a file", got=f"{path}, which is a pipe or a device")
         return path, _read(path)
-    except (ValueError, RuntimeError) as error:  # a NUL in the name; a home directory that is not known
+    except (ValueError, RuntimeError, OSError) as error:  # a NUL in the name; a home that is not known; too long a name
         raise BadInput(f"{given!r} is no path ({error})", where="path") from error
 
 

@@ -126,7 +126,7 @@ class TokenizerFile(Tokenizer):
         try:
             file = Path(path).expanduser()
             found = file.is_file()
-        except (ValueError, RuntimeError) as error:  # a NUL in the name; a home directory that is not known
+        except (ValueError, RuntimeError, OSError) as error:  # a NUL; a home that is not known; too long a name
             raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
         if not found:
             raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")

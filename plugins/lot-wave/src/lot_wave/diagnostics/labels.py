@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lot import Task
+from lot.figure import literal
 
 
 def token_names(task: Task, ids: Iterable[int]) -> list[str]:
@@ -30,5 +31,5 @@ def pack(texts: Iterable[str]) -> Tensor:
 
 
 def unpack(packed: Tensor) -> list[str]:
-    """The texts that `pack` was given."""
-    return [bytes(row.tolist()).rstrip(b"\0").decode() for row in packed]
+    """The texts that `pack` was given, as labels."""
+    return [literal(bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")) for row in packed]
