@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     help="Draw from the likeliest tokens that make up the share p.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--data", type=click.Path(path_type=Path), help="Text for --example, in place of that of the training.")
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 def generate(
@@ -57,6 +58,7 @@ def generate(
     top_k: int | None,
     top_p: float | None,
     seed: int,
+    data: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -79,11 +81,12 @@ def generate(
     from lot.runs.load import load_run
     from lot_cli.terminal.console import warn
 
-    loaded = load_run(run, device=device, warn=warn)
+    loaded = load_run(run, device=device, data=data, warn=warn)
     task, model = loaded.task, loaded.model
     answer: list[int] | None = None
     if prompt is None:
         ids, answer = _question(task, example)
+        loaded.check_data(warn)
     else:
         ids = _encoded(task, prompt)
     if temperature is None:

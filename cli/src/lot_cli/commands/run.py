@@ -67,6 +67,9 @@ def _path_of(name: str) -> str | None:
     "--run-dir", type=click.Path(path_type=Path), help="Directory of the run, in place of runs/NAME/version_N."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its last checkpoint, bit for bit.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="With --resume: the text of the run, where it is no longer there."
+)
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ...")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the metrics as JSON on stdout, and everything else on stderr."
@@ -80,6 +83,7 @@ def run(
     name: str | None,
     run_dir: Path | None,
     resume: bool,
+    data: Path | None,
     device: str,
     as_json: bool,
     print_config: bool,
@@ -108,7 +112,7 @@ def run(
     with display:
         from lot.training.train import train
 
-        result = train(config, run_dir, name=name, resume=resume, device=device, report=display.report)
+        result = train(config, run_dir, name=name, resume=resume, device=device, data=data, report=display.report)
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
         document: dict[str, Any] = {
             "run": str(result.run_dir),

@@ -13,14 +13,19 @@ from lot.runs.load import load_run
 
 
 def evaluate(
-    run: str | Path, *, split: Split = "test", device: str = "auto", warn: Callable[[str], None] = lambda text: None
+    run: str | Path,
+    *,
+    split: Split = "test",
+    data: str | Path | None = None,
+    device: str = "auto",
+    warn: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """The metrics of a run's best checkpoint on all of `split`.
 
     run: a run directory, or a folder of versions (the newest is taken). Returns `{"run", "split", "step", "checkpoint",
     "metrics"}`. Raises BadInput where there is no run, no checkpoint, or none that is sound; nothing is written.
     """
-    loaded = load_run(run, device=device, warn=warn)
+    loaded = load_run(run, device=device, data=data, warn=warn)
     train = loaded.config.train
     where = next(loaded.model.parameters()).device
     metrics = measure_split(
@@ -32,6 +37,7 @@ def evaluate(
         precision=choose_precision(train.precision, where),
         step=loaded.step,
     )
+    loaded.check_data(warn)
     return {
         "run": str(loaded.path),
         "split": split,

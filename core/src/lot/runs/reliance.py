@@ -63,15 +63,17 @@ def reliance(
     split: Split = "validation",
     draws: int = 5,
     device: str = "auto",
+    data: str | Path | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Reliance:
     """Damage the mechanism of a run's best model, part by part, and measure the loss each time.
 
     A *state* (phases, say) is drawn at random, `draws` times, in all layers that have one. *Parameters* that vanilla
     attention does not have are put back to their initial values: each group of one name in all layers, then all groups.
-    Raises BadInput where there is no run or no sound checkpoint. Nothing is written.
+    data: a file in place of the one that the task reads. Raises BadInput where there is no run or no sound checkpoint.
+    Nothing is written.
     """
-    loaded = load_run(run, device=device, warn=warn)
+    loaded = load_run(run, device=device, data=data, warn=warn)
     model = loaded.model
     initial = build_model(loaded.config, loaded.task).state_dict()
 
@@ -91,6 +93,7 @@ def reliance(
         return metrics["loss"]
 
     intact = loss()
+    loaded.check_data(warn)
     damages = list(_state_damage(loaded, loss, intact, draws))
     groups = _own_parameters(model.attentions)
     if len(groups) > 1:

@@ -37,15 +37,15 @@ class Composition:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
-def compose(config: Config) -> Composition:
-    """The parts of the run that `config` describes. Raises BadInput for what does not fit."""
+def compose(config: Config, task: Task | None = None) -> Composition:
+    """The parts of the run that `config` describes. task: its task, if it is at hand. Raises BadInput for what does not fit."""
     objective = Objective(config.losses, signals_given(config))
     diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
     for name in objective.losses:
         _check_signals(config, f"loss {name}", objective.needs(name))
     for name, (_, diagnostic) in diagnostics.items():
         _check_signals(config, f"diagnostic {name}", diagnostic.needs)
-    task = build_task(config)
+    task = build_task(config) if task is None else task
     model = build_model(config, task)
     model.set_want(objective.want)
     _check_accumulation(config, objective)

@@ -54,6 +54,10 @@ class TaskWithoutTest(Task):
         """As the task."""
         return self._task.encode(text)
 
+    def assets(self) -> dict[str, bytes]:
+        """As the task."""
+        return self._task.assets()
+
     def __getattr__(self, name: str) -> Any:
         """What a task has beyond the contract."""
         if name.startswith("_"):

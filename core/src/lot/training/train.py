@@ -12,6 +12,7 @@ import torch
 from lot.config.schema import Config
 from lot.devices.processes import Team, is_lost_peer, join_team
 from lot.errors import BadInput, Interrupted, RunFailed
+from lot.runs.assets import task_elsewhere
 from lot.runs.choose import choose_run
 from lot.runs.directory import RunDir, new_run_dir
 from lot.training.compose import compose
@@ -27,6 +28,7 @@ def train(
     name: str | None = None,
     resume: bool = False,
     device: str = "auto",
+    data: str | Path | None = None,
     report: Report | None = None,
 ) -> Result:
     """Train what `config` describes and return the result; everything is recorded in a run directory.
@@ -34,6 +36,7 @@ def train(
     run_dir: the very directory (default: `runs/NAME/version_N`, N counting up); it must be new or empty unless `resume`.
     name: NAME, default `task-attention`. resume: go on from the newest sound checkpoint, bit for bit; without `run_dir` the
     newest version of NAME; `config` may then be None. A complete run is returned as it is. device: `auto`, `cpu`, `cuda`...
+    data: with `resume`, the file that the task reads, where it is no longer where it was; it must be the same, bit for bit.
     Under torchrun every process calls this.
 
     Raises BadInput (nothing touched), RunFailed (diverged, or storage failed; the last checkpoint stands) or
@@ -42,7 +45,7 @@ def train(
     path, config = choose_run(config, run_dir, name, resume)
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
     report = report if report is not None and team.main else silent
-    composition = compose(config)
+    composition = compose(config, task_elsewhere(config, path if resume else None, data))
     versioned = path is None
     if path is None:
         fresh = name or config.title

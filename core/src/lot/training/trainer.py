@@ -21,6 +21,7 @@ from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
 from lot.random import derive
+from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms
 from lot.training.compose import Composition
@@ -242,10 +243,12 @@ class Trainer:
                 "seed": self.config.seed,
                 "parameters": self.composition.parameters,
                 **self.trust.record(),
+                "files": named_files(self.config),
                 "environment": environment(self.team.device),
                 "fingerprint": self.fingerprint,
             }
             self.run.create(self.config.to_yaml(), facts)
+            save_assets(self.run.path, self.task.assets())
         self.reporter.open(self.step, log_lengths)
 
     def _whole(self, batches: list[Batch]) -> Whole:
