@@ -76,7 +76,7 @@ def generate(
 
     import torch
 
-    from lot.model.generate import generate as continue_prompt
+    from lot.model.generate import encode_prompt, generate as continue_prompt
     from lot.random import torch_generator
     from lot.runs.load import load_run
     from lot_cli.terminal.console import warn
@@ -88,7 +88,7 @@ def generate(
         ids, answer = _question(task, example)
         loaded.check_data(warn)
     else:
-        ids = _encoded(task, prompt)
+        ids = encode_prompt(task, prompt)
     if temperature is None:
         temperature = 1.0 if answer is None else 0.0
     _check_draws(temperature, given)
@@ -148,16 +148,6 @@ def _check_draws(temperature: float, given: set[str]) -> None:
         raise click.UsageError(
             f"{flags}: nothing is drawn at temperature 0, which takes the likeliest token; add --temperature 1"
         )
-
-
-def _encoded(task: Task, prompt: str) -> list[int]:
-    """The tokens of a prompt. Raises BadInput for what the task cannot read."""
-    from lot.errors import BadInput, first_line
-
-    try:
-        return list(task.encode(prompt))
-    except ValueError as error:  # what a plugin may raise, as int() does
-        raise BadInput(f"the task cannot read it: {first_line(error)}", where="--prompt") from error
 
 
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:

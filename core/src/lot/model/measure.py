@@ -43,17 +43,19 @@ def measure_split(
     forward: Forward | None = None,
     team: Team | None = None,
     together: bool = False,
+    observe: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
 ) -> dict[str, float]:
     """The task's metrics on the first `limit` examples of a split (None: all).
 
     forward: a compiled form of `model`, used for full batches. team: processes that all call this and take turns with the
     batches; torchmetrics brings their counts together. together: whether all must pass through the model equally often:
-    a process that has no batch left then passes one that is not counted.
+    a process that has no batch left then passes one that is not counted. observe: told the logits (B, T, V) float32 and
+    targets (B, T) of each counted batch.
     """
     length = task.length(split)
-    if length is None:
-        raise BadInput(f"the {split} split of this task has no end", fix="measure validation or test")
-    count = length if limit is None else min(length, limit)
+    if length is None and limit is None:
+        raise BadInput(f"the {split} split of this task has no end", fix="say how many examples to measure")
+    count = min(n for n in (length, limit) if n is not None)
     batches = -(-count // batch_size)
     rank, world = (team.rank, team.world) if team else (0, 1)
     metrics = task.metrics().to(device)
@@ -71,7 +73,10 @@ def measure_split(
                 output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
             if counted:
                 rows = count - index * batch_size  # the last batch of a limited count is cut
-                metrics.update(output.logits[:rows].float(), batch.targets[:rows])
+                logits, targets = output.logits[:rows].float(), batch.targets[:rows]
+                metrics.update(logits, targets)
+                if observe is not None:
+                    observe(logits, targets)
     with warnings.catch_warnings():  # that a process had no batch to count
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return {name: float(value) for name, value in metrics.compute().items()}

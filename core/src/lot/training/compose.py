@@ -42,9 +42,9 @@ def compose(config: Config, task: Task | None = None) -> Composition:
     objective = Objective(config.losses, signals_given(config))
     diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
     for name in objective.losses:
-        _check_signals(config, f"loss {name}", objective.needs(name))
+        check_signals(config, f"loss {name}", objective.needs(name))
     for name, (_, diagnostic) in diagnostics.items():
-        _check_signals(config, f"diagnostic {name}", diagnostic.needs)
+        check_signals(config, f"diagnostic {name}", diagnostic.needs)
     task = build_task(config) if task is None else task
     model = build_model(config, task)
     model.set_want(objective.want)
@@ -95,7 +95,7 @@ def signals_given(config: Config) -> frozenset[str]:
     return given
 
 
-def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
+def check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
     """Refuse a signal that no part of this model gives."""
     for signal in sorted(needs - signals_given(config)):
         givers = [

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Decoder, Diagnostic, Probe, Record, generate as continue_prompt
-from lot.figure import SEQUENTIAL_MAP, heading, new_figure, save_animation
+from lot.figure import SEQUENTIAL_MAP, heading, new_figure, pack, save_animation, token_names, unpack
 from lot_wave.config import WaveInferenceConfig
-from lot_wave.diagnostics.labels import pack, token_names, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
