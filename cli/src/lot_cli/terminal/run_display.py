@@ -134,7 +134,12 @@ def _header_table(header: dict[str, Any]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
-    table.add_row("run", header["run"] + (f"  (resumed at step {header['step']})" if header["step"] else ""))
+    table.add_row(
+        "run",
+        header["run"] + (f"  (resumed at step {header['step']})" if header["step"] and not header["beginning"] else ""),
+    )
+    if header["beginning"]:
+        table.add_row("begins", header["beginning"])
     table.add_row("task", _with_options(config["task"]))
     table.add_row("attention", _attention_by_layer(header["attention"]) + "".join(f"\n{n}" for n in header["notes"]))
     table.add_row(

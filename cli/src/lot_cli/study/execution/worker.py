@@ -82,7 +82,16 @@ def execute(order: Order) -> Outcome:
 
 
 def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
-    """How the run in `run_dir` ended, or None where it is still to be made."""
+    """How the run in `run_dir` ended, or None where it is still to be made.
+
+    Raises BadInput for a run that did not begin as those of a study do.
+    """
+    facts = read_json(run_dir / "run.json") or {}
+    for begun in ("parent", "init_from"):
+        if begun in facts:
+            raise BadInput(
+                f"{run_dir}: goes on from the weights of another run, and is no run of this study", fix="move it away"
+            )
     if (run_dir / "metrics.json").exists():
         return Outcome(key=key, state="complete")
     diverged = read_json(run_dir / DIVERGED)
