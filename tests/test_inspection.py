@@ -163,3 +163,16 @@ def test_a_diagnostic_sees_no_test_data(lot: Lot) -> None:
     assert lot(*RUN, "--attn", "vanilla", "--set", "train.steps=2").returncode == 0
     with pytest.raises(core.BadInput, match="no test data"):
         core.diagnose("r", split="test")
+
+
+def test_a_link_that_leads_out_of_a_received_run_is_not_followed(lot: Lot) -> None:
+    assert lot(*RUN, "--attn", "vanilla", "--set", "train.steps=2").returncode == 0
+    outside = Path("outside")
+    outside.mkdir()
+    for name in ("evaluations", "diagnoses"):
+        Path("r", name).symlink_to(outside.absolute())
+    done = lot("eval", "r")
+    assert done.returncode == 0
+    assert "the result is not kept" in done.stderr
+    assert lot("diagnose", "r", "attention_map").returncode == 2
+    assert list(outside.iterdir()) == []

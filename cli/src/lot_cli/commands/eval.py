@@ -48,9 +48,8 @@ def evaluate(
     Metrics of the task and of the mechanism, and the loss at each position, are printed and kept in RUN/evaluations; nothing
     that the run recorded is changed. For example, at four times the length: lot eval RUN --set task.seq_len=128
     """
-    from lot.inspection.evaluate import evaluate as measure, record_evaluation
+    from lot.inspection.evaluate import evaluate as measure, for_json, record_evaluation
     from lot_cli.terminal.console import console, metrics_table, warn
-    from lot_cli.terminal.numbers import finite_or_null
 
     found = measure(
         run,
@@ -69,8 +68,7 @@ def evaluate(
         warn(f"the result is not kept ({error})")
         path = None
     if as_json:
-        finite = {key: finite_or_null(found[key]) for key in ("metrics", "mechanism")}
-        click.echo(json.dumps({**found, **finite}))
+        click.echo(json.dumps(for_json(found)))
         return
     title = f"{found['split']} split, step {found['step']}, {found['run']}"
     metrics_table({**found["metrics"], **found["mechanism"]}, title, leak=found["leak"])

@@ -17,6 +17,7 @@ from lot.inspection.subject import Subject, subject
 from lot.model.generate import encode_prompt
 from lot.plugins.registry import registry
 from lot.runs.load import BEST
+from lot.storage.files import make_folder
 from lot.storage.snapshots import save_snapshot
 from lot.training.compose import check_signals, signals_given
 from lot.training.diagnose import look_at
@@ -53,6 +54,7 @@ class Look:
 
     def save(self) -> None:
         """Write what was measured to `folder`. Raises OSError."""
+        make_folder(self.run, "diagnoses", self.label, self.name)
         save_snapshot(self.folder, self.name, self.record.step, self.record.values)
 
 
@@ -102,7 +104,7 @@ def diagnose(
             precision=asked.precision,
         )
         found[name] = (diagnostic, Record(asked.loaded.step, values))
-    asked.loaded.check_data(warn)
+    asked.check_data(warn)
     label = f"step_{asked.loaded.step:08d}-{split if prompt is None else 'prompt'}"
     if further := asked.label(prompt, own):
         label = f"{label}-{further}"

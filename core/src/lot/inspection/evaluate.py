@@ -16,7 +16,7 @@ from lot.inspection.subject import Subject, subject
 from lot.model.measure import measure_split
 from lot.plugins.registry import registry
 from lot.runs.load import BEST
-from lot.storage.files import write_json
+from lot.storage.files import make_folder, write_json
 from lot.training.compose import signals_given
 from lot.training.diagnose import look_at
 
@@ -69,7 +69,7 @@ def evaluate(
         observe=by_position.add,
     )
     mechanism = _mechanism(asked, split, warn)
-    asked.loaded.check_data(warn)
+    asked.check_data(warn)
     return {
         "run": str(asked.loaded.path),
         "split": split,
@@ -92,17 +92,15 @@ def record_evaluation(found: dict[str, Any]) -> Path:
     Raises OSError.
     """
     parts = [found["split"], f"step_{found['step']:08d}", *([found["label"]] if found["label"] else [])]
-    folder = Path(found["run"]) / "evaluations"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{'-'.join(parts)}.json"
-    finite = {
-        key: {name: _finite(value) for name, value in table.items()}
-        for key, table in found.items()
-        if key in ("metrics", "mechanism")
-    }
-    positions = [_finite(value) for value in found["loss_by_position"]]
-    write_json(path, {**found, **finite, "loss_by_position": positions})
+    path = make_folder(Path(found["run"]), "evaluations") / f"{'-'.join(parts)}.json"
+    write_json(path, for_json(found))
     return path
+
+
+def for_json(found: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` returned, with None for numbers that are not finite, which JSON has not."""
+    tables = {key: {name: _finite(value) for name, value in found[key].items()} for key in ("metrics", "mechanism")}
+    return {**found, **tables, "loss_by_position": [_finite(value) for value in found["loss_by_position"]]}
 
 
 def _finite(value: float | None) -> float | None:

@@ -21,7 +21,7 @@ from lot.model.build import build_model, leaks, rebuild_task
 from lot.model.decoder import Decoder
 from lot.random import torch_generator
 from lot.runs.assets import read_assets
-from lot.runs.load import BEST, RecordedRun, load_run
+from lot.runs.load import BEST, RecordedRun, load_run, other_data
 from lot.training.compose import Composition, signals_given
 from lot.training.objective import Objective
 
@@ -56,6 +56,17 @@ class Subject:
     def precision(self) -> str:
         """As in training, on this device."""
         return choose_precision(self.config.train.precision, self.device)
+
+    def check_data(self, warn: Callable[[str], None]) -> None:
+        """Warn where the task of the training has read other files than then: for when it has read what is needed."""
+        loaded = self.loaded
+        if self.task is loaded.task:
+            loaded.check_data(warn)
+        elif self.config.task.component == loaded.config.task.component and loaded.trained_on not in (
+            None,
+            self.task.origin,
+        ):
+            warn(other_data(loaded.path, self.config))
 
     def composition(self) -> Composition:
         """The parts of a run, as diagnostics need them; those of the configuration are not created."""
