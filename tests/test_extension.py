@@ -80,6 +80,16 @@ def test_an_extension_that_was_killed_before_its_first_checkpoint_begins_at_its_
     assert "is gone" in refused(lot, "run", "--resume", "--run-dir", "child")
 
 
+def test_a_test_of_the_parent_is_remembered_by_what_comes_after(lot: Lot) -> None:
+    ok(lot, *RUN, "--set", "train.steps=4", "--run-dir", "one")
+    ok(lot, "run", "--extend", "one", "--set", "train.steps=6", "--run-dir", "two")
+    Path("two/metrics.json").unlink()
+    assert "two has been tested" in ok(lot, "run", "--extend", "two", "--set", "train.steps=8", "--run-dir", "three")
+    run = Path("two/run.json")
+    run.write_text(run.read_text().replace('"tested": true', '"texted": true'))
+    assert "damaged (parent" in refused(lot, "run", "--extend", "two", "--set", "train.steps=8", "--run-dir", "four")
+
+
 def test_a_jump_of_the_learning_rate_is_told_and_made(lot: Lot) -> None:
     ok(lot, *RUN, "--set", "train.steps=12", "--set", "train.test=false", "--run-dir", "parent")
     said = ok(

@@ -139,6 +139,23 @@ def test_a_run_that_measured_nothing_shows_its_attention_on_a_prompt(lot: Lot) -
     assert "'zebra' is no token" in refused.stderr
 
 
+def test_inference_goes_on_from_a_whole_prompt_and_writes_as_the_task_does(lot: Lot) -> None:
+    assert lot(*RUN, "--attn", "vanilla").returncode == 0
+    options = [
+        "--set",
+        "diagnostics.wave_inference.prompt_tokens=1",
+        "--set",
+        "diagnostics.wave_inference.new_tokens=3",
+    ]
+    done = lot("diagnose", "r", "wave_inference", "--prompt", "3 4 5 |", *options)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.partition("3 new tokens “")[2].partition("”")[0]
+    assert len(said.split()) == 3
+    options = ["diagnostics.wave_inference.prompt_tokens=1"]
+    (look,) = core.diagnose("r", ["wave_inference"], prompt="3 4 5 |", overrides=options)
+    assert int(look.record.values["prompt"]) == 4
+
+
 EMITTERS = ["vanilla", "lattice", "hybrid", "toroidal", "toroidal_ring", "toroidal_fft", "toroidal_adaptive"]
 
 

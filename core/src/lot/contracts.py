@@ -291,8 +291,8 @@ class Loss(abc.ABC):
 class Probe:
     """What a diagnostic sees: a pass of its own, which cannot change training.
 
-    model: in evaluation mode. batch: from the validation split. output: with the signals that the diagnostics need.
-    generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
+    model: in evaluation mode. batch: from the validation split or, where `prompted`, one text of the user.
+    output: with the signals that the diagnostics need. generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
     """
 
     model: nn.Module
@@ -302,6 +302,7 @@ class Probe:
     task: Task
     generator: torch.Generator
     gradients: Callable[[], dict[str, Tensor]]
+    prompted: bool = False
 
 
 class Record(NamedTuple):

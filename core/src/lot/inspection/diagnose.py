@@ -102,6 +102,7 @@ def diagnose(
             step=asked.loaded.step,
             device=asked.device,
             precision=asked.precision,
+            prompted=prompt is not None,
         )
         found[name] = (diagnostic, Record(asked.loaded.step, values))
     asked.check_data(warn)

@@ -98,13 +98,14 @@ def look_at(
     step: int,
     device: torch.device,
     precision: str,
+    prompted: bool = False,
     others: Sequence[Decoder] = (),
     optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, Tensor]:
     """What `diagnostic` measures on the model of `composition`, which is on `device`, as after `step`; on the CPU.
 
-    batch: what it sees. others: models that it must leave as they are too. Raises RunFailed for a diagnostic that changes
-    something or asks for the test split.
+    batch: what it sees; prompted: that this is a text of the user. others: models that it must leave as they are too.
+    Raises RunFailed for a diagnostic that changes something or asks for the test split.
     """
     model, objective = composition.model, composition.objective
     task = TaskWithoutTest(composition.task, name)
@@ -130,6 +131,7 @@ def look_at(
             task=task,
             generator=torch_generator(seed, "diagnostic", name, step),
             gradients=gradients,
+            prompted=prompted,
         )
         with unchanged(name, list(dict.fromkeys((model, *others))), optimizer):
             values = diagnostic.measure(probe)

@@ -33,7 +33,8 @@ class Parent:
     """The checkpoint that a run goes on from.
 
     path: of the run, absolute. step: optimizer steps that it has made there. sha256: of the manifest of the checkpoint, which
-    has the checksums of all its files. tested: whether the parent had measured its test split by then.
+    has the checksums of all its files. tested: whether the parent, or a run that it went on from, has measured
+    its test split.
     """
 
     path: str
@@ -77,9 +78,23 @@ def parent_of(run: str | Path, warn: Callable[[str], None]) -> Parent:
     if step is None:
         step = _newest(path, warn)
     folder = checkpoint_at(path, step)
-    result = RunDir(path).result()
-    tested = result is not None and result.get("split") == "test"
+    result, earlier = RunDir(path).result() or {}, recorded_parent(path)
+    tested = result.get("split") == "test" or (earlier is not None and earlier.tested)
     return Parent(str(path.resolve()), step, digest_of(folder / MANIFEST)["sha256"], tested)
+
+
+def recorded_parent(run: Path) -> Parent | None:
+    """The parent that the run.json of an extension has, or None for any other run. Raises BadInput where it is damaged."""
+    recorded = RunDir(run).facts().get("parent")
+    if recorded is None:
+        return None
+    try:
+        parent = Parent(**recorded)
+        if not (isinstance(parent.path, str) and isinstance(parent.step, int) and isinstance(parent.sha256, str)):
+            raise TypeError("a text and a number were expected")
+    except TypeError as error:
+        raise BadInput(f"{run / 'run.json'}: damaged (parent: {error})", fix="restore it from a copy") from None
+    return parent
 
 
 def check_extension(parent: Parent, config: Config) -> None:

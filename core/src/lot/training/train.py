@@ -18,7 +18,7 @@ from lot.runs.directory import RunDir, new_run_dir
 from lot.storage.folder import saved_steps
 from lot.training.compose import Composition, compose
 from lot.training.events import Report, silent
-from lot.training.extension import Parent, check_extension, parent_of
+from lot.training.extension import Parent, check_extension, parent_of, recorded_parent
 from lot.training.given_weights import GivenWeights, give_weights
 from lot.training.interruption import StopSignal
 from lot.training.trainer import Result, Trainer
@@ -106,11 +106,10 @@ def _parent(
 ) -> Parent | None:
     """The checkpoint that the run goes on from: the one that is asked for, or that a resumed run had begun with."""
     if resumed is not None:
-        recorded = RunDir(resumed).facts().get("parent")
-        if recorded is None or saved_steps(resumed / "checkpoints"):
+        parent = recorded_parent(resumed)
+        if parent is None or saved_steps(resumed / "checkpoints"):
             return None
-        parent = Parent(**recorded)  # it was killed before its own first checkpoint
-        parent.require_unchanged()
+        parent.require_unchanged()  # it was killed before its own first checkpoint
         return parent
     if extend is None:
         return None
@@ -135,8 +134,10 @@ def _weights(
         recorded = RunDir(resumed).facts().get("init_from")
         if recorded is None or saved_steps(resumed / "checkpoints"):
             return None
-        again = give_weights(composition.model, recorded["path"], recorded["only"], warn)
-        if again.sha256 != recorded["sha256"]:
+        if not isinstance(recorded, dict) or not isinstance(recorded.get("path"), str):
+            raise BadInput(f"{resumed / 'run.json'}: damaged (init_from)", fix="restore it from a copy")
+        again = give_weights(composition.model, recorded["path"], recorded.get("only") or (), warn)
+        if again.sha256 != recorded.get("sha256"):
             raise BadInput(f"{recorded['path']}: no longer what this run took its initial weights from")
         return again
     return None if init_from is None else give_weights(composition.model, init_from, only, warn)
