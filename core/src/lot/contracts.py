@@ -292,7 +292,8 @@ class Probe:
     """What a diagnostic sees: a pass of its own, which cannot change training.
 
     model: in evaluation mode. batch: from the validation split or, where `prompted`, one text of the user.
-    output: with the signals that the diagnostics need. generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
+    output: with the signals that the diagnostics need. generator: keyed by (seed, "diagnostic", name, step).
+    gradients(): gradient of the objective by parameter name, on request.
     """
 
     model: nn.Module
