@@ -18,6 +18,7 @@ from typing import Any, Literal
 import attrs
 
 from lot.errors import BadInput, Diverged, Interrupted, LotError
+from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
 
 State = Literal["complete", "diverged", "failed", "interrupted"]
@@ -86,7 +87,7 @@ def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
 
     Raises BadInput for a run that did not begin as those of a study do.
     """
-    facts = read_json(run_dir / "run.json") or {}
+    facts = RunDir(run_dir).facts()
     for begun in ("parent", "init_from"):
         if begun in facts:
             raise BadInput(
