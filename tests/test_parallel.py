@@ -20,8 +20,8 @@ from together import ARMS, MODEL, PARALLEL, STEPS, config, cut, same
 
 from lot.config.load import load_config
 from lot.errors import BadInput
+from lot.inspection.evaluate import evaluate
 from lot.runs.directory import RunDir
-from lot.runs.evaluate import evaluate
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of, latest_sound, problem_of, saved_steps
 from lot.training.compose import compose

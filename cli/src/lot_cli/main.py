@@ -22,7 +22,8 @@ from lot_cli.terminal.group import LazyGroup
 COMMANDS = {
     "run": ("lot_cli.commands.run:run", "Train a model, evaluate it and record the run."),
     "runs": ("lot_cli.commands.runs:runs", "List recorded runs: state, metrics, how to continue."),
-    "eval": ("lot_cli.commands.eval:evaluate", "Evaluate the best checkpoint of a run."),
+    "eval": ("lot_cli.commands.eval:evaluate", "Evaluate a checkpoint of a run, on its data or others."),
+    "diagnose": ("lot_cli.commands.diagnose:diagnose", "Measure and draw any diagnostic on a run, on any text."),
     "ablate": ("lot_cli.commands.ablate:ablate", "Show how far a trained model relies on its mechanism."),
     "generate": ("lot_cli.commands.generate:generate", "Continue a prompt with the best model of a run."),
     "export": ("lot_cli.commands.export:export", "Write the best model of a run as a file for other programs."),

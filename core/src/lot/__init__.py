@@ -3,7 +3,8 @@
 A run
     load_config(...)             a run as validated data (`Config`)
     train(config, run_dir=...)   train, evaluate and record it (`Result`)
-    evaluate(run)                the metrics of a recorded run
+    evaluate(run)                the metrics of a recorded run, at any checkpoint and on any data
+    diagnose(run, names)         what diagnostics measure on it (`Look`)
     load_run(run)                its best model, its task and its configuration (`RecordedRun`)
     reliance(run)                what damage to its mechanism costs (`Reliance`, of `Damage`)
     build_task(config)           the data of a run (`Task`)
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
         PluginError as PluginError,
         RunFailed as RunFailed,
     )
+    from lot.inspection.diagnose import Look as Look, diagnose as diagnose
+    from lot.inspection.evaluate import evaluate as evaluate
     from lot.model.build import build_model as build_model, build_task as build_task
     from lot.model.decoder import Decoder as Decoder
     from lot.model.generate import generate as generate
@@ -72,7 +75,6 @@ if TYPE_CHECKING:
     from lot.plugins.hookspecs import hookimpl as hookimpl
     from lot.plugins.registry import Registry as Registry, registry as registry
     from lot.plugins.sizes import Sizes as Sizes
-    from lot.runs.evaluate import evaluate as evaluate
     from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
     from lot.runs.reliance import Damage as Damage, Reliance as Reliance, reliance as reliance
     from lot.storage.cache import cache_folder as cache_folder
@@ -109,6 +111,8 @@ _HOMES = {
         "ablation",
     ),
     "errors": ("BadInput", "Diverged", "Interrupted", "LotError", "PluginError", "RunFailed"),
+    "inspection.diagnose": ("Look", "diagnose"),
+    "inspection.evaluate": ("evaluate",),
     "model.build": ("build_model", "build_task"),
     "model.decoder": ("Decoder",),
     "model.generate": ("generate",),
@@ -117,7 +121,6 @@ _HOMES = {
     "plugins.hookspecs": ("hookimpl",),
     "plugins.registry": ("Registry", "registry"),
     "plugins.sizes": ("Sizes",),
-    "runs.evaluate": ("evaluate",),
     "storage.cache": ("cache_folder",),
     "runs.load": ("RecordedRun", "load_run"),
     "runs.reliance": ("Damage", "Reliance", "reliance"),

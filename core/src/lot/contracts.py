@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -309,6 +310,9 @@ class Task(abc.ABC):
     tells how many are, and passes up to a quarter.
     origin: a digest of the files that the data come from, or None where they come from the seed alone. A run that is resumed
     or evaluated on others says so.
+
+    A task whose data or tokens come from files gives `assets` and `from_assets`: a run keeps what they say, and can then be
+    used where the files are not.
     """
 
     vocab_size: int
@@ -343,6 +347,25 @@ class Task(abc.ABC):
     def encode(self, text: str) -> list[int]:
         """Text as token ids, for prompts. Raises BadInput for text that the vocabulary cannot hold."""
         raise BadInput(f"{type(self).__name__} has no text form: a prompt cannot be encoded")
+
+    def assets(self) -> dict[str, bytes]:
+        """What a run keeps of the files that this task reads, so that the task can be used without them: content by file name.
+
+        Sizes, vocabulary, token counts, a tokenizer; never the data. Empty, the default: options and seed say all.
+        """
+        return {}
+
+    @classmethod
+    def from_assets(cls, config: Any, seed: int, assets: Mapping[str, bytes], data: Path | None = None) -> Task:
+        """The task from what `assets` gave: it encodes, decodes and has the sizes and counts of the one that gave them.
+
+        config: perhaps with other options, such as another length. data: a file in place of the one that the task reads.
+        Without it the task reads its own when it is first asked for a batch; where that is not there, `batch` and `length`
+        raise BadInput, which says which file it is, its size and digest. The default makes the task from options and seed.
+        """
+        if data is not None:
+            raise BadInput("this task reads no file", where="--data", expected="none", got=str(data))
+        return cls(config, seed)  # type: ignore[call-arg]
 
     def example(self, rng: np.random.Generator) -> str:
         """One training example as a short text that shows what is asked (and what is scored)."""
@@ -405,8 +428,9 @@ class Loss(abc.ABC):
 class Probe:
     """What a diagnostic sees: a pass of its own, which cannot change training.
 
-    model: in evaluation mode. batch: from the validation split. output: with the signals that the diagnostics need.
-    generator: keyed by (seed, "diagnostic", name, step). gradients(): gradient of the objective by parameter name, on request.
+    model: in evaluation mode. batch: from the validation split or, where `prompted`, one text of the user.
+    output: with the signals that the diagnostics need. generator: keyed by (seed, "diagnostic", name, step).
+    gradients(): gradient of the objective by parameter name, on request.
     """
 
     model: Model
@@ -416,6 +440,7 @@ class Probe:
     task: Task
     generator: torch.Generator
     gradients: Callable[[], dict[str, Tensor]]
+    prompted: bool = False
 
 
 class Record(NamedTuple):

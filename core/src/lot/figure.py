@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
+from torch import Tensor
+
 from lot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
+    from lot.contracts import Task
 
 _T = TypeVar("_T")
 
@@ -77,6 +82,48 @@ def heading(figure: Figure, text: str, **changes: Any) -> Text:
 def literal(text: str) -> str:
     """`text` as it stands, for a label: what is not ours (a name, a token) may hold `$`, which would begin a formula."""
     return text.replace("$", r"\$")
+
+
+def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
+    """Label the horizontal axis of `axes` with steps; the style of a curve over them: few points are drawn as dots too."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    return {"marker": "o", "ms": 4} if len(steps) < 12 else {}
+
+
+def apart(figure: Figure, share: float = 0.06) -> None:
+    """Leave `share` of a panel's width between panels, so that color bars and neighbors do not touch."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(wspace=share)
+
+
+def token_names(task: Task, ids: Iterable[int]) -> list[str]:
+    """What `task` calls each token, with blanks and control characters made visible."""
+    return [_visible(task.decode(torch.tensor([token]))) for token in ids]
+
+
+def _visible(text: str) -> str:
+    text = text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) or "∅"
+
+
+def pack(texts: Iterable[str]) -> Tensor:
+    """Texts as a tensor, since a record holds nothing else: (n, bytes) uint8, each in UTF-8, filled up with zeros."""
+    rows = [text.encode() for text in texts]
+    packed = torch.zeros(len(rows), max(1, *(len(row) for row in rows)) if rows else 1, dtype=torch.uint8)
+    for own, row in zip(packed, rows, strict=True):
+        own[: len(row)] = torch.tensor(list(row), dtype=torch.uint8)
+    return packed
+
+
+def unpack(packed: Tensor) -> list[str]:
+    """The texts that `pack` was given, as labels (see `literal`)."""
+    return [literal(bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")) for row in packed]
 
 
 def spaced(items: Sequence[_T], most: int) -> list[_T]:

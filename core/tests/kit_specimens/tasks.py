@@ -380,3 +380,44 @@ class Large(Honest):
         digits = np.array([(number // V**k) % V for k in range(T + 1)])
         digits[-1] = ("train", "validation", "test").index(split)
         return digits[::-1].copy()
+
+
+class ReadsFile(Honest):
+    """Says that it reads a file, and keeps nothing of it."""
+
+    origin = "0" * 64
+
+
+class KeepsData(Honest):
+    """Keeps the text of its first training example."""
+
+    def decode(self, ids: Any) -> str:
+        return " ".join(f"token-{int(i)}" for i in ids)
+
+    def assets(self) -> dict[str, bytes]:
+        return {"text.txt": self.decode(self.batch("train", 0, 1).inputs[0]).encode()}
+
+
+class ForgetsCounts(Honest):
+    """Made from its assets it has other counts."""
+
+    @classmethod
+    def from_assets(cls, config: NoOptions, seed: int, assets: Any, data: Any = None) -> Task:
+        task = cls(config, seed)
+        task.token_counts = torch.zeros(V, dtype=torch.int64)
+        return task
+
+
+class OtherBatches(Honest):
+    """Made from its assets it draws from another seed."""
+
+    @classmethod
+    def from_assets(cls, config: NoOptions, seed: int, assets: Any, data: Any = None) -> Task:
+        return cls(config, seed + 1)
+
+
+class NestedAsset(Honest):
+    """An asset whose name leads out of its folder."""
+
+    def assets(self) -> dict[str, bytes]:
+        return {"../vocabulary.json": b"[]"}

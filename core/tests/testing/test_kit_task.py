@@ -47,6 +47,11 @@ CAUGHT = [
     (tasks.WideEncoding, "text", "encode"),
     (tasks.Unshifted, "leak", "not shifted"),
     (tasks.UncountedToken, "token counts", "[4]"),
+    (tasks.ReadsFile, "assets", "states an origin"),
+    (tasks.KeepsData, "assets", "first training example"),
+    (tasks.ForgetsCounts, "assets", "token_counts"),
+    (tasks.OtherBatches, "assets", "batch 0 of train"),
+    (tasks.NestedAsset, "assets", "plain file name"),
 ]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 TOPICS = {
-    "A run": ("lot.config", "lot.training", "lot.runs", "lot.model"),
+    "A run": ("lot.config", "lot.training", "lot.runs", "lot.inspection", "lot.model"),
     "What a plugin registers": ("lot.plugins", "lot.options"),
     "Contracts": ("lot.contracts",),
     "Parts that a plugin can use": ("lot.builtin",),

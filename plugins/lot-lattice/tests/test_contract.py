@@ -34,7 +34,6 @@ def test_everything_that_was_promised_is_registered():
         *(
             ("diagnostic", name)
             for name in (
-                "attention_entropy",
                 "coupling",
                 "delimiter_wave",
                 "lattice_snapshot",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from lot import IGNORED, Batch, Split, Task
+from lot.testing import checks
 from lot_tasks import plugin
 
 # Small enough to be quick, and so small that splits drawn independently would share examples.
@@ -216,6 +219,32 @@ def test_no_global_generator_is_used(small: Make, name: str) -> None:
     task.example(np.random.default_rng(0))
     assert torch.equal(before_torch, torch.random.get_rng_state())
     assert (before_numpy == np.random.get_state()[1]).all()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_run_keeps_what_a_text_task_needs_without_its_text(name: str, tmp_path: Path) -> None:
+    text = tmp_path / "own.txt"
+    text.write_text("the cat sat on the mat, and the dog ate it all up\n" * 400)
+    component = {component.name: component for component in plugin.lot_tasks()}[name]
+    checks("task")["assets"](component, {**SMALL[name], "path": str(text)})
+
+
+def test_a_tokenizer_file_is_kept_with_its_origin_and_the_license_beside_it(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    text, file = tmp_path / "own.txt", tmp_path / "tokenizer.json"
+    text.write_text("the cat sat on the mat, and the dog ate it all up\n" * 400)
+    vocabulary = {word: i for i, word in enumerate(["?", *sorted(set(text.read_text().split()))])}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="?"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.save(str(file))
+    (tmp_path / "LICENSE").write_text("free for all")
+    component = {component.name: component for component in plugin.lot_tasks()}["text_lm"]
+    options = {"seq_len": 8, "path": str(text), "tokenizer": str(file)}
+    checks("task")["assets"](component, options)
+    kept = component.build(0, **options).assets()
+    assert kept["tokenizer.json"] == file.read_bytes()
+    assert kept["tokenizer-license.txt"] == b"free for all"
+    assert json.loads(kept["task.json"])["tokenizer"]["origin"] == str(file)
 
 
 @pytest.mark.gpu

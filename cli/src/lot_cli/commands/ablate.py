@@ -23,9 +23,10 @@ from lot_cli.terminal.echo import echo
 @click.option(
     "--draws", type=click.IntRange(1, 1000), default=5, show_default=True, help="Random states to take the mean over."
 )
+@click.option("--data", type=click.Path(path_type=Path), help="File to read in place of the one of the training.")
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> None:
+def ablate(run: Path, split: str, draws: int, data: Path | None, device: str, as_json: bool) -> None:
     """Damage the mechanism of RUN's best model, part by part, and show what that costs.
 
     The state (phases, say) is drawn at random; parameters that vanilla attention does not have get their initial values
@@ -38,7 +39,7 @@ def ablate(run: Path, split: str, draws: int, device: str, as_json: bool) -> Non
     from lot_cli.terminal.console import console, warn
     from lot_cli.terminal.numbers import number, signed
 
-    found = reliance(run, split=split, draws=draws, device=device, warn=warn)  # type: ignore[arg-type]
+    found = reliance(run, split=split, draws=draws, device=device, data=data, warn=warn)  # type: ignore[arg-type]
     if as_json:
         echo(json.dumps({**asdict(found), "run": str(found.run)}))
         return

@@ -91,10 +91,12 @@ def _write_program(loaded: RecordedRun, path: Path) -> Iterator[str]:
     """
     import torch
 
+    from lot.random import torch_generator
+
     module = _logits_module(loaded)
-    ids = loaded.task.batch("validation", 0, 3).inputs
-    if len(ids) < 3:  # a batch of one would be taken for a constant
-        ids = ids[:1].repeat(3, 1)
+    # Drawn, since the text may not be here; a batch of one would be taken for a constant.
+    generator = torch_generator(0, "export", "ids")
+    ids = torch.randint(loaded.task.vocab_size, (3, loaded.task.seq_len), generator=generator)
     program = _exported(module, ids)
     try:
         torch.export.save(program, path)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     help="Draw from the likeliest tokens that make up the share p.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--data", type=click.Path(path_type=Path), help="Text for --example, in place of that of the training.")
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 def generate(
@@ -59,6 +60,7 @@ def generate(
     top_k: int | None,
     top_p: float | None,
     seed: int,
+    data: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -76,18 +78,19 @@ def generate(
 
     import torch
 
-    from lot.model.generate import generate as continue_prompt
+    from lot.model.generate import encode_prompt, generate as continue_prompt
     from lot.random import torch_generator
     from lot.runs.load import load_run
     from lot_cli.terminal.console import warn
 
-    loaded = load_run(run, device=device, warn=warn)
+    loaded = load_run(run, device=device, data=data, warn=warn)
     task, model = loaded.task, loaded.model
     answer: list[int] | None = None
     if prompt is None:
         ids, answer = _question(task, example)
+        loaded.check_data(warn)
     else:
-        ids = _encoded(task, prompt)
+        ids = encode_prompt(task, prompt)
     if temperature is None:
         temperature = 1.0 if answer is None else 0.0
     _check_draws(temperature, given)
@@ -147,16 +150,6 @@ def _check_draws(temperature: float, given: set[str]) -> None:
         raise click.UsageError(
             f"{flags}: nothing is drawn at temperature 0, which takes the likeliest token; add --temperature 1"
         )
-
-
-def _encoded(task: Task, prompt: str) -> list[int]:
-    """The tokens of a prompt. Raises BadInput for what the task cannot read."""
-    from lot.errors import BadInput, first_line
-
-    try:
-        return list(task.encode(prompt))
-    except ValueError as error:  # what a plugin may raise, as int() does
-        raise BadInput(f"the task cannot read it: {first_line(error)}", where="--prompt") from error
 
 
 def _question(task: Task, example: int) -> tuple[list[int], list[int] | None]:

@@ -63,7 +63,7 @@ def plot(
         folder.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         if name == "curves":
-            _save(draw_curves(recorded.rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
+            save_figure(draw_curves(recorded.rows(), path, smooth), folder / f"curves.{suffix}", name, leak=leak)
             continue
         chosen = config.diagnostics[name]
         diagnostic = chosen.component.create(chosen.options)
@@ -71,7 +71,7 @@ def plot(
         if not records:
             echo(f"{name}: nothing recorded yet", err=True)
             continue
-        _save(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
+        save_figure(diagnostic.draw(records), folder / f"{name}.{suffix}", name, leak=leak)
         if (verdict := diagnostic.verdict(records)) is not None:
             echo(f"  {verdict}")
         if animate and not hasattr(diagnostic, "animate"):
@@ -83,7 +83,8 @@ def plot(
             echo(f"{name}: {film}")
 
 
-def _save(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
+def save_figure(figure: Figure | None, path: Path, name: str, *, leak: bool) -> None:
+    """Write a picture, marked where the model saw what it was asked to predict, and say where it is."""
     if figure is None:
         echo(f"{name}: nothing to draw", err=True)
         return

@@ -70,6 +70,26 @@ def _path_of(name: str) -> str | None:
     "--run-dir", type=click.Path(path_type=Path), help="Directory of the run, in place of runs/NAME/version_N."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its last checkpoint, bit for bit.")
+@click.option(
+    "--extend",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on from the last checkpoint of RUN in a new run; --set changes steps, learning rate, batch, logging.",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN|FILE",
+    help="Begin with the weights of a run, or of a safetensors file.",
+)
+@click.option(
+    "--only", multiple=True, metavar="PART", help="With --init-from: take attn, mlp, embed, positions or head alone."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="With --resume or --extend: the text of the run, where it is no longer there.",
+)
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ...")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the metrics as JSON on stdout, and everything else on stderr."
@@ -83,6 +103,10 @@ def run(
     name: str | None,
     run_dir: Path | None,
     resume: bool,
+    extend: Path | None,
+    init_from: Path | None,
+    only: tuple[str, ...],
+    data: Path | None,
     device: str,
     as_json: bool,
     print_config: bool,
@@ -96,11 +120,16 @@ def run(
         raise click.UsageError("--name and --run-dir both say where the run goes; give one of them")
     if print_config and as_json:
         raise click.UsageError("--json prints metrics, and --print-config trains nothing; give one of them")
+    _check_beginning(resume, extend, init_from, only)
     name = _run_name(name)
     chosen = {section: value for section, value in select.items() if value is not None}
     sets = [*([f"seed={seed}"] if seed is not None else []), *overrides]  # as with every flag, --set comes last
     recorded = run_dir or (Path("runs") / name if name is not None else None) if resume else None
-    config = _config(config_file, chosen, losses, sets, recorded)
+    if extend is not None and config_file is not None:
+        raise click.UsageError("--extend takes the configuration of its run; leave out --config")
+    if resume and recorded is None and config_file is None and "task" not in chosen:
+        raise click.UsageError("--resume: which run? name it, as in --run-dir runs/NAME/version_0 or --name NAME")
+    config = _config(config_file, chosen, losses, sets, extend if extend is not None else recorded)
     if print_config:
         echo(config.to_yaml(), nl=False)
         return
@@ -111,7 +140,18 @@ def run(
     with display:
         from lot.training.train import train
 
-        result = train(config, run_dir, name=name, resume=resume, device=device, report=display.report)
+        result = train(
+            config,
+            run_dir,
+            name=name,
+            resume=resume,
+            device=device,
+            data=data,
+            extend=extend,
+            init_from=init_from,
+            only=only,
+            report=display.report,
+        )
     if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
         document: dict[str, Any] = {
             "run": str(result.run_dir),
@@ -128,18 +168,48 @@ def _config(
 ) -> Config:
     """The configuration that is asked for.
 
-    recorded: the run to resume, if one is named. What is given then refines its configuration, unless a file or a task
-    begins another one; whether the two agree is checked where the run is resumed.
+    recorded: the run to resume or to extend, if one is named. What is given then refines its configuration, unless a file or
+    a task begins another one; whether the two agree is checked where the run goes on.
     """
     from lot.config.load import load_config
-    from lot.runs.directory import RunDir, find_run
+    from lot.config.other_attention import without_attention
+    from lot.config.yaml import read_yaml
+    from lot.runs.directory import RunDir
 
+    if file is not None and "attn" in chosen:
+        tree, dropped = without_attention(read_yaml(file), chosen["attn"])
+        if dropped:
+            from lot_cli.terminal.console import warn
+
+            warn(f"--attn {chosen['attn']}: left out of {file}, with its attention: {', '.join(dropped)}")
+        return load_config(tree, select=chosen, losses=losses, overrides=overrides)
     if recorded is None or file is not None or "task" in chosen:
         return load_config(file, select=chosen, losses=losses, overrides=overrides)
-    config = RunDir(find_run(recorded)).config()
+    config = RunDir(recorded_at(recorded)).config()
     if not (chosen or losses or overrides):
         return config
     return load_config(config.to_dict(), select=chosen, losses=losses, overrides=overrides)
+
+
+def recorded_at(path: Path) -> Path:
+    """The directory of the run that `path` names, perhaps by the folder of one of its checkpoints."""
+    from lot.runs.directory import find_run
+
+    outer = path.resolve().parent.parent
+    return outer if path.name.startswith("step_") and (outer / "config.yaml").exists() else find_run(path)
+
+
+def _check_beginning(resume: bool, extend: Path | None, init_from: Path | None, only: tuple[str, ...]) -> None:
+    """Refuse flags that say two things about where a run begins."""
+    given = [
+        flag
+        for flag, on in (("--resume", resume), ("--extend", extend), ("--init-from", init_from))
+        if on not in (None, False)
+    ]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} both say where the run begins; give one of them")
+    if only and init_from is None:
+        raise click.UsageError("--only is about --init-from; add it")
 
 
 def _run_name(name: str | None) -> str | None:

@@ -133,7 +133,12 @@ def _header_table(header: dict[str, Any]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
-    table.add_row("run", header["run"] + (f"  (resumed at step {header['step']})" if header["step"] else ""))
+    table.add_row(
+        "run",
+        header["run"] + (f"  (resumed at step {header['step']})" if header["step"] and not header["beginning"] else ""),
+    )
+    if header["beginning"]:
+        table.add_row("begins", header["beginning"])
     table.add_row("task", _with_options(config["task"]))
     held = " (held neutral: it computes vanilla attention)" if config["train"]["neutral"] else ""
     notes = "".join(f"\n{note}" for note in header["notes"])

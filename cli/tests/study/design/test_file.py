@@ -197,6 +197,10 @@ def test_an_address_follows_the_files_that_options_name_and_the_python_whose_hel
     text.write_text("two")
     after = key()
     assert after != before
+    elsewhere = tmp_path / "elsewhere.txt"
+    text.rename(elsewhere)
+    study = small(base={**RUN, "task": {"name": "char_lm", "path": str(elsewhere)}}, claims=None)
+    assert key() == after  # what counts is the content, and not where it lies
     monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
     assert key() != after
 

@@ -141,3 +141,11 @@ class CrossEntropyConfig:
     label_smoothing: float = option(
         0.0, ge=0, lt=1, help="share of the target probability that is spread evenly over all tokens"
     )
+
+
+@attrs.frozen(kw_only=True)
+class AttentionMapConfig:
+    """Options of the attention map."""
+
+    example: int = option(0, ge=0, le=1 << 16, help="which sequence of the batch is shown, counted from 0")
+    positions: int = option(48, ge=1, le=4096, help="positions that are shown, from the first on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lot.builtin.config import (
     AdamWConfig,
+    AttentionMapConfig,
     CrossEntropyConfig,
     DecoderConfig,
     GPT2Config,
@@ -135,5 +136,22 @@ def lot_diagnostics() -> list[Component]:
             summary="Norm of the objective's gradient: of the whole model, and of each block.",
             factory="lot.builtin.grad_norm:GradNorm",
             reference="Pascanu et al., On the difficulty of training recurrent neural networks, 2013",
-        )
+        ),
+        Component(
+            name="attention_map",
+            summary="The attention weights of every layer and head in one sequence, with its tokens. Holds T x T weights.",
+            factory="lot.builtin.attention_map:AttentionMap",
+            config=AttentionMapConfig,
+            reference="Bahdanau et al., Neural Machine Translation by Jointly Learning to Align and Translate, 2015",
+            needs=frozenset({"attention"}),
+            every=500,
+        ),
+        Component(
+            name="attention_entropy",
+            summary="Entropy of the attention weights of each head. Holds the T x T weights of every layer while it measures.",
+            factory="lot.builtin.attention_entropy:AttentionEntropy",
+            reference="joshause/lot, visualizations.py; Shannon, A Mathematical Theory of Communication, 1948",
+            needs=frozenset({"attention"}),
+            every=100,
+        ),
     ]

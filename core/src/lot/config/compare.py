@@ -16,7 +16,9 @@ def require_none(what: str, differing: list[str]) -> None:
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise BadInput(
-            f"{what}: {'; '.join(differing[:5])}{more}", fix="resume without options, or choose another directory"
+            f"{what}: {'; '.join(differing[:5])}{more}",
+            fix="resume without options, or choose another directory; "
+            "a new run goes on from this one with others: lot run --extend RUN --set ...",
         )
 
 

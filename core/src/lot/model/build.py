@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,24 @@ from lot.random import initialize, isolated
 def build_task(config: Config) -> Task:
     """The task of a configuration, drawing from its seed."""
     return config.task.create("task", config.seed)  # type: ignore[no-any-return]
+
+
+def rebuild_task(config: Config, assets: Mapping[str, bytes], data: Path | None = None) -> Task:
+    """The task of a configuration from the `assets` that a run kept of it; data: a file in place of the one that it reads.
+
+    Without assets and data it is built as for a new run. Raises BadInput where the options do not fit the assets.
+    """
+    if not assets and data is None:
+        return build_task(config)
+    chosen = config.task
+    factory = chosen.component.load()
+    if not hasattr(factory, "from_assets"):
+        raise BadInput(f"task {chosen.name} cannot be built from what a run keeps: it has no from_assets", where="task")
+    try:
+        with isolated(0, "create", chosen.component.name):
+            return factory.from_assets(chosen.options, config.seed, assets, data)  # type: ignore[no-any-return]
+    except BadInput as error:
+        raise error if error.where.startswith("--") else error.under("task") from None
 
 
 def build_model(config: Config, task: Task | None = None) -> Model:

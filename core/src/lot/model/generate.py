@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lot.contracts import Context, Model
-from lot.errors import BadInput
+from lot.contracts import Context, Model, Task
+from lot.errors import BadInput, first_line
 
 
 class Drawn(NamedTuple):
@@ -108,3 +108,11 @@ def draw(
     # Drawn where the generator lives, so that a GPU and a CPU draw the same.
     drawn: Tensor = torch.multinomial(logits.softmax(-1).to(generator.device), 1, generator=generator)[:, 0]
     return drawn.to(logits.device)
+
+
+def encode_prompt(task: Task, prompt: str) -> list[int]:
+    """The tokens of a prompt. Raises BadInput for what the task cannot read."""
+    try:
+        return list(task.encode(prompt))
+    except ValueError as error:  # what a plugin may raise, as int() does
+        raise BadInput(f"the task cannot read it: {first_line(error)}", where="--prompt") from error

@@ -53,9 +53,9 @@ def measure_split(
     a process that has no batch left then passes one that is not counted. observe: told every batch that is counted here.
     """
     length = task.length(split)
-    if length is None:
-        raise BadInput(f"the {split} split of this task has no end", fix="measure validation or test")
-    count = length if limit is None else min(length, limit)
+    if length is None and limit is None:
+        raise BadInput(f"the {split} split of this task has no end", fix="say how many examples to measure")
+    count = min(n for n in (length, limit) if n is not None)
     batches = -(-count // batch_size)
     rank, world = (team.rank, team.world) if team else (0, 1)
     counting = torch.device("cpu") if device.type == "mps" else device  # metrics sum in float64, which MPS lacks

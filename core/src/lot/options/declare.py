@@ -113,6 +113,14 @@ def describe(config: type) -> list[OptionInfo]:
     return found
 
 
+def text_options(config: type) -> list[str]:
+    """The options of `config` that hold a text of any content, such as the name of a file."""
+    hints = typing.get_type_hints(config)
+    return [
+        field.name for field in attrs.fields(config) if str in (hints[field.name], *typing.get_args(hints[field.name]))
+    ]
+
+
 def describe_bounds(bounds: dict[str, float]) -> str:
     """Bounds in words: `>= 0 and < 1`."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

@@ -7,7 +7,7 @@ _COMPONENTS: dict[str, dict[str, str]] = {
         "attention": "lattice phase hybrid",
         "kernel": "lattice",
         "loss": "sync diversity phase_regularization spatial_coherence coherence",
-        "diagnostic": "order_parameter lattice_snapshot delimiter_wave coupling attention_entropy phase_snapshots",
+        "diagnostic": "order_parameter lattice_snapshot delimiter_wave coupling phase_snapshots",
     },
     "lot-tasks": {
         "task": "copy_reverse periodic sinusoidal hierarchical random mqar mqar_corrected in_context_recall "
@@ -27,6 +27,15 @@ _COMPONENTS: dict[str, dict[str, str]] = {
         "diagnostic": "embedding_spectrum wave_packets interference_map trajectory_stability wave_inference",
     },
 }
+
+
+_MOVED = {"lot-lattice:attention_entropy": "attention_entropy"}
+"""Full names of components that are the core's own since a later version, so that older configurations stay readable."""
+
+
+def current_name(name: str) -> str:
+    """The name by which a component is found now."""
+    return _MOVED.get(name, name)
 
 
 def home_of(kind: str, name: str) -> str | None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from lot.errors import BadInput, PluginError
-from lot.plugins.catalogue import first_party, home_of
+from lot.plugins.catalogue import current_name, first_party, home_of
 from lot.plugins.component import KINDS, Component
 from lot.plugins.discovery import CORE, Plugin, discover, normalize, without_entry_point
 
@@ -74,6 +74,7 @@ class Registry:
         Raises BadInput for an unknown name (with close matches, what is installed and what could be), and
         PluginError for one that two plugins have or whose plugin is broken.
         """
+        name = current_name(name)
         found = self._matches(self.components(kind), name)
         if len(found) == 1:
             return found[0]

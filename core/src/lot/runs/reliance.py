@@ -64,16 +64,17 @@ def reliance(
     split: Split = "validation",
     draws: int = 5,
     device: str = "auto",
+    data: str | Path | None = None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Reliance:
     """Damage the mechanism of a run's best model, part by part, and measure the loss each time.
 
     A *state* (phases, say) is drawn at random, `draws` times, in all layers that have one. *Parameters* that vanilla
     attention does not have (`lot.runs.own_parameters`) are put back to their initial values: each group of one name in all
-    layers, then all groups.
+    layers, then all groups. data: a file in place of the one that the task reads.
     Raises BadInput where there is no run or no sound checkpoint. Nothing is written.
     """
-    loaded = load_run(run, device=device, warn=warn)
+    loaded = load_run(run, device=device, data=data, warn=warn)
     model = loaded.model
     initial = build_model(loaded.config, loaded.task).state_dict()
 
@@ -93,6 +94,7 @@ def reliance(
         return metrics["loss"]
 
     intact = loss()
+    loaded.check_data(warn)
     damages = list(_state_damage(loaded, loss, intact, draws))
     groups, shared = own_parameters(model.attentions)
     if len(groups) > 1:

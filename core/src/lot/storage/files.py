@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -70,6 +71,20 @@ def read_json(path: Path) -> Any:
         return json.loads(raw.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def make_folder(root: Path, *parts: str) -> Path:
+    """The folder of these names below `root`, made where it is not there yet.
+
+    Raises OSError, also for a symbolic link among them: in a folder from someone else it may lead anywhere.
+    """
+    folder = root
+    for part in parts:
+        folder = folder / part
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "a symbolic link in place of a folder", str(folder))
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def fsync_file(path: Path) -> None:

@@ -35,18 +35,18 @@ class Composition:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
-def compose(config: Config, processes: int = 1) -> Composition:
+def compose(config: Config, task: Task | None = None, processes: int = 1) -> Composition:
     """The parts of the run that `config` describes. Raises BadInput for what does not fit.
 
-    processes: among which each batch is shared out.
+    task: its task, if it is at hand. processes: among which each batch is shared out.
     """
     objective = Objective(config.losses, signals_given(config))
     diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
     for name in objective.losses:
-        _check_signals(config, f"loss {name}", objective.needs(name))
+        check_signals(config, f"loss {name}", objective.needs(name))
     for name, (_, diagnostic) in diagnostics.items():
-        _check_signals(config, f"diagnostic {name}", diagnostic.needs)
-    task = build_task(config)
+        check_signals(config, f"diagnostic {name}", diagnostic.needs)
+    task = build_task(config) if task is None else task
     _check_memory(config, task, processes)
     model = build_model(config, task)
     if config.train.neutral:
@@ -111,7 +111,7 @@ def signals_given(config: Config) -> frozenset[str]:
     return frozenset().union(*(chosen.component.emits for chosen in (config.model, *config.parts)))
 
 
-def _check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
+def check_signals(config: Config, who: str, needs: frozenset[str]) -> None:
     """Refuse a signal that no part of this model gives."""
     for signal in sorted(needs - signals_given(config)):
         givers = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -45,7 +46,19 @@ class Diagnosing:
         composition = replace(self.composition, model=model)
         for name in names:
             diagnostic = composition.diagnostics[name][1]
-            values = self._measure(composition, name, diagnostic, step, device, precision)
+            # Always the first sequences of the validation split, so that measurements compare.
+            size = min(composition.config.train.batch_size, diagnostic.examples)
+            values = look_at(
+                composition,
+                name,
+                diagnostic,
+                composition.task.batch("validation", 0, size, device),
+                step=step,
+                device=device,
+                precision=precision,
+                others=[self.composition.model],  # a replica was measured, where the model is sharded
+                optimizer=self.optimizer,
+            )
             save_snapshot(self.run.snapshots, name, step, values)
             scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
             self.reporter.diagnostic(name, step, diagnostic.headline, scalars)
@@ -74,47 +87,53 @@ class Diagnosing:
                 self._recent[name].append(Record(record.step, scalars))
         return self._recent[name]
 
-    def _measure(
-        self,
-        composition: Composition,
-        name: str,
-        diagnostic: Diagnostic,
-        step: int,
-        device: torch.device,
-        precision: str,
-    ) -> dict[str, Tensor]:
-        """What `diagnostic` measures at `step`, on the CPU."""
-        model, objective = composition.model, composition.objective
-        task = TaskWithoutTest(composition.task, name)
-        # Always the first sequences of the validation split, so that measurements compare.
-        size = min(composition.config.train.batch_size, diagnostic.examples)
-        batch = task.batch("validation", 0, size, device)
-        ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
-        seed = composition.config.seed
 
-        def gradients() -> dict[str, Tensor]:
-            """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
-            named = {key: p for key, p in model.named_parameters() if p.requires_grad}
-            with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
-                total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
-                found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-            return {key: g for key, g in zip(named, found, strict=True) if g is not None}
+def look_at(
+    composition: Composition,
+    name: str,
+    diagnostic: Diagnostic,
+    batch: Batch,
+    *,
+    step: int,
+    device: torch.device,
+    precision: str,
+    prompted: bool = False,
+    others: Sequence[Model] = (),
+    optimizer: torch.optim.Optimizer | None = None,
+) -> dict[str, Tensor]:
+    """What `diagnostic` measures on the model of `composition`, which is on `device`, as after `step`; on the CPU.
 
-        with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
-            with autocast(device, precision):
-                output = model(batch.inputs, ctx)
-            probe = Probe(
-                model=model,
-                batch=Batch(*batch),
-                output=output,
-                ctx=ctx,
-                task=task,
-                generator=torch_generator(seed, "diagnostic", name, step),
-                gradients=gradients,
-            )
-            models = list(dict.fromkeys((model, self.composition.model)))  # a replica, where the model is sharded
-            with unchanged(name, models, self.optimizer):
-                values = diagnostic.measure(probe)
-            if task.asked:  # and went on in spite of the refusal
-                raise task.refusal()
-            return {key: value.detach().cpu() for key, value in values.items()}
+    batch: what it sees; prompted: that this is a text of the user. others: models that it must leave as they are too.
+    Raises RunFailed for a diagnostic that changes something or asks for the test split.
+    """
+    model, objective = composition.model, composition.objective
+    task = TaskWithoutTest(composition.task, name)
+    ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
+    seed = composition.config.seed
+
+    def gradients() -> dict[str, Tensor]:
+        """Of the objective on the probe's batch, by parameter name; parameters that it does not reach are left out."""
+        named = {key: p for key, p in model.named_parameters() if p.requires_grad}
+        with torch.enable_grad(), evaluating(model, objective.want), autocast(device, precision):
+            total, _ = objective(model(batch.inputs, ctx), batch, ctx, step)
+            found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+        return {key: g for key, g in zip(named, found, strict=True) if g is not None}
+
+    with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
+        with autocast(device, precision):
+            output = model(batch.inputs, ctx)
+        probe = Probe(
+            model=model,
+            batch=Batch(*batch),
+            output=output,
+            ctx=ctx,
+            task=task,
+            generator=torch_generator(seed, "diagnostic", name, step),
+            gradients=gradients,
+            prompted=prompted,
+        )
+        with unchanged(name, list(dict.fromkeys((model, *others))), optimizer):
+            values = diagnostic.measure(probe)
+        if task.asked:  # and went on in spite of the refusal
+            raise task.refusal()
+        return {key: value.detach().cpu() for key, value in values.items()}

@@ -19,17 +19,27 @@ def silent(event: str, facts: dict[str, Any]) -> None:
 
 
 def run_header(
-    composition: Composition, path: Path, parallel: Parallel, *, precision: str, compiled: bool, step: int, leak: bool
+    composition: Composition,
+    path: Path,
+    parallel: Parallel,
+    *,
+    precision: str,
+    compiled: bool,
+    step: int,
+    leak: bool,
+    beginning: str = "",
 ) -> dict[str, Any]:
     """The facts of the events `start` and `resume`.
 
     parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
+    beginning: where the weights come from; empty where they are drawn.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
     notes = [a.describe() for a in attentions if hasattr(a, "describe")]
     return {
         "run": str(path),
+        "beginning": beginning,
         "config": config.to_dict(),
         "title": config.title,
         "parameters": composition.parameters,

@@ -54,6 +54,10 @@ class TaskWithoutTest(Task):
         """As the task."""
         return self._task.encode(text)
 
+    def assets(self) -> dict[str, bytes]:
+        """As the task."""
+        return self._task.assets()
+
     def __getattr__(self, name: str) -> Any:
         """What a task has beyond the contract."""
         if name.startswith("_"):
@@ -73,7 +77,7 @@ class TaskWithoutTest(Task):
 
 
 @contextlib.contextmanager
-def unchanged(name: str, models: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def unchanged(name: str, models: Sequence[nn.Module], optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
     """A context for the diagnostic `name`. Raises RunFailed, naming what it changed of models, optimizer or generators."""
     tensors, facts, generators = _tensors(models, optimizer), _facts(models, optimizer), GeneratorStates()
     prints = {key: _print(tensor) for key, tensor in tensors.items()}
@@ -90,7 +94,7 @@ def unchanged(name: str, models: Sequence[nn.Module], optimizer: torch.optim.Opt
         raise RunFailed(f"diagnostic {name} changed the run, which it may only measure: {', '.join(changed[:3])}{more}")
 
 
-def _tensors(models: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(models: Sequence[nn.Module], optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
     """Everything of the run that is numbers, by a name for people."""
     found: dict[str, Tensor] = {}
     names: dict[Tensor, str] = {}
@@ -101,22 +105,22 @@ def _tensors(models: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> d
             if p.grad is not None:
                 found[f"the gradient of {name}"] = p.grad
         found.update({f"buffer {name}": buffer for name, buffer in model.named_buffers()})
-    for owner, state in optimizer.state.items():
+    for owner, state in optimizer.state.items() if optimizer is not None else ():
         of = f"of {names.get(owner, 'a parameter')} in the optimizer"
         found.update({f"{key} {of}": value for key, value in state.items() if isinstance(value, Tensor)})
     return found
 
 
-def _facts(models: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _facts(models: Sequence[nn.Module], optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
     """Everything of the run that is no numbers, by a name for people."""
-    found: dict[str, Any] = {
-        "a hook on every module": _hooks(nn.modules.module, "_global_"),
-        "the settings of the optimizer": [
-            {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
-        ],
-        "the parameters of the optimizer": [[id(p) for p in group["params"]] for group in optimizer.param_groups],
-        "a hook on the optimizer": _hooks(optimizer),
-    }
+    found: dict[str, Any] = {"a hook on every module": _hooks(nn.modules.module, "_global_")}
+    if optimizer is not None:
+        groups = optimizer.param_groups
+        found["the settings of the optimizer"] = [
+            {key: value for key, value in group.items() if key != "params"} for group in groups
+        ]
+        found["the parameters of the optimizer"] = [[id(p) for p in group["params"]] for group in groups]
+        found["a hook on the optimizer"] = _hooks(optimizer)
     for model in models:
         for path, module in model.named_modules():
             who = path or "the model"

@@ -78,15 +78,18 @@ class Saving:
         progress.sums = share_of_sums(state["sums"], self.team.rank, self.team.world, self.team.device)
         progress.best = BestValidation(**state["best"])
         progress.step = loaded.step
-        changed = [
-            f"{key} was {was!r}, is {self.fingerprint.get(key)!r}"
-            for key, was in state["fingerprint"].items()
-            if was != self.fingerprint.get(key)
-        ]
-        if changed:
-            self.warn(f"resuming on other numerics or data, so bits may differ: {'; '.join(changed)}")
+        self._tell_changes(state["fingerprint"], "resuming")
         self.team.lead(lambda: self.tidy(folder, progress.best.step))  # a kill may have come between saving and tidying
         return state["log_bytes"], state["timing_bytes"]
+
+    def begin_from(self, folder: Path, progress: Progress) -> None:
+        """Load the checkpoint of another run, of which this one is the extension: all but its best validation and its logs."""
+        loaded = self.parallel.load(folder, self.optimizer)
+        state = loaded.state
+        progress.divergence.load_state_dict(state["guard"])
+        progress.sums = share_of_sums(state["sums"], self.team.rank, self.team.world, self.team.device)
+        progress.step = loaded.step
+        self._tell_changes(state["fingerprint"], "going on")
 
     def load_best(self, progress: Progress) -> int:
         """Put the weights of the best checkpoint into the model; the step of the weights that are there then.
@@ -118,6 +121,15 @@ class Saving:
     def how_to_resume(self) -> str:
         """The command that goes on from the last checkpoint, for a message."""
         return f"continue with: lot run --resume --run-dir {shlex.quote(str(self.run.path))}"
+
+    def _tell_changes(self, recorded: dict[str, Any], what: str) -> None:
+        changed = [
+            f"{key} was {was!r}, is {self.fingerprint.get(key)!r}"
+            for key, was in recorded.items()
+            if was != self.fingerprint.get(key)
+        ]
+        if changed:
+            self.warn(f"{what} on other numerics or data, so bits may differ: {'; '.join(changed)}")
 
     def _check_log(self, folder: Path, saved: dict[str, Any]) -> None:
         """Refuse to go on after a log that is not what it was when the checkpoint was written."""

@@ -21,6 +21,7 @@ from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
 from lot.random import derive
+from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms
 from lot.runs.examples import ExampleLosses, new_example_losses
@@ -28,6 +29,8 @@ from lot.training.compose import Composition
 from lot.training.diagnose import Diagnosing
 from lot.training.divergence import DivergenceWatch
 from lot.training.events import Report, run_header
+from lot.training.extension import Parent
+from lot.training.given_weights import GivenWeights
 from lot.training.interruption import StopSignal
 from lot.training.objective import Whole
 from lot.training.parallel import gradient_norm, spread
@@ -60,8 +63,19 @@ class Trainer:
     `team.lead`, so that all fail together.
     """
 
-    def __init__(self, composition: Composition, run: RunDir, team: Team, report: Report, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        composition: Composition,
+        run: RunDir,
+        team: Team,
+        report: Report,
+        stop: StopSignal,
+        parent: Parent | None = None,
+        weights: GivenWeights | None = None,
+    ) -> None:
+        """parent: the checkpoint that a new run goes on from. weights: what initial values the model was given."""
         self.composition, self.run, self.team, self.stop = composition, run, team, stop
+        self.parent, self.weights = parent, weights
         self.config, self.task = composition.config, composition.task
         self.settings = settings = self.config.train
         self.precision = choose_precision(settings.precision, team.device)
@@ -96,6 +110,8 @@ class Trainer:
     def run_all(self, resume: bool) -> Result:
         """Start or resume, train, test, and finish."""
         log_lengths = self.saving.restore(self.progress) if resume else None
+        if self.parent is not None and log_lengths is None:
+            self.saving.begin_from(self.parent.folder, self.progress)
         self.trust.before_training(self.step, log_lengths is not None, self.saving.last_good)
         self.team.lead(lambda: self._open(log_lengths))
         self.trust.recorded()
@@ -107,10 +123,14 @@ class Trainer:
             compiled=self.compiled,
             step=self.step,
             leak=self.trust.leak,
+            beginning=self._beginning(),
         )
         self.reporter.report("start" if log_lengths is None else "resume", header)
         if log_lengths is None:
             self.diagnose()
+            if self.parent is not None:  # what it goes on from may be the best, and is kept here
+                self.validate()
+                self.save()
         elif missing := self.team.lead(lambda: self.diagnosing.missing(self.step)):
             self._warn(f"snapshots of diagnostics are missing: {missing}")
         self.loop()
@@ -249,6 +269,12 @@ class Trainer:
         self._warn(f"{message}; {self.saving.how_to_resume()}")
         self.reporter.ended(self.team.main, "interrupted", 128 + signal_number, self.step, message)
 
+    def _beginning(self) -> str:
+        """Where the weights come from, for people; empty where they were drawn or are this run's own."""
+        if self.parent is not None:
+            return f"goes on from step {self.parent.step} of {self.parent.path}"
+        return "" if self.weights is None else str(self.weights)
+
     # Parts of the above
 
     def _open(self, log_lengths: tuple[int, int] | None) -> None:
@@ -258,10 +284,14 @@ class Trainer:
                 "seed": self.config.seed,
                 "parameters": self.composition.parameters,
                 **self.trust.record(),
+                **({} if self.parent is None else {"parent": self.parent.as_dict()}),
+                **({} if self.weights is None else {"init_from": self.weights.as_dict()}),
+                "files": named_files(self.config),
                 "environment": environment(self.team.device),
                 "fingerprint": self.fingerprint,
             }
             self.run.create(self.config.to_yaml(), facts)
+            save_assets(self.run.path, self.task.assets())
         self.reporter.open(self.step, log_lengths)
 
     def _whole(self, batches: list[Batch]) -> Whole:

@@ -163,14 +163,6 @@ def lot_diagnostics() -> list[Component]:
             needs=frozenset({"phase", "coupling_force", "neighbor_weights"}),
         ),
         Component(
-            name="attention_entropy",
-            summary="Entropy of the attention weights of each head. Holds the T x T weights of every layer while it measures.",
-            factory="lot_lattice.diagnostics.attention_entropy:AttentionEntropy",
-            reference=f"{LATTICE}; Shannon, A Mathematical Theory of Communication, 1948",
-            needs=frozenset({"attention"}),
-            every=100,
-        ),
-        Component(
             name="phase_snapshots",
             summary="All phases of one sequence at steps of training: drawn, and animated token by token.",
             factory="lot_lattice.diagnostics.phase_snapshots:PhaseSnapshots",

@@ -12,7 +12,6 @@ from torch import nn
 from lot import BadInput, Batch, Context, NoOptions, Output, Probe, Record
 from lot_lattice.config import DelimiterWaveConfig, LatticeSnapshotConfig
 from lot_lattice.diagnostics import phase_snapshots
-from lot_lattice.diagnostics.attention_entropy import AttentionEntropy
 from lot_lattice.diagnostics.coupling import Coupling
 from lot_lattice.diagnostics.delimiter_wave import DelimiterWave
 from lot_lattice.diagnostics.drawing import layers_of, site_positions
@@ -89,27 +88,6 @@ def test_coupling_measures_force_and_agreement_of_neighbors(make):
     of_other = torch.stack([(other[:, i] - other[:, j]).cos().mean() for i, j in ((0, 1), (1, 2))])
     torch.testing.assert_close(both["agreement"], (agreement.mean() + of_other.mean()) / 2)
     torch.testing.assert_close(both["force_rms"], 2 * values["force_rms"])
-
-
-def test_entropy_is_a_share_of_an_even_spread():
-    even = torch.ones(6, 6).tril()
-    even = even / even.sum(-1, keepdim=True)
-    sharp = torch.eye(6)
-    attention = torch.stack((even, sharp, 3 * even)).expand(2, 3, 6, 6)  # rows of the third sum to 3
-    values = AttentionEntropy(NoOptions()).measure(probe(attention={1: attention}))
-    torch.testing.assert_close(values["heads"], torch.tensor([[1.0, 0.0, 1.0]]))
-    torch.testing.assert_close(values["entropy"], torch.tensor(2 / 3))
-    everywhere = torch.full((2, 1, 6, 6), 1 / 6)
-    torch.testing.assert_close(
-        AttentionEntropy(NoOptions()).measure(probe(attention={0: everywhere}))["heads"], torch.ones(1, 1)
-    )
-
-
-def test_entropy_leaves_padding_out():
-    attention = torch.stack((torch.ones(4, 4).tril(), torch.eye(4)))[:, None]
-    padding = torch.tensor([[False] * 4, [True] * 4])
-    values = AttentionEntropy(NoOptions()).measure(probe(attention={0: attention}, padding=padding))
-    torch.testing.assert_close(values["heads"], torch.ones(1, 1))
 
 
 def snapshot(make, of, **signals):
@@ -202,21 +180,6 @@ def test_coupling_draws_force_and_agreement_of_each_layer(make):
     assert [image.shape for image in images] == [(4, 6), (4, 4), (4, 6), (4, 4)]
     assert images[1].mask.diagonal().all()
     assert not images[1].mask[0, 1]
-
-
-def test_entropy_draws_the_last_record_and_the_course_of_each_layer():
-    diagnostic = AttentionEntropy(NoOptions())
-    records = [
-        Record(
-            step,
-            {"layers": torch.tensor([[0], [2]]), "heads": torch.full((2, 3), share), "entropy": torch.tensor(share)},
-        )
-        for step, share in ((0, 0.9), (100, 0.4))
-    ]
-    table, training, *_ = diagnostic.draw(records).axes
-    assert table.images[0].get_array().tolist() == [[pytest.approx(0.4)] * 3] * 2
-    assert [line.get_label() for line in training.lines] == ["layer 0", "layer 2"]
-    assert list(training.lines[0].get_ydata()) == pytest.approx([0.9, 0.4])
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 2, 2), (2, 1, 2, 2)])

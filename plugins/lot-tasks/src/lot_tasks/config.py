@@ -183,7 +183,11 @@ class TextConfig:
     """Options of language modeling."""
 
     path: str | None = option(
-        None, help="a text file of your own, in place of a corpus; relative to the folder that LOT is called in"
+        None,
+        help=(
+            "a text file of your own, in place of a corpus; relative to the folder that LOT is called in, "
+            "also where a configuration file names it"
+        ),
     )
     corpus: Literal["pydoc", "shakespeare", "wikitext2", "enwik8"] | None = option(
         None,
@@ -227,4 +231,10 @@ class WordLMConfig(TextConfig):
 class TextLMConfig(TextConfig):
     """Options of language modeling with any tokenizer."""
 
-    tokenizer: str = option("byte", help="char, byte, word, or a JSON file of Hugging Face's tokenizers library")
+    tokenizer: str = option(
+        "byte",
+        help=(
+            "char, byte, word, or a JSON file of Hugging Face's tokenizers library, "
+            "relative to the folder that LOT is called in"
+        ),
+    )

@@ -196,7 +196,7 @@ def _texts() -> list[Component]:
         Component(
             name="char_lm",
             summary="The next character of a text.",
-            factory="lot_tasks.text.language_model:char_lm",
+            factory="lot_tasks.text.language_model:CharLM",
             config="lot_tasks.config:TextConfig",
             reference="Karpathy, char-rnn, 2015 (tinyshakespeare)",
             notes=(_TEXT_SPLITS, "A character that the training split lacks becomes <unk>, which is scored."),
@@ -204,7 +204,7 @@ def _texts() -> list[Component]:
         Component(
             name="bytes_lm",
             summary="The next byte of a text, in bits per byte.",
-            factory="lot_tasks.text.language_model:bytes_lm",
+            factory="lot_tasks.text.language_model:BytesLM",
             config="lot_tasks.config:TextConfig",
             reference="Mahoney, Large Text Compression Benchmark (enwik8: 90, 5 and 5 million bytes)",
             notes=(_TEXT_SPLITS,),
@@ -212,7 +212,7 @@ def _texts() -> list[Component]:
         Component(
             name="word_lm",
             summary="The next word of a text.",
-            factory="lot_tasks.text.language_model:word_lm",
+            factory="lot_tasks.text.language_model:WordLM",
             config="lot_tasks.config:WordLMConfig",
             reference="Merity et al., Pointer Sentinel Mixture Models, 2016 (WikiText-2)",
             notes=(
@@ -223,7 +223,7 @@ def _texts() -> list[Component]:
         Component(
             name="text_lm",
             summary="The next token of a text, by a tokenizer of your choice.",
-            factory="lot_tasks.text.language_model:text_lm",
+            factory="lot_tasks.text.language_model:TextLM",
             config="lot_tasks.config:TextLMConfig",
             reference="Hugging Face tokenizers (JSON files)",
             notes=(_TEXT_SPLITS, "Perplexities of different tokenizers do not compare."),

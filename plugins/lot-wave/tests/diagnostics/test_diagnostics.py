@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
+from lot.figure import pack, token_names, unpack
 from lot.random import initialize
 from lot_wave.config import (
     EmbeddingSpectrumConfig,
@@ -28,7 +29,6 @@ from lot_wave.diagnostics.interference_map import (
     fringe,
     relative_weights,
 )
-from lot_wave.diagnostics.labels import pack, token_names, unpack
 from lot_wave.diagnostics.trajectory_stability import TrajectoryStability
 from lot_wave.diagnostics.wave_inference import WaveInference, generate
 from lot_wave.diagnostics.wave_packets import WavePackets

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import attrs
 
-from lot.config.compare import leaves
 from lot.config.load import load_config
 from lot.config.schema import Config
 from lot.errors import BadInput
@@ -135,15 +134,13 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
     """The content address of a run, so that a run is made again when a mechanism or a text was
     edited.
 
-    It covers the configuration, the content of files that it names, numerics,
+    It covers the configuration, the content of files that it names (and not where they are), numerics,
     versions of torch and numpy, and version and source of the core and of every package whose
     components it uses.
     """
-    tree = config.to_dict()
     packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in config.components)}
     content = {
-        "config": tree,
-        "files": named_files(tree),
+        "config": by_content(config.to_dict()),
         "versions": {package: metadata.version(package) for package in sorted(packages)},
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
@@ -173,9 +170,12 @@ def _top_level(place: str) -> str:
     return place.partition(".")[0].partition(":")[0]
 
 
-def named_files(tree: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of every file that a value of `tree` names, by that value."""
-    return {text: _file_digest(*file) for _, text in leaves(tree) if (file := _named_file(text)) is not None}
+def by_content(tree: Any) -> Any:
+    """The tree with the digest of a file in place of every value that names one: what counts is not where it lies."""
+    if isinstance(tree, Mapping):
+        return {key: by_content(value) for key, value in tree.items()}
+    file = _named_file(tree)
+    return tree if file is None else f"sha256:{_file_digest(*file)}"
 
 
 def _named_file(value: Any) -> tuple[str, int, int] | None:

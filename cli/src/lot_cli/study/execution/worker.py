@@ -18,6 +18,7 @@ from typing import Any, Literal
 import attrs
 
 from lot.errors import BadInput, Diverged, Interrupted, LotError
+from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
 from lot_cli.study.execution.damage import DIVERGED
 
@@ -81,7 +82,16 @@ def execute(order: Order) -> Outcome:
 
 
 def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
-    """How the run in `run_dir` ended, or None where it is still to be made."""
+    """How the run in `run_dir` ended, or None where it is still to be made.
+
+    Raises BadInput for a run that did not begin as those of a study do.
+    """
+    facts = RunDir(run_dir).facts()
+    for begun in ("parent", "init_from"):
+        if begun in facts:
+            raise BadInput(
+                f"{run_dir}: goes on from the weights of another run, and is no run of this study", fix="move it away"
+            )
     if (run_dir / "metrics.json").exists():
         return Outcome(key=key, state="complete")
     if not (run_dir / DIVERGED).exists():

@@ -22,7 +22,7 @@ from lot.options.validate import unstructure
 from lot.plugins.registry import registry
 from lot.runs.environment import kernel_forms
 from lot_cli.study.design.passport import Part
-from lot_cli.study.design.plan import digest, modules_of, named_files, source_digest
+from lot_cli.study.design.plan import by_content, digest, modules_of, source_digest
 from lot_cli.study.passports.kit import LONGEST, SHORTEST, left_out, run_kit
 from lot_cli.study.passports.store import Store
 
@@ -110,11 +110,9 @@ def part_key(place: Place, config: Config, device: str, skip: list[str]) -> str:
     component = chosen.component
     setting, around = _setting(place, device)
     counts = None if place.dims is None else place.dims.token_counts
-    options = unstructure(chosen.options)
     content = {
         "component": [component.kind, component.distribution, component.name, component.factory],
-        "options": options,
-        "files": named_files(options),
+        "options": by_content(unstructure(chosen.options)),
         "around": around,
         "token counts": None if counts is None else digest(counts.tolist()),
         "device": setting.get("device", "cpu"),

@@ -13,6 +13,7 @@ from lot.random import numpy_generator
 from lot.testing.case import Case, CheckFunction
 from lot.testing.failure import NotApplicable, require
 from lot.testing.generators import other_generators, untouched_generators
+from lot.testing.kinds.task_assets import assets
 from lot.testing.kinds.task_batches import SIZE, SPLITS, batch_size, make_task, same
 from lot.testing.kinds.task_metrics import metrics
 from lot.testing.kinds.task_overlap import near
@@ -229,4 +230,5 @@ TASK_CHECKS: dict[str, CheckFunction] = {
     "text": text,
     "leak": leak,
     "token counts": counts,
+    "assets": assets,
 }

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
-from lot.figure import DIVERGING_MAP, PALETTE, new_figure, spaced
-from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, over_training
+from lot.figure import DIVERGING_MAP, PALETTE, new_figure, over_training, spaced
+from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of
 from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:

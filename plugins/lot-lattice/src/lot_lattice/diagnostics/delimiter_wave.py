@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import circular_mean
-from lot.figure import DIVERGING_MAP, new_figure, spaced
+from lot.figure import DIVERGING_MAP, apart, new_figure, spaced
 from lot_lattice.config import DelimiterWaveConfig
-from lot_lattice.diagnostics.drawing import MOST_LAYERS, apart, head_map, layers_of, phase_bar, phase_map
+from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, phase_bar, phase_map
 from lot_lattice.ops.synchrony import by_layer
 
 if TYPE_CHECKING:

@@ -27,15 +27,6 @@ def layers_of(values: dict[str, Tensor], name: str) -> list[int]:
     return sorted(int(number) for stem, _, number in parts if stem == name and number.isdigit())
 
 
-def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
-    """Label the horizontal axis of `axes` with steps; the style of a curve over them: few points are drawn as dots too."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    return {"marker": "o", "ms": 4} if len(steps) < 12 else {}
-
-
 def head_map(axes: Axes, rows: Tensor, *, x: tuple[float, float], **style: Any) -> Any:
     """A heat map of rows (H, T), head 0 on top; x: the positions of the first and the last column. The image."""
     H = rows.shape[0]
@@ -69,15 +60,6 @@ def phase_map(axes: Axes, theta: Tensor, *, x: tuple[float, float]) -> Any:
 def heads_named(theta: Tensor) -> str:
     """What the rows of `phase_map` are."""
     return "head" if theta.dim() == 2 else f"head, {theta.shape[-1]} oscillators each"
-
-
-def apart(figure: Figure, share: float = 0.06) -> None:
-    """Leave `share` of a panel's width between panels, so that color bars and neighbors do not touch."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(wspace=share)
 
 
 def phase_bar(figure: Figure, axes: list[Axes]) -> None:

@@ -9,16 +9,9 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order, order_parameter
-from lot.figure import new_figure, spaced
+from lot.figure import apart, new_figure, spaced
 from lot_lattice.config import LatticeSnapshotConfig
-from lot_lattice.diagnostics.drawing import (
-    MOST_LAYERS,
-    LatticeView,
-    apart,
-    lattice_size,
-    layers_of,
-    phase_bar,
-)
+from lot_lattice.diagnostics.drawing import MOST_LAYERS, LatticeView, lattice_size, layers_of, phase_bar
 from lot_lattice.diagnostics.lattices import lattice_shapes
 from lot_lattice.ops.synchrony import by_layer
 

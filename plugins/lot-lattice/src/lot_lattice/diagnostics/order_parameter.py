@@ -9,9 +9,8 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order
-from lot.figure import PALETTE, new_figure
+from lot.figure import PALETTE, new_figure, over_training
 from lot_lattice.config import OrderParameterConfig
-from lot_lattice.diagnostics.drawing import over_training
 from lot_lattice.ops.synchrony import by_layer, order, order_over_tokens, population
 
 if TYPE_CHECKING:

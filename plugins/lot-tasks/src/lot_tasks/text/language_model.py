@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 import torchmetrics
@@ -14,8 +17,9 @@ from lot.random import numpy_generator, permutation
 from lot_tasks.batches import to_batch
 from lot_tasks.config import TextConfig, TextLMConfig, WordLMConfig
 from lot_tasks.metrics import language_metrics
+from lot_tasks.text.kept import Kept, Text, pack, unpack
 from lot_tasks.text.source import SPLITS, Source, open_source
-from lot_tasks.text.tokens import Tokens, byte_tokens, character_tokens, tokenize, word_tokens
+from lot_tasks.text.tokens import Tokens, from_file, tokenize, tokenize_with, words
 
 
 class LanguageModeling(Task):
@@ -33,15 +37,59 @@ class LanguageModeling(Task):
 
     primary = "loss"
     repeats = "a text repeats passages"
+    bits: str | None = None
+    """What the loss in bits per token is called, where it has a name."""
 
-    def __init__(self, tokens: Tokens, source: Source, seq_len: int, seed: int, bits: str | None = None) -> None:
-        self.tokens = tokens
-        self.seed = seed
-        self.seq_len = seq_len
-        self.origin = source.fingerprint
-        self.vocab_size = len(tokens.tokenizer.vocabulary)
-        self.token_counts = torch.from_numpy(tokens.counts())
-        self._bits = bits
+    def __init__(self, config: TextConfig, seed: int) -> None:
+        source = open_source(config)
+        tokens = tokenize(source, self.kind(config))
+        kept = Kept(
+            kind=self.kind(config),
+            tokenizer=tokens.tokenizer,
+            counts=tokens.counts(),
+            text=Text.of(config, source),
+        )
+        self._begin(config, seed, kept)
+        self._take_in(source, tokens)
+
+    @classmethod
+    def from_assets(
+        cls, config: TextConfig, seed: int, assets: Mapping[str, bytes], data: Path | None = None
+    ) -> LanguageModeling:
+        other = None if data is None else attrs.evolve(config, path=str(data), corpus=None)
+        if not assets:  # of a run that was made before runs kept any
+            return cls(config if other is None else other, seed)
+        kept = unpack(assets)
+        if cls.kind(config) != kept.kind:
+            raise BadInput("the tokens of a trained model cannot be changed", expected=kept.kind, got=cls.kind(config))
+        task = cls.__new__(cls)
+        task._begin(config, seed, kept)
+        if other is not None:
+            source = open_source(other)
+            task._take_in(source, tokenize_with(source, kept.tokenizer))
+        return task
+
+    @staticmethod
+    def kind(config: Any) -> str:
+        """The kind of tokens, as `tokenize` takes it."""
+        raise NotImplementedError
+
+    def assets(self) -> dict[str, bytes]:
+        return pack(self._kept)
+
+    def _begin(self, config: TextConfig, seed: int, kept: Kept) -> None:
+        """All that needs no text."""
+        self._config, self.seed, self._kept = config, seed, kept
+        self.tokenizer = kept.tokenizer
+        self.seq_len = config.seq_len
+        self.vocab_size = len(kept.tokenizer.vocabulary)
+        self.token_counts = torch.from_numpy(kept.counts)
+        self.origin = kept.text.sha256
+        self._tokens: Tokens | None = None
+
+    def _take_in(self, source: Source, tokens: Tokens) -> None:
+        """Read from this text from here on. Raises BadInput where it is too short."""
+        seq_len = self.seq_len
         for split in SPLITS:
             need = 2 * seq_len if split == "train" else seq_len + 1
             if len(tokens.ids[split]) < need:
@@ -53,8 +101,19 @@ class LanguageModeling(Task):
                     got=len(tokens.ids[split]),
                     fix="give a longer text or a smaller seq_len",
                 )
-        # Offsets move a window by up to seq_len - 1 tokens, so that many are kept free at the end.
-        self._windows = (len(tokens.ids["train"]) - seq_len) // seq_len
+        self.origin, self._tokens = source.fingerprint, tokens
+
+    @property
+    def tokens(self) -> Tokens:
+        """The text as tokens, read now where that was not necessary before."""
+        if self._tokens is None:
+            try:
+                source = self._kept.text.open(self._config)
+                self._take_in(source, tokenize_with(source, self.tokenizer))
+            except BadInput as error:
+                raise error.under("task") from None
+        assert self._tokens is not None
+        return self._tokens
 
     def length(self, split: Split) -> int | None:
         return None if split == "train" else -(-(len(self.tokens.ids[split]) - 1) // self.seq_len)
@@ -78,17 +137,17 @@ class LanguageModeling(Task):
         return to_batch(windows[:, :-1], np.where(again, IGNORED, windows[:, 1:]), device)
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        return language_metrics(self._bits)
+        return language_metrics(self.bits)
 
     def unknown(self, split: Split) -> int:
         """Tokens of a split that the vocabulary lacks."""
         return self.tokens.unknown(split)
 
     def decode(self, ids: Any) -> str:
-        return self.tokens.tokenizer.decode(ids)
+        return self.tokenizer.decode(ids)
 
     def encode(self, text: str) -> list[int]:
-        return self.tokens.tokenizer.encode(text)
+        return self.tokenizer.encode(text)
 
     def example(self, rng: np.random.Generator) -> str:
         """A window of the training text, and the token that its last position asks for."""
@@ -98,11 +157,13 @@ class LanguageModeling(Task):
 
     def _train_starts(self, numbers: np.ndarray) -> np.ndarray:
         """First tokens of training windows by their number in the endless walk through the text."""
-        passes, places = np.divmod(numbers, self._windows)
+        # Offsets move a window by up to seq_len - 1 tokens, so that many are kept free at the end.
+        windows = (len(self.tokens.ids["train"]) - self.seq_len) // self.seq_len
+        passes, places = np.divmod(numbers, windows)
         starts = np.empty_like(numbers)
         for walk in np.unique(passes):
             now = passes == walk
-            order = permutation(places[now], self._windows, self.seed, "task", "text", "order", int(walk))
+            order = permutation(places[now], windows, self.seed, "task", "text", "order", int(walk))
             offset = numpy_generator(self.seed, "task", "text", "offset", int(walk)).integers(self.seq_len)
             starts[now] = order * self.seq_len + offset
         return starts
@@ -113,25 +174,38 @@ class LanguageModeling(Task):
         return windows.astype(np.int32)
 
 
-def char_lm(config: TextConfig, seed: int) -> LanguageModeling:
+class CharLM(LanguageModeling):
     """The next character; `bits_per_char`."""
-    source = open_source(config)
-    return LanguageModeling(character_tokens(source), source, config.seq_len, seed, bits="bits_per_char")
+
+    bits = "bits_per_char"
+
+    @staticmethod
+    def kind(config: TextConfig) -> str:
+        return "characters"
 
 
-def bytes_lm(config: TextConfig, seed: int) -> LanguageModeling:
+class BytesLM(LanguageModeling):
     """The next byte; `bits_per_byte`."""
-    source = open_source(config)
-    return LanguageModeling(byte_tokens(source), source, config.seq_len, seed, bits="bits_per_byte")
+
+    bits = "bits_per_byte"
+
+    @staticmethod
+    def kind(config: TextConfig) -> str:
+        return "bytes"
 
 
-def word_lm(config: WordLMConfig, seed: int) -> LanguageModeling:
+class WordLM(LanguageModeling):
     """The next word; `perplexity` is that of words."""
-    source = open_source(config)
-    return LanguageModeling(word_tokens(source, config.min_count), source, config.seq_len, seed)
+
+    @staticmethod
+    def kind(config: WordLMConfig) -> str:
+        return words(config.min_count)
 
 
-def text_lm(config: TextLMConfig, seed: int) -> LanguageModeling:
+class TextLM(LanguageModeling):
     """The next token of any tokenizer; `perplexity` is that of its tokens."""
-    source = open_source(config)
-    return LanguageModeling(tokenize(source, config.tokenizer), source, config.seq_len, seed)
+
+    @staticmethod
+    def kind(config: TextLMConfig) -> str:
+        named = {"char": "characters", "byte": "bytes", "word": words(2)}
+        return named.get(config.tokenizer) or from_file(config.tokenizer)

@@ -40,10 +40,11 @@ class Part:
 
 @attrs.frozen(kw_only=True)
 class Source:
-    """The parts of a text by split; fingerprint: changes when any byte changes."""
+    """The parts of a text by split; fingerprint: changes when any byte changes; path: of a file of the user."""
 
     parts: dict[Split, Part]
     fingerprint: str
+    path: str | None = None
 
     @property
     def size(self) -> int:
@@ -57,7 +58,8 @@ def open_source(config: TextConfig) -> Source:
         path, data = _own_file(config.path)
         if config.format == "text":
             refuse_other_formats(data, path)
-        return Source(parts=_divide(data, str(path)), fingerprint=_fingerprint(path))
+        parts = _divide(data, str(path))
+        return Source(parts=parts, fingerprint=_fingerprint(path), path=str(path.absolute()))
     assert config.corpus is not None, "without a path there is a corpus"
     if config.corpus == "pydoc":
         data = np.frombuffer(pydoc_text().encode(), dtype=np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from lot import BadInput
-from lot_tasks.text.download import file_sha256
 
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
+_LICENSES = ("LICENSE", "LICENCE", "COPYING")
+_LONGEST_LICENSE = 1 << 18  # bytes
 
 
 class Tokenizer(abc.ABC):
@@ -120,16 +122,13 @@ class Words(Tokenizer):
 
 
 class TokenizerFile(Tokenizer):
-    """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library."""
+    """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library.
 
-    def __init__(self, path: str) -> None:
-        try:
-            file = Path(path).expanduser()
-            found = file.is_file()
-        except (ValueError, RuntimeError, OSError) as error:  # a NUL; a home that is not known; too long a name
-            raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
-        if not found:
-            raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")
+    content: of the file. license: the text of a license that lay beside it, or None. origin: where it was, for people.
+    """
+
+    def __init__(self, content: bytes, origin: str, license: bytes | None = None) -> None:
+        self.content, self.origin, self.license = content, origin, license
         try:
             import tokenizers
         except ImportError as error:
@@ -139,19 +138,42 @@ class TokenizerFile(Tokenizer):
                 fix="pip install 'lot-tasks[tokenizers]'",
             ) from error
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+            self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # the library raises plain Exception
-            raise BadInput(f"{file} is no tokenizer file ({error})", where="tokenizer") from error
-        self.fingerprint = file_sha256(file)
+            raise BadInput(f"{origin} is no tokenizer file ({error})", where="tokenizer") from error
+        self.fingerprint = hashlib.sha256(content).hexdigest()
         # The ids of a vocabulary may have holes, so that the largest is not its size.
         size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         self.vocabulary = [self._tokenizer.id_to_token(index) or "" for index in range(size)]
+
+    @classmethod
+    def read(cls, path: str) -> TokenizerFile:
+        """The tokenizer in the file `path`, with the license in its folder, if there is one."""
+        try:
+            file = Path(path).expanduser()
+            found = file.is_file()
+        except (ValueError, RuntimeError, OSError) as error:  # a NUL; a home that is not known; too long a name
+            raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
+        if not found:
+            raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")
+        try:
+            return cls(file.read_bytes(), str(file.absolute()), _license_beside(file))
+        except OSError as error:
+            raise BadInput(f"{file} cannot be read ({error.strerror or error})", where="tokenizer") from error
 
     def tokens(self, text: str) -> np.ndarray:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
     def decode(self, ids: Any) -> str:
         return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False))
+
+
+def _license_beside(file: Path) -> bytes | None:
+    """The text of the license in the folder of `file`, or None where there is none of a usual name and size."""
+    for found in sorted(file.parent.iterdir()):
+        if found.stem.upper() in _LICENSES and found.is_file() and found.stat().st_size <= _LONGEST_LICENSE:
+            return found.read_bytes()
+    return None
 
 
 def _points(text: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from lot_tasks.text.source import SPLITS, Source
 from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words
 
 _FORMAT = "1"  # a change of what a tokenizer does must change it
+_WORDS, _FILE = "words-", "file:"
 _KEPT = 1 << 22  # bytes of text from which on its tokens are kept in the cache
 
 
@@ -42,37 +43,52 @@ class Tokens:
         return 0 if unknown is None else int((self.ids[split] == unknown).sum())
 
 
+def tokenize(source: Source, kind: str) -> Tokens:
+    """The tokens of a text.
+
+    kind: `bytes`; `characters`; `words-N`, of words that occur N times or more in the training split; or
+    `file:PATH`, of a `tokenizers` JSON file. Vocabularies are those of the training split.
+    """
+    if kind == "bytes":
+        return byte_tokens(source)
+    if kind == "characters":
+        return _kept(source, kind, lambda: Characters.of(source.parts["train"].text()), Characters)
+    if kind.startswith(_WORDS):
+        least = int(kind.removeprefix(_WORDS))
+        return _kept(source, kind, lambda: Words.of(source.parts["train"].text(), least), Words)
+    return tokenize_with(source, TokenizerFile.read(kind.removeprefix(_FILE)))
+
+
+def tokenize_with(source: Source, tokenizer: Tokenizer) -> Tokens:
+    """The tokens of a text by a tokenizer that is there already, perhaps made from another text."""
+    if isinstance(tokenizer, Bytes):
+        return byte_tokens(source)
+    if isinstance(tokenizer, TokenizerFile):
+        return _kept(source, f"file-{tokenizer.fingerprint}", lambda: tokenizer, lambda _vocabulary: tokenizer)
+    vocabulary = hashlib.sha256(json.dumps(list(tokenizer.vocabulary)).encode()).hexdigest()
+    kind = f"{type(tokenizer).__name__.lower()}-of-{vocabulary}"
+    return _kept(source, kind, lambda: tokenizer, lambda _vocabulary: tokenizer)
+
+
+def words(min_count: int) -> str:
+    """The kind of tokens that are words of `min_count` occurrences or more."""
+    return f"{_WORDS}{min_count}"
+
+
+def from_file(path: str) -> str:
+    """The kind of tokens that the `tokenizers` JSON file at `path` describes."""
+    return f"{_FILE}{path}"
+
+
 def byte_tokens(source: Source) -> Tokens:
     """The bytes themselves."""
     return Tokens(ids={split: part.data for split, part in source.parts.items()}, tokenizer=Bytes())
 
 
-def character_tokens(source: Source) -> Tokens:
-    """Characters; the vocabulary is that of the training split."""
-    return _tokens(source, "characters", lambda: Characters.of(source.parts["train"].text()), Characters)
-
-
-def word_tokens(source: Source, min_count: int) -> Tokens:
-    """Words; the vocabulary is that of the training split, without words rarer than `min_count` there."""
-    return _tokens(source, f"words-{min_count}", lambda: Words.of(source.parts["train"].text(), min_count), Words)
-
-
-def tokenize(source: Source, tokenizer: str) -> Tokens:
-    """The tokens of `char`, `byte`, `word` (of two occurrences or more) or a `tokenizers` JSON file."""
-    if tokenizer == "char":
-        return character_tokens(source)
-    if tokenizer == "byte":
-        return byte_tokens(source)
-    if tokenizer == "word":
-        return word_tokens(source, min_count=2)
-    file = TokenizerFile(tokenizer)
-    return _tokens(source, f"file-{file.fingerprint}", lambda: file, lambda _vocabulary: file)
-
-
-def _tokens(
+def _kept(
     source: Source, kind: str, make: Callable[[], Tokenizer], remake: Callable[[Sequence[str]], Tokenizer]
 ) -> Tokens:
-    """make: the tokenizer from the training text; remake: the same from its vocabulary."""
+    """The tokens of a text, from the cache where it is large. make: the tokenizer; remake: the same from its vocabulary."""
     if source.size < _KEPT:
         return _encode(source, make())
     key = hashlib.sha256(f"{_FORMAT} {source.fingerprint} {kind}".encode()).hexdigest()[:32]

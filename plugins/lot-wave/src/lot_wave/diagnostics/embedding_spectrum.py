@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from lot import Context, Diagnostic, Probe, Record
-from lot.figure import heading, new_figure, spaced
+from lot.figure import heading, new_figure, pack, spaced, token_names, unpack
 from lot_wave.config import EmbeddingSpectrumConfig
-from lot_wave.diagnostics.labels import pack, token_names, unpack
 from lot_wave.wave_packet import WavePacket
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Diagnostic, Model, Probe, Record, generate as continue_prompt
-from lot.figure import SEQUENTIAL_MAP, heading, new_figure, save_animation
+from lot.figure import SEQUENTIAL_MAP, heading, new_figure, pack, save_animation, token_names, unpack
 from lot_wave.config import WaveInferenceConfig
-from lot_wave.diagnostics.labels import pack, token_names, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +34,7 @@ def generate(
 
 
 class WaveInference(Diagnostic):
-    """Inference on the start of a validation example, token by token: weights, candidates, uncertainty.
+    """Inference token by token, on the start of a validation example or on a text of yours: weights, candidates, uncertainty.
 
     `draw` shows the last token, `animate` all of them. Works for every attention that gives its weights.
     """
@@ -46,12 +45,14 @@ class WaveInference(Diagnostic):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """entropy_mean: () nats, over the new tokens. without_context: () nats, what token frequencies alone leave.
 
-        names (T, bytes) of prompt and new tokens, prompt () its length; weights (H, T, T) of the last layer; for each
-        of m new tokens: entropy (m,) nats, candidate names (m k, bytes) and probability (m, k).
+        names (T, bytes) of prompt and new tokens, text (1, bytes) of the new ones, prompt () its length;
+        weights (H, T, T) of the last layer; for each of m new tokens: entropy (m,) nats, candidate names (m k, bytes) and
+        probability (m, k).
         """
         model = probe.model
         example = probe.batch.inputs[0]
-        n = max(1, min(self.config.prompt_tokens, len(example), model.dims.max_len - 1))
+        wanted = len(example) if probe.prompted else self.config.prompt_tokens
+        n = max(1, min(wanted, len(example), model.dims.max_len - 1))
         ids, distributions = generate(
             model,
             example[:n],
@@ -67,6 +68,7 @@ class WaveInference(Diagnostic):
             "entropy_mean": entropy.mean() if len(entropy) else torch.zeros(()),
             "without_context": _entropy_of_frequencies(model),
             "names": pack(token_names(probe.task, ids.tolist())),
+            "text": pack([probe.task.decode(ids[n:]).replace("\n", "↵")]),
             "prompt": torch.tensor(n),
             "weights": _last_weights(model, ids, probe.ctx.step),
             "entropy": entropy,
@@ -101,11 +103,14 @@ class WaveInference(Diagnostic):
         m = len(values["entropy"])
         if not m:
             return "no new tokens: the prompt fills max_len (lower diagnostics.wave_inference.prompt_tokens)"
-        first = unpack(values["names"])[int(values["prompt"]) :]
+        # A record of an earlier version has no text.
+        text = (
+            unpack(values["text"])[0] if "text" in values else "".join(unpack(values["names"])[int(values["prompt"]) :])
+        )
         mean, threshold = float(values["entropy_mean"]), float(values["without_context"])
         meaning = "context narrows the choice" if mean < threshold else "context does not narrow the choice"
         return (
-            f"{m} new tokens “{''.join(first)}”: on average {mean:.2f} nats of uncertainty, as of {math.exp(mean):.1f} "
+            f"{m} new tokens “{text}”: on average {mean:.2f} nats of uncertainty, as of {math.exp(mean):.1f} "
             f"equally likely tokens (threshold {threshold:.2f}, what token frequencies alone leave): {meaning}"
         )
 

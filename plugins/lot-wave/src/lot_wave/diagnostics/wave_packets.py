@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order, order_parameter, wrap
-from lot.figure import PHASE_MAP, heading, new_figure
-from lot_wave.diagnostics.labels import pack, token_names, unpack
+from lot.figure import PHASE_MAP, heading, new_figure, pack, token_names, unpack
 from lot_wave.ops.coherence import infidelity
 from lot_wave.wave_packet import WavePacket
 

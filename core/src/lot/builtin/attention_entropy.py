@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot import Diagnostic, NoOptions, Probe, Record
-from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
-from lot_lattice.diagnostics.drawing import apart, over_training
-from lot_lattice.ops.synchrony import by_layer, token_mean
+from lot.contracts import Diagnostic, Probe, Record
+from lot.figure import PALETTE, SEQUENTIAL_MAP, apart, new_figure, over_training
+from lot.options.declare import NoOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +30,7 @@ class AttentionEntropy(Diagnostic):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """entropy: () mean; layers: (n, 1) which layers; heads: (n, H) means over queries that see two keys or more."""
         rows = []
-        layers = by_layer(probe.output, "attention")
+        layers = dict(sorted(probe.output.signals["attention"].items()))
         for weights in layers.values():
             rows.append(torch.stack([self._of_head(weights[:, h], probe) for h in range(weights.shape[1])]))
         heads = torch.stack(rows)
@@ -49,8 +48,11 @@ class AttentionEntropy(Diagnostic):
         causal = not weights.triu(1).any()
         seen = torch.arange(1, T + 1, device=weights.device) if causal else torch.full((T,), T, device=weights.device)
         share = entropy[:, seen > 1] / seen[seen > 1].log()
-        padding = probe.batch.padding
-        return token_mean(share, None if padding is None else padding[:, seen > 1])
+        if probe.batch.padding is None:
+            return share.mean()  # type: ignore[no-any-return]
+        kept = ~probe.batch.padding[:, seen > 1]
+        total: Tensor = torch.where(kept, share, 0.0).sum() / kept.sum().clamp(min=1)
+        return total
 
     def draw(self, records: list[Record]) -> Figure | None:
         """Layers x heads at the last record, and each layer's mean over training, with the range of its heads."""

@@ -1,0 +1,168 @@
+"""Metrics of a finished run: on any checkpoint, split, length, task and file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lot.contracts import IGNORED, Diagnostic, Split
+from lot.errors import BadInput
+from lot.inspection.subject import Subject, subject
+from lot.model.measure import measure_split
+from lot.plugins.registry import registry
+from lot.runs.load import BEST
+from lot.storage.files import make_folder, write_json
+from lot.training.compose import signals_given
+from lot.training.diagnose import look_at
+
+USUAL = ("order_parameter", "attention_entropy")
+"""Diagnostics whose scalars tell about a mechanism wherever they can be measured."""
+MOST_WEIGHTS = 1 << 26
+"""Attention weights, at most, that are held for one of the usual diagnostics."""
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    split: Split = "test",
+    checkpoint: str | int = BEST,
+    task: str | None = None,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    examples: int | None = None,
+    device: str = "auto",
+    warn: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """The metrics of a run's model on a split.
+
+    run: a run directory, a folder of versions (the newest is taken), or the folder of a checkpoint. checkpoint: `best`, `last`
+    or a step. task, overrides: another task, or other options of it, as `"task.seq_len=256"`; its vocabulary must be that of
+    the model. data: a file in place of the one that the task reads. examples: how many, from the first on (default: all; of a
+    training split, `train.eval_examples`).
+
+    Returns `{"run", "split", "step", "checkpoint", "leak", "task", "examples", "data", "metrics", "mechanism",
+    "loss_by_position", "label"}`. data: the digest of the files that were read, or None. mechanism: the scalars, by
+    `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
+    loss_by_position: nats at each position, None where nothing is scored. label: names what was asked where it was not the
+    whole split of the task of the training. Raises BadInput for what does not fit; nothing is
+    written.
+    """
+    asked = subject(run, checkpoint=checkpoint, task=task, overrides=overrides, data=data, device=device, warn=warn)
+    train = asked.config.train
+    length = asked.task.length(split)
+    limit = train.eval_examples if examples is None and split == "train" else examples
+    by_position = _ByPosition(asked.task.seq_len, asked.device)
+    metrics = measure_split(
+        asked.model,
+        asked.task,
+        split,
+        batch_size=train.batch_size,
+        device=asked.device,
+        precision=asked.precision,
+        step=asked.loaded.step,
+        limit=limit,
+        observe=by_position.add,
+    )
+    mechanism = _mechanism(asked, split, warn)
+    asked.check_data(warn)
+    return {
+        "run": str(asked.loaded.path),
+        "split": split,
+        "step": asked.loaded.step,
+        "checkpoint": str(asked.loaded.checkpoint),
+        "leak": asked.leak,
+        "task": asked.config.task.table(),
+        "examples": min(n for n in (length, limit) if n is not None),
+        "data": asked.task.origin,
+        "metrics": metrics,
+        "mechanism": mechanism,
+        "loss_by_position": by_position.means(),
+        "label": asked.label(examples),
+    }
+
+
+def record_evaluation(found: dict[str, Any]) -> Path:
+    """Write what `evaluate` returned to the folder `evaluations` of its run. An equal question replaces its earlier answer.
+
+    Raises OSError.
+    """
+    parts = [found["split"], f"step_{found['step']:08d}", *([found["label"]] if found["label"] else [])]
+    path = make_folder(Path(found["run"]), "evaluations") / f"{'-'.join(parts)}.json"
+    write_json(path, for_json(found))
+    return path
+
+
+def for_json(found: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` returned, with None for numbers that are not finite, which JSON has not."""
+    tables = {key: {name: _finite(value) for name, value in found[key].items()} for key in ("metrics", "mechanism")}
+    return {**found, **tables, "loss_by_position": [_finite(value) for value in found["loss_by_position"]]}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+class _ByPosition:
+    """Sum and number of losses at each position."""
+
+    def __init__(self, positions: int, device: torch.device) -> None:
+        self.total = torch.zeros(positions, dtype=torch.float64, device=device)
+        self.count = torch.zeros(positions, dtype=torch.int64, device=device)
+
+    def add(self, logits: Tensor, targets: Tensor, first: int) -> None:
+        """Count a batch: logits (B, T, V) float32, targets (B, T); `first` is the number of its first example."""
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+        ).view_as(targets)
+        self.total += losses.sum(0, dtype=torch.float64)
+        self.count += (targets != IGNORED).sum(0)
+
+    def means(self) -> list[float | None]:
+        """Nats per scored token at each position; None where none was scored."""
+        pairs = zip(self.total.tolist(), self.count.tolist(), strict=True)
+        return [total / count if count else None for total, count in pairs]
+
+
+def _mechanism(asked: Subject, split: Split, warn: Callable[[str], None]) -> dict[str, float]:
+    """The scalars of diagnostics, on the first sequences of the split; one that cannot be measured there is told."""
+    composition = asked.composition()
+    found: dict[str, float] = {}
+    for name, diagnostic in _diagnostics(asked).items():
+        size = min(asked.config.train.batch_size, diagnostic.examples)
+        batch = asked.task.batch(split, 0, size, asked.device)
+        try:
+            values = look_at(
+                composition,
+                name,
+                diagnostic,
+                batch,
+                step=asked.loaded.step,
+                device=asked.device,
+                precision=asked.precision,
+            )
+        except BadInput as error:
+            warn(f"{name}: {error}")
+            continue
+        found.update({f"{name}.{key}": float(value) for key, value in values.items() if not value.dim()})
+    return found
+
+
+def _diagnostics(asked: Subject) -> dict[str, Diagnostic]:
+    """The diagnostics of the run, and the usual ones as far as the model gives what they need."""
+    chosen = asked.config.diagnostics
+    found: dict[str, Diagnostic] = {name: one.create(f"diagnostics.{name}") for name, one in chosen.items()}
+    sizes, given = asked.config.sizes, signals_given(asked.config)
+    for name in USUAL:
+        if name in found or name not in registry().names("diagnostic"):
+            continue
+        diagnostic: Diagnostic = registry().get("diagnostic", name).build()
+        size = min(asked.config.train.batch_size, diagnostic.examples)
+        weights = sizes.layers * sizes.heads * size * asked.task.seq_len**2
+        if diagnostic.needs <= given and ("attention" not in diagnostic.needs or weights <= MOST_WEIGHTS):
+            found[name] = diagnostic
+    return found

@@ -1,0 +1,106 @@
+"""What a run keeps of a text task: how text becomes tokens, how often each occurs, and which text it was; never the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from lot import BadInput
+from lot_tasks.config import TextConfig
+from lot_tasks.text.source import Source, open_source
+from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words
+
+FORMAT = 1
+_FACTS, _TOKENIZER, _LICENSE = "task.json", "tokenizer.json", "tokenizer-license.txt"
+_MADE = {"Characters": Characters, "Words": Words}
+
+
+@attrs.frozen(kw_only=True)
+class Text:
+    """Which text it was: what the options said, the absolute path of a file, its size in bytes and its digest."""
+
+    typed: str | None
+    corpus: str | None
+    path: str | None
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, config: TextConfig, source: Source) -> Text:
+        """The text that `config` named and `source` holds."""
+        return cls(
+            typed=config.path, corpus=config.corpus, path=source.path, bytes=source.size, sha256=source.fingerprint
+        )
+
+    def open(self, config: TextConfig) -> Source:
+        """The text again, or the other one that `config` names. Raises BadInput, which describes it, where it is not there."""
+        if self.path is None or (config.path, config.corpus) != (self.typed, self.corpus):
+            return open_source(config)
+        places = [place for place in (self.path, config.path) if place and Path(place).expanduser().is_file()]
+        if not places:
+            raise BadInput(
+                f"the text that the run was trained on is not here: {self.path}, {self.bytes:,} bytes, sha256 {self.sha256}",
+                where="path",
+                fix="bring it back, or name it with --data FILE",
+            )
+        found = [open_source(attrs.evolve(config, path=place)) for place in dict.fromkeys(places)]
+        return next((source for source in found if source.fingerprint == self.sha256), found[0])
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """What `pack` was given: the tokenizer, the kind that made it, counts (V,) int64, and which text it was."""
+
+    kind: str
+    tokenizer: Tokenizer
+    counts: np.ndarray
+    text: Text
+
+
+def pack(kept: Kept) -> dict[str, bytes]:
+    """Files by name, from which `unpack` makes the same again."""
+    tokenizer = kept.tokenizer
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": kept.kind,
+        "counts": kept.counts.tolist(),
+        "text": attrs.asdict(kept.text),
+        "tokenizer": {"class": type(tokenizer).__name__},
+    }
+    files: dict[str, bytes] = {}
+    if isinstance(tokenizer, TokenizerFile):
+        files[_TOKENIZER] = tokenizer.content
+        facts["tokenizer"].update(origin=tokenizer.origin, license=None)
+        if tokenizer.license is not None:
+            files[_LICENSE] = tokenizer.license
+            facts["tokenizer"]["license"] = _LICENSE
+    elif not isinstance(tokenizer, Bytes):
+        facts["tokenizer"]["vocabulary"] = list(tokenizer.vocabulary)
+    return {_FACTS: json.dumps(facts).encode(), **files}
+
+
+def unpack(files: Mapping[str, bytes]) -> Kept:
+    """What was packed. Raises BadInput for what never was."""
+    try:
+        facts = json.loads(files[_FACTS])
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']!r}")
+        counts = np.array(facts["counts"], dtype=np.int64)
+        kept = Kept(kind=facts["kind"], tokenizer=_tokenizer(facts, files), counts=counts, text=Text(**facts["text"]))
+        if counts.shape != (len(kept.tokenizer.vocabulary),):
+            raise ValueError("as many counts as tokens were expected")
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadInput(f"{_FACTS}: not what a text task keeps ({type(error).__name__}: {error})") from None
+    return kept
+
+
+def _tokenizer(facts: dict[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
+    told = facts["tokenizer"]
+    if told["class"] == "TokenizerFile":
+        return TokenizerFile(files[_TOKENIZER], told["origin"], files.get(_LICENSE))
+    return Bytes() if told["class"] == "Bytes" else _MADE[told["class"]](told["vocabulary"])
