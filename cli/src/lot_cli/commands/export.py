@@ -32,7 +32,9 @@ FORMATS = {".pt2": "pt2", ".onnx": "onnx", ".safetensors": "safetensors"}
     multiple=True,
     help="Give this signal beside the logits, such as phase. Give it more than once for more.",
 )
-@click.option("--fixed-sizes", is_flag=True, help="Write a program also where it can take one batch size or length only.")
+@click.option(
+    "--fixed-sizes", is_flag=True, help="Write a program also where it can take one batch size or length only."
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def export(
     run: Path,
@@ -57,9 +59,7 @@ def export(
 
     kind = FORMATS.get(file.suffix) if wanted is None else wanted
     if kind is None:
-        raise BadInput(
-            where="FILE", expected=f"a name that ends in {', '.join(FORMATS)}, or --format", got=str(file)
-        )
+        raise BadInput(where="FILE", expected=f"a name that ends in {', '.join(FORMATS)}, or --format", got=str(file))
     _check_flags(kind, operators, signals, fixed_sizes)
     if file.exists() and not force:
         raise BadInput(f"{file} exists", fix="add --force to replace it, or choose another name")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,11 +61,13 @@ def write_onnx(loaded: RecordedRun, path: Path, signals: frozenset[str], *, fixe
     module = Outputs(loaded, signals).eval()
     weights = sum(tensor.nbytes for tensor in loaded.model.state_dict().values())
     if weights > MOST_ONNX_BYTES:
-        raise BadInput(f"a file of ONNX holds 2 GiB at most; the weights are {weights / 2**30:.1f} GiB", fix="write a .pt2")
+        raise BadInput(
+            f"a file of ONNX holds 2 GiB at most; the weights are {weights / 2**30:.1f} GiB", fix="write a .pt2"
+        )
     program, sizes = exported(loaded, module, native=False, fixed=fixed)
     names = list(dict.fromkeys(["logits", *_output_names(module)]))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")  # about the inside of torch and onnxscript
             converted = torch.onnx.export(
                 program, dynamo=True, verbose=False, input_names=["ids"], output_names=names, external_data=False
@@ -74,6 +79,20 @@ def write_onnx(loaded: RecordedRun, path: Path, signals: frozenset[str], *, fixe
     converted.rename_axes({axis: name for axis, name in axes if not isinstance(axis, int)})
     converted.save(path)
     return [f"{sizes}; in ONNX Runtime {compare(loaded, module, path, sizes, ())}"]
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """A context in which these loggers tell errors only: what they note about each operator means nothing to a user."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def require_onnx() -> None:

@@ -86,7 +86,9 @@ def exported(loaded: RecordedRun, module: Outputs, *, native: bool, fixed: bool)
     Raises BadInput where the model cannot be exported, where it would take some sizes only (unless `fixed`), or where
     operators would be left that nobody but a plugin has (unless `native`).
     """
-    attentions = " and ".join(sorted({loaded.config.attention_of(layer).name for layer in range(len(loaded.model.layers))}))
+    attentions = " and ".join(
+        sorted({loaded.config.attention_of(layer).name for layer in range(len(loaded.model.layers))})
+    )
     length = loaded.task.seq_len
     ids = random_ids(loaded, BATCH if length != BATCH else BATCH + 2, length)
     auto = torch.export.Dim.AUTO
@@ -124,7 +126,8 @@ def _sizes(program: ExportedProgram, ids: Tensor, max_len: int) -> Sizes:
     (name,) = program.graph_signature.user_inputs
     (node,) = [node for node in program.graph.nodes if node.op == "placeholder" and node.name == name]
     batch, length = (
-        None if isinstance(symbol, torch.SymInt) else given
-        for symbol, given in zip(node.meta["val"].shape, ids.shape, strict=True)
+        # A symbol that stands for one number only is no free size.
+        None if isinstance(size, torch.SymInt) and size.node.maybe_as_int() is None else given
+        for size, given in zip(node.meta["val"].shape, ids.shape, strict=True)
     )
     return Sizes(batch, length, max_len)

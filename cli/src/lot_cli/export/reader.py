@@ -63,7 +63,7 @@ def main(file: str, inputs: str, outputs: str, absent: str, imported: str) -> No
     for module in filter(None, imported.split(",")):
         importlib.import_module(module)
     run = of_onnx(file) if file.endswith(".onnx") else of_torch(file)
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for name, ids in load_file(inputs).items():
         try:
             given = run(ids)

@@ -66,7 +66,8 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The same program with the export form of every operator that has one; torch's own operators stay as they are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch about its own copying of a program
-        return program.run_decompositions(dict(_forms))
+        found: ExportedProgram = program.run_decompositions(dict(_forms))
+        return found
 
 
 def foreign_operators(program: ExportedProgram) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-import lot_lattice.kernels.operators  # registers them
-import lot_lattice.kernels.export_forms  # noqa: F401  and what stands for them in exported programs
+import lot_lattice.kernels.export_forms
+import lot_lattice.kernels.operators  # noqa: F401  registers them
 
 __all__ = ["lattice_scan", "mean_field"]
 

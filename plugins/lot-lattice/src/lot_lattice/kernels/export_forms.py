@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+import lot_lattice.kernels.operators  # noqa: F401  registers what these forms stand for
 from lot.nn import export_form, scan
 from lot_lattice.kernels import fallback
 
