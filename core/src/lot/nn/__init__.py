@@ -1,8 +1,9 @@
-"""What mechanisms are built from: projections, attention with score features, decoding, ablation, neutral forms."""
+"""What mechanisms are built from: projections, attention with score features, decoding, ablation, neutral and export forms."""
 
 from lot.nn.ablation import Ablatable
 from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention_weights, dropout_now
 from lot.nn.decoding import CachedAttention, KeyValueCache
+from lot.nn.export_forms import export_form, scan
 from lot.nn.neutral import Neutralizable
 from lot.nn.projections import Projections, Rotary, require_heads
 
@@ -18,5 +19,7 @@ __all__ = [
     "attention_mask",
     "attention_weights",
     "dropout_now",
+    "export_form",
     "require_heads",
+    "scan",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lot.contracts import Context
 from lot.errors import first_line
+from lot.nn.export_forms import decomposed, foreign_operators
 from lot.testing.case import Case, call, output
 from lot.testing.draws import normal
 from lot.testing.failure import KitFailure, require, require_close
@@ -97,7 +98,7 @@ def _require_equal_gradients(eager: nn.Module, compiled: nn.Module) -> None:
 
 
 def exported(case: Case) -> None:
-    """torch.export gives a program with the same values."""
+    """torch.export gives a program with the same values, and one in torch's own operators that needs no plugin."""
     module = case.module()
     x, ctx = case.inputs(2, min(6, case.dims.max_len)), case.context(step=3)
     try:
@@ -111,10 +112,29 @@ def exported(case: Case) -> None:
         ) from error
     fresh = case.inputs(2, min(6, case.dims.max_len), "fresh")
     with torch.no_grad():
+        expected = output(module, fresh, case.context(step=4))
         require_close(
             program.module()(fresh, ctx.step + 1),
-            output(module, fresh, case.context(step=4)),
+            expected,
             TOLERANCE,
             "y of the exported program",
             cause="a value that tracing froze",
+        )
+        if not (called := foreign_operators(program)):
+            return
+        program = decomposed(program)
+        left = foreign_operators(program)
+        require(
+            not left,
+            "operators of the exported program",
+            expected="torch's own, so that it loads where the plugin is not",
+            got=", ".join(left),
+            cause="an operator without an export form: lot.nn.export_form registers one",
+        )
+        require_close(
+            program.module()(fresh, ctx.step + 1),
+            expected,
+            TOLERANCE,
+            f"y of the exported program with the export forms of {', '.join(called)}",
+            cause="an export form that is another function than its operator",
         )

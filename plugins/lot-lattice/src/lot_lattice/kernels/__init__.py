@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-import lot_lattice.kernels.counts  # noqa: F401  registers the operators, and what they count as
+import lot_lattice.kernels.counts  # registers the operators, and what they count as
+import lot_lattice.kernels.export_forms  # noqa: F401  and what stands for them in exported programs
 
 __all__ = ["lattice_scan", "mean_field"]
 

@@ -78,12 +78,12 @@ def mean_field_forward(
     sums: Tensor,
 ) -> None:
     """theta (B, H, T, O) from theta0 (B, H, T, O), omega (B, H, O) and coupling (H,), and the sums at segment ends."""
-    turn, rate = _motion(theta0, omega, coupling, dt, causal)
+    turn, rate = motion(theta0, omega, coupling, dt, causal)
     ends = _segment_ends(theta0.shape[2], sums.shape[2])
     phase = theta0
     for k in range(iterations):
         sine, cosine = phase.sin(), phase.cos()
-        S, C = _prefix(sine, causal), _prefix(cosine, causal)
+        S, C = prefix(sine, causal), prefix(cosine, causal)
         if causal:
             sums[:, :, :, k, 0], sums[:, :, :, k, 1] = S[:, :, ends], C[:, :, ends]
         phase = phase + turn + rate * (cosine * S - sine * C)
@@ -105,18 +105,18 @@ def mean_field_backward(
     trace: Tensor,
 ) -> None:
     """The adjoint: the gradients of theta0 (B, H, T, O), and of omega and coupling by column (B, H, O)."""
-    turn, rate = _motion(theta0, omega, coupling, dt, causal)
-    per_coupling = _motion(theta0, omega, torch.ones_like(coupling), dt, causal)[1]
+    turn, rate = motion(theta0, omega, coupling, dt, causal)
+    per_coupling = motion(theta0, omega, torch.ones_like(coupling), dt, causal)[1]
     phases = [theta0]  # before each iteration
     for _ in range(iterations - 1):
         sine, cosine = phases[-1].sin(), phases[-1].cos()
-        phases.append(phases[-1] + turn + rate * (cosine * _prefix(sine, causal) - sine * _prefix(cosine, causal)))
+        phases.append(phases[-1] + turn + rate * (cosine * prefix(sine, causal) - sine * prefix(cosine, causal)))
     adjoint = grad
     grad_omega.zero_()
     grad_coupling.zero_()
     for phase in reversed(phases):
         sine, cosine = phase.sin(), phase.cos()
-        S, C = _prefix(sine, causal), _prefix(cosine, causal)
+        S, C = prefix(sine, causal), prefix(cosine, causal)
         scaled = adjoint * rate
         grad_omega.add_(adjoint.sum(2), alpha=dt)
         grad_coupling.add_((adjoint * per_coupling * (cosine * S - sine * C)).sum(2))
@@ -129,14 +129,14 @@ def mean_field_backward(
     grad_theta0.copy_(adjoint)
 
 
-def _motion(theta0: Tensor, omega: Tensor, coupling: Tensor, dt: float, causal: bool) -> tuple[Tensor, Tensor]:
+def motion(theta0: Tensor, omega: Tensor, coupling: Tensor, dt: float, causal: bool) -> tuple[Tensor, Tensor]:
     """dt omega (B, H, 1, O), and dt coupling / n (H, T or 1, 1)."""
     T = theta0.shape[2]
     n = torch.arange(1, T + 1, dtype=theta0.dtype, device=theta0.device) if causal else theta0.new_full((1,), T)
     return dt * omega[:, :, None], (dt * coupling)[:, None, None] / n[:, None]
 
 
-def _prefix(x: Tensor, causal: bool) -> Tensor:
+def prefix(x: Tensor, causal: bool) -> Tensor:
     """Sums over the tokens that a token feels, (B, H, T or 1, O)."""
     return x.cumsum(2) if causal else x.sum(2, keepdim=True)
 

@@ -177,7 +177,8 @@ def _field_fake(
 ) -> tuple[Tensor, Tensor]:
     check_mean_field(theta0, omega, coupling, dt, iterations)
     B, H, T, O = theta0.shape  # noqa: E741
-    segments = min(T // (SAVED_PER_PHASE * iterations), -(-T // SHORTEST_SEGMENT)) if causal else 0
+    # A minimum of symbols while a program of any length is traced, of which torch makes no condition on the length.
+    segments = torch.sym_min(T // (SAVED_PER_PHASE * iterations), -(-T // SHORTEST_SEGMENT)) if causal else 0
     # Flat and never of size 0 or 1, of which torch.compile and torch.export would make cases of their own.
     return _like(theta0), theta0.new_empty(B * H * O * 2 * iterations * segments + 2)
 

@@ -21,6 +21,10 @@ def attention_signals(
     signals: dict[str, Tensor] = {}
     if not want & {"attention", "platter_attention"}:
         return signals
+    if torch.compiler.is_exporting():  # one program serves all batch sizes
+        weights = dense_weights(q, k, torus, padding=padding, mask=mask).mean(3)  # (B, H, T, T, D)
+        every = {"attention": weights.sum(-1), "platter_attention": weights.mean(0)}
+        return {name: every[name] for name in sorted(want & every.keys())}
     by_example: list[Tensor] = []
     by_platter: Tensor | None = None
     for b in range(q.shape[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Dims
@@ -9,6 +10,7 @@ from lot_toroidal.attention.toroidal import TorusAttention
 from lot_toroidal.config import RingConfig
 from lot_toroidal.ops.layout import Members, plan
 from lot_toroidal.ops.ring import ring_attention
+from lot_toroidal.ops.tiles import attend_whole
 from lot_toroidal.ops.torus import Torus
 
 
@@ -40,6 +42,8 @@ class RingAttention(TorusAttention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
         """Block by block, the blocks of other members included."""
+        if torch.compiler.is_exporting():  # how many blocks there are depends on the length; one program serves all
+            return attend_whole(q, k, v, self.torus, padding=ctx.padding)
         members = Members.of(ctx.group)
         layout = plan(q.shape[2], members, self.torus, self.options.balance)
         return ring_attention(q, k, v, self.torus, layout, padding=ctx.padding, block=self.options.block)

@@ -183,7 +183,9 @@ class ToroidalAttention(TorusAttention):
         if not self.published:
             return self.torus
         window = self.torus.window
-        return replace(self.torus, period=length, window=None if window is None or 2 * window >= length else window)
+        if window is not None and isinstance(length, int) and 2 * window >= length:
+            window = None
+        return replace(self.torus, period=length, window=window)
 
     def can_decode(self) -> bool:
         """As every attention; not as published, where a new token changes the angles and distances of all others."""

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from lot.nn import export_form
+
 BLOCK = 64
 """Positions whose lags among themselves are summed directly rather than by FFT."""
 
@@ -25,8 +27,10 @@ def convolve(w: Tensor, v: Tensor) -> Tensor:
     """
     N, T = w.shape[-1], v.shape[2]
     spectrum = torch.fft.rfft(w.double()).permute(0, 1, 4, 2, 3)  # (B, H, F, D, D)
-    values = torch.fft.rfft(v.double(), n=N, dim=2)  # (B, H, F, D, p)
+    values = torch.fft.rfft(_to_length(v.double(), N), dim=2)  # (B, H, F, D, p)
     o: Tensor = torch.fft.irfft(spectrum @ values, n=N, dim=2)
+    if torch.compiler.is_exporting():  # a program for every length would ask of a view whether T is N
+        return o.index_select(2, torch.arange(T, device=o.device))
     return o[:, :, :T]
 
 
@@ -37,10 +41,19 @@ def correlate_ring(q: Tensor, k: Tensor, period: int, padding: Tensor | None = N
     """
     there = torch.ones(1, q.shape[2], device=q.device, dtype=torch.float64) if padding is None else (~padding).double()
     q, k = (x.double() * there[:, None, :, None, None] for x in (q, k))
-    a, b = (torch.fft.rfft(x, n=period, dim=2) for x in (q, k))  # (B, H, F, D, p)
+    a, b = (torch.fft.rfft(_to_length(x, period), dim=2) for x in (q, k))  # (B, H, F, D, p)
     sums = torch.fft.irfft((a @ b.conj().transpose(-1, -2)).permute(0, 1, 3, 4, 2), n=period)
-    pairs = torch.fft.irfft(torch.fft.rfft(there, n=period).abs() ** 2, n=period).round()[:, None, None, None]
+    there = F.pad(there, (0, period - there.shape[1]))
+    pairs = torch.fft.irfft(torch.fft.rfft(there).abs() ** 2, n=period).round()[:, None, None, None]
     return torch.where(pairs > 0, sums / pairs.clamp(min=1), 0.0)
+
+
+def _to_length(x: Tensor, length: int) -> Tensor:
+    """x (B, H, T, D, p) with zeros up to `length` positions.
+
+    Before the FFT and not by it, which in an exported program would take for granted that there is something to fill.
+    """
+    return F.pad(x, (0, 0, 0, 0, 0, length - x.shape[2]))
 
 
 @torch.library.custom_op("lot_toroidal::causal_convolve", mutates_args=())
@@ -156,3 +169,16 @@ def causal_correlate_operations(o: Shape, v: Shape, **_: Any) -> int:
 
 def _real_fft(points: int) -> int:
     return round(2.5 * points * math.log2(points))
+
+
+@export_form(torch.ops.lot_toroidal.causal_convolve.default)
+def causal_convolve_form(w: Tensor, v: Tensor) -> Tensor:
+    """`causal_convolve` with the weights of all pairs of positions, O(T^2), one platter of queries at a time."""
+    T, D = v.shape[2], v.shape[3]
+    position = torch.arange(T, device=w.device)
+    lag = position[:, None] - position
+    values, rows = v.transpose(2, 3), []  # (B, H, D, T, p)
+    for platter in range(D):
+        pairs = torch.where(lag >= 0, w[:, platter][..., lag.clamp(min=0)], 0.0)  # (H, D, T, T)
+        rows.append((pairs @ values).sum(2))  # (B, H, T, p)
+    return torch.stack(rows, dim=3)

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lot import BadInput
 from lot_toroidal.ops import flex
-from lot_toroidal.ops.tiles import attend_plain, attend_tiles
+from lot_toroidal.ops.tiles import attend_plain, attend_tiles, attend_whole
 from lot_toroidal.ops.torus import Torus
 
 FLEX_FROM = 1024
@@ -78,6 +78,8 @@ def attend(
     q (B, H, Tq, D, p), k and v (B, H, Tk, D, p), queries being the last Tq of Tk positions; padding (B, Tk) bool, True where
     a key is padding; mask (B, Tq, Tk) bool, True where a query may look. A position always sees itself.
     """
+    if torch.compiler.is_exporting():
+        return attend_whole(q, k, v, torus, padding=padding, mask=mask)
     masked = padding is not None or mask is not None or q.shape[2] != k.shape[2]
     form, _ = choose(backend, torus, q.device.type, q.shape[2], masked=masked, dropout=dropout)
     if form == "flex":

@@ -1,4 +1,7 @@
-"""Recurrences along the sequence, as operators with a backward of their own: opaque to compilers, linear in memory."""
+"""Recurrences along the sequence, as operators with a backward of their own: opaque to compilers, linear in memory.
+
+In an exported program both are loops over positions.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.utils.flop_counter import register_flop_formula
+
+from lot.nn import export_form, scan
+
+Tensors = tuple[Tensor, ...]
 
 
 @torch.library.custom_op("lot_toroidal::linear_scan", mutates_args=())
@@ -47,6 +54,18 @@ def _linear_backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
 linear_scan.register_autograd(_linear_backward, setup_context=_save_linear)
 
 
+@export_form(torch.ops.lot_toroidal.linear_scan.default)
+def linear_scan_form(a: Tensor, b: Tensor) -> Tensor:
+    """`linear_scan`, one position after another."""
+
+    def step(states: Tensors, inputs: Tensors, _: Tensors) -> tuple[Tensors, Tensors]:
+        h = inputs[0] * states[0] + inputs[1]
+        return (h,), (h,)
+
+    _, (h,) = scan(step, (torch.zeros_like(b[:, 0]),), (a.transpose(0, 1), b.transpose(0, 1)))
+    return h.transpose(0, 1).contiguous()
+
+
 @torch.library.custom_op("lot_toroidal::gru_scan", mutates_args=())
 def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor) -> Tensor:
     """States (B, T, n) of a GRU (Cho et al., 2014; torch's form), one step after another.
@@ -56,10 +75,15 @@ def gru_scan(gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tenso
     """
     states = []
     for t in range(gates.shape[1]):
-        _, update, candidate, _ = _gru_gates(gates[:, t], h @ weight.T + bias)
-        h = torch.where(skip[:, t, None], h, candidate + update * (h - candidate))
+        h = next_gru_state(gates[:, t], skip[:, t], h, weight, bias)
         states.append(h)
     return torch.stack(states, dim=1)
+
+
+def next_gru_state(gates: Tensor, skip: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The state (B, n) after one step from h (B, n): gates (B, 3n) and skip (B,) of this step, the rest as in `gru_scan`."""
+    _, update, candidate, _ = _gru_gates(gates, h @ weight.T + bias)
+    return torch.where(skip[:, None], h, candidate + update * (h - candidate))
 
 
 def _gru_gates(x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -154,3 +178,15 @@ def gru_scan_backward_operations(
     """
     B, T, n = gates[0], gates[1], h[1]
     return B * T * (18 * n * n + 35 * n)
+
+
+@export_form(torch.ops.lot_toroidal.gru_scan.default)
+def gru_scan_form(gates: Tensor, weight: Tensor, bias: Tensor, h: Tensor, skip: Tensor) -> Tensor:
+    """`gru_scan` as it stands, for any number of positions."""
+
+    def step(states: Tensors, inputs: Tensors, constants: Tensors) -> tuple[Tensors, Tensors]:
+        after = next_gru_state(*inputs, *states, *constants)
+        return (after,), (after,)
+
+    _, (found,) = scan(step, (h,), (gates.transpose(0, 1), skip.transpose(0, 1)), (weight, bias))
+    return found.transpose(0, 1).contiguous()

@@ -70,6 +70,32 @@ def attend_tiles(
     return torch.cat(outputs, dim=2).flip(2)
 
 
+def attend_whole(
+    q: Tensor, k: Tensor, v: Tensor, torus: Torus, *, padding: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """As `attend_tiles`, all queries at once, with a bias of (D, Tq, Tk D): for an exported program, which is one for all lengths.
+
+    How many tiles there are depends on the length.
+    """
+    Tq, Tk, D = q.shape[2], k.shape[2], q.shape[3]
+    if torus.plain and padding is None and mask is None and Tq == Tk:
+        return attend_plain(q, k, v, causal=torus.causal, dropout=0.0)
+    offset = Tk - Tq
+    dtype = torch.promote_types(q.dtype, torch.float32) if q.device.type == "cpu" else q.dtype
+    table = torus.bias(1 - Tk, Tk - 1, q.device, dtype)  # (D, 2 Tk - 1, D)
+    query, key = torch.arange(offset, Tk, device=q.device), torch.arange(Tk, device=q.device)
+    bias = table[:, key - query[:, None] + Tk - 1].flatten(2)  # (D, Tq, Tk D)
+    allowed = _allowed(padding, mask, offset, Tk, offset, [(0, Tk)], D, q.device)
+    if allowed is not None:
+        allowed = allowed.flip(2)  # it comes with the last query first
+    keys, values = k.flatten(2, 3), v.flatten(2, 3)
+    outputs = []
+    for platter in range(D):
+        rows = bias[platter] if allowed is None else torch.where(allowed, bias[platter], -math.inf)
+        outputs.append(F.scaled_dot_product_attention(q[:, :, :, platter], keys, values, attn_mask=rows))
+    return torch.stack(outputs, dim=3)
+
+
 class LagTable(NamedTuple):
     """The bias by lag, (D, lags, D) from `lowest` on: one for all tiles."""
 

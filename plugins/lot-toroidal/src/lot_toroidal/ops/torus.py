@@ -31,6 +31,9 @@ class Torus:
 
     period: N, positions on the ring. depth: D, platters. strength: lambda, units of the score per unit of distance.
     window: largest circular distance that is seen, or None. causal: a query at i sees positions j <= i only.
+
+    In a program that is exported for all lengths, the ring of a sequence is a symbol and no int: it is not compared with the
+    window, which would hold the program to the lengths that pass.
     """
 
     period: int
@@ -40,7 +43,7 @@ class Torus:
     causal: bool = True
 
     def __post_init__(self) -> None:
-        if self.window is not None and 2 * self.window > self.period - 1:
+        if self.window is not None and isinstance(self.period, int) and 2 * self.window > self.period - 1:
             raise BadInput(
                 where="window",
                 expected=f"at most (period - 1) / 2 = {(self.period - 1) // 2} on a ring of {self.period}",

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from lot.nn import attention_mask, export_form, scan
 from lot_wave.ops.positive_kernels import EPSILON
 from lot_wave.ops.tiles import Row, Tile, allowed_in, row_of, tiles
-from lot_wave.ops.waves import Waves
+from lot_wave.ops.waves import Waves, positions, turn
+
+Tensors = tuple[Tensor, ...]
 
 
 def pairwise_attention(
@@ -226,6 +229,54 @@ _backward.register_autograd(_no_second_gradient)
 for _operator in ("lot_wave::pairwise", "lot_wave::pairwise_backward"):
     for _device in ("cpu", "cuda"):
         torch.library.register_autocast(_operator, _device, torch.float32)
+
+
+@export_form(torch.ops.lot_wave.pairwise.default)
+def pairwise_form(
+    q_waves: Tensor,
+    k_waves: Tensor,
+    v: Tensor,
+    hidden: Tensor | None,
+    seed: Tensor | None,
+    normalize: str,
+    causal: bool,
+    dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """`lot_wave::pairwise` without dropout: all pairs of tokens at once, O(T^2) memory, one wave after another."""
+    assert seed is None, "a program is exported for evaluation, which drops nothing"
+    N, _, W, q_len = q_waves.shape
+    k_len = k_waves.shape[-1]
+    time = positions(k_len, 0, v.device)
+    lag = time[k_len - q_len :, None] - time  # (Tq, Tk)
+
+    def add_wave(states: Tensors, inputs: Tensors, constants: Tensors) -> tuple[Tensors, Tensors]:
+        (A_q, f_q, p_q), (A_k, f_k, p_k) = (part.unbind(0) for part in inputs)  # (N, Tq) and (N, Tk) each
+        beat = f_q.to(lag.dtype)[:, :, None] - f_k.to(lag.dtype)[:, None]
+        angle = turn(p_q[:, :, None] - p_k[:, None], beat, constants[0])
+        return (states[0] + 2 * A_q[:, :, None] * A_k[:, None] * angle.cos(),), ()
+
+    products = v.new_zeros(N, q_len, k_len)
+    by_wave = (q_waves.permute(2, 1, 0, 3), k_waves.permute(2, 1, 0, 3))  # (W, 3, N, T)
+    (products,), _ = scan(add_wave, (products,), by_wave, (lag,))
+    A_q, A_k = q_waves[:, 0], k_waves[:, 0]  # (N, W, T)
+    energies = A_q.square().sum(1)[:, :, None] + A_k.square().sum(1)[:, None]
+    weight = products + energies
+    allowed = attention_mask(q_len, k_len, causal, None, v.device)
+    if hidden is not None:
+        position = torch.arange(k_len, device=v.device)
+        own = position[k_len - q_len :, None] == position
+        seen = ~hidden[:, None] | own
+        allowed = seen if allowed is None else allowed & seen
+    if normalize == "softmax":
+        score = weight / math.sqrt(W)
+        score = score if allowed is None else score.masked_fill(~allowed, float("-inf"))
+        return score.softmax(-1) @ v, score.logsumexp(-1)
+    if normalize == "energy":
+        weight = weight / (energies + 2 * A_q.mT @ A_k + EPSILON)
+    weight = weight if allowed is None else weight.masked_fill(~allowed, 0.0)
+    total = weight.sum(-1)
+    y = weight @ v
+    return (y / (total + EPSILON)[..., None] if normalize == "row" else y), total
 
 
 # What the operators count as, for each pair of tokens in a tile: 2 for a multiply-add of a product of matrices, 1 for each
