@@ -257,7 +257,7 @@ def test_a_probe_leaves_generators_modes_buffers_and_gradients_alone() -> None:
         ]
 
     before = everything()
-    LeakProbe(composition, parallel, "fp32").look(composition.task.batch("train", 0, 8), 0, full=True, gradient=True)
+    LeakProbe(composition, parallel, "fp32").look(composition.task.batch("train", 0, 8), 0, full=True, thorough=True)
     assert everything() == before
 
 

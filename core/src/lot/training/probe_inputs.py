@@ -98,6 +98,11 @@ def deviation(a: Tensor, b: Tensor, kept: Tensor) -> Deviation:
     for start in range(0, len(a), rows):
         part = slice(start, start + rows)
         x, y, mask = a[part].float(), b[part].float(), kept[part]
+        if not bool(((x != y).any(-1) & mask).any()):  # most often, and four times as fast to tell
+            largest = float(x.abs().amax(-1).masked_fill(~mask, 0.0).max())
+            if largest < torch.inf:
+                found = found._replace(scale=max(found.scale, largest))
+                continue
         finite = x.isfinite() & y.isfinite()
         apart = torch.where(finite, (x - y).abs(), torch.where(x.isfinite() | y.isfinite(), torch.inf, 0.0))
         per_position = apart.amax(-1).masked_fill(~mask, 0.0)
