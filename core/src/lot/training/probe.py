@@ -66,7 +66,9 @@ class LeakProbe:
         """
         with generators_kept(self.team.device):
             cuts, vocab_size = self._cuts(batch), self.composition.task.vocab_size
-            pair = twins(batch, vocab_size, cuts, numpy_generator(self.seed, "leak probe", step, self.team.row))
+            rng = numpy_generator(self.seed, "leak probe", step, self.team.row)
+            uncut = cuts.spared(len(batch.inputs)) if thorough and cuts is not None else None
+            pair = twins(batch, vocab_size, cuts, rng, uncut=uncut)
             session = _Session(self, self._passes(batch, step, full=full), pair)
             found = session.look(gradient=thorough)
             if thorough and cuts is not None and found.status != "leak":
@@ -96,7 +98,7 @@ class LeakProbe:
             if not self.team.largest(cuts.untried):
                 break
             rng = numpy_generator(self.seed, "leak sweep", step, sweep, self.team.row)
-            pair = twins(passes.batch, self.composition.task.vocab_size, cuts, rng, uncut=False)
+            pair = twins(passes.batch, self.composition.task.vocab_size, cuts, rng, uncut=0)
             swept = _Session(self, passes, pair)
             findings += [swept.values(mode) for mode in modes]
         return findings
@@ -139,11 +141,16 @@ class _Session:
             before = passes.own(mode)
             if mode == "training" and self._trains_as_it_evaluates(before):
                 return self._calm(mode, before, Deviation())
-            found = self._deviation(before, passes.logits(pair.inputs, mode), mode)
+            after = passes.logits(pair.inputs, mode)
+            found = self._deviation(before, after, mode)
             if not self._any(found.largest > 0):
                 return self._calm(mode, before, found)
             repeat = self._deviation(before, passes.logits(pair.batch.inputs, mode), mode).largest
-            counts = found.largest > max(self.probe.tolerance * found.scale, NOISE_FACTOR * repeat)
+            bound = max(self.probe.tolerance * found.scale, NOISE_FACTOR * repeat)
+            counts = found.largest > bound
+            whole = self._deviation(before, after, mode, uncut=True)
+            if whole.largest > bound:  # what comes later cannot explain it, the other sequences can
+                found = whole
             blind = NOISE_FACTOR * repeat > BLIND * found.scale
             small = self._any(counts) and self._is_rounding(found, mode, counts)
             layer = self._layer(mode) if self._any(counts and not small) else None
@@ -167,8 +174,12 @@ class _Session:
         mine = self.passes.positions("training")
         return not self._any(not torch.equal(training, self.passes.own("evaluation")[:, mine]))
 
-    def _deviation(self, a: Tensor, b: Tensor, mode: Mode) -> Deviation:
-        return deviation(a, b, self.pair.kept[:, self.passes.positions(mode)])
+    def _deviation(self, a: Tensor, b: Tensor, mode: Mode, *, uncut: bool = False) -> Deviation:
+        """Of two outputs in `mode` where they must be equal. uncut: in the sequences that are not cut only."""
+        kept = self.pair.kept[:, self.passes.positions(mode)]
+        if uncut:
+            kept = kept & (self.pair.cuts == self.pair.inputs.shape[1]).to(kept.device)[:, None]
+        return deviation(a, b, kept)
 
     def _calm(self, mode: Mode, logits: Tensor, found: Deviation) -> Finding:
         """No difference that counts."""

@@ -138,12 +138,8 @@ def _hooks(owner: Any, prefix: str = "_") -> dict[str, list[int]]:
 
 def _print(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """The tensor itself, and what tells whether its numbers change."""
-    local: Any = tensor.detach()
-    local = local.to_local() if is_sharded(local) else local
-    if local.numel() <= COPIED:
-        return tensor, local.clone()
-    sums = (local.sum(dtype=torch.float64), local.abs().sum(dtype=torch.float64))
-    return tensor, torch.stack(sums)
+    local = _local(tensor)
+    return tensor, _sums(local) if local.numel() > COPIED else local.clone()
 
 
 def _is(tensor: Tensor, kept: tuple[Tensor, Tensor]) -> bool:
@@ -151,5 +147,18 @@ def _is(tensor: Tensor, kept: tuple[Tensor, Tensor]) -> bool:
     before, numbers = kept
     if tensor is not before:
         return False
-    now = _print(tensor)[1]
-    return now.shape == numbers.shape and bool(((now == numbers) | (now.isnan() & numbers.isnan())).all())
+    now = _local(tensor)
+    now = _sums(now) if now.numel() > COPIED else now
+    if now.shape != numbers.shape or now.dtype != numbers.dtype:
+        return False
+    return torch.equal(now, numbers) or bool(((now == numbers) | (now.isnan() & numbers.isnan())).all())
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor."""
+    local: Any = tensor.detach()
+    return local.to_local() if is_sharded(local) else local  # type: ignore[no-any-return]
+
+
+def _sums(tensor: Tensor) -> Tensor:
+    return torch.stack((tensor.sum(dtype=torch.float64), tensor.abs().sum(dtype=torch.float64)))
