@@ -52,7 +52,7 @@ class LeakProbe:
 
     def __init__(self, composition: Composition, parallel: Parallel, precision: str) -> None:
         self.composition, self.parallel, self.precision = composition, parallel, precision
-        self.team, self.seed = parallel.team, composition.config.seed
+        self.team, self.seed, self.vocab_size = parallel.team, composition.config.seed, composition.task.vocab_size
         declared = [attention.tolerance for attention in parallel.model.attentions]
         self.tolerance = min(max(declared, default=0.0), LARGEST_TOLERANCE)
         self._places: Cuts | None = None
@@ -65,29 +65,37 @@ class LeakProbe:
         as far as `SWEEPS` more passes reach.
         """
         with generators_kept(self.team.device):
-            cuts, vocab_size = self._cuts(batch), self.composition.task.vocab_size
-            rng = numpy_generator(self.seed, "leak probe", step, self.team.row)
-            uncut = cuts.spared(len(batch.inputs)) if thorough and cuts is not None else None
-            pair = twins(batch, vocab_size, cuts, rng, uncut=uncut)
-            session = _Session(self, self._passes(batch, step, full=full), pair)
+            session = self._session(batch, step, full=full, thorough=thorough)
             found = session.look(gradient=thorough)
+            cuts = self._cuts(batch)
             if thorough and cuts is not None and found.status != "leak":
-                return worst([found, *self._sweep(session, cuts)])
+                return worst([found, *self._sweep(session.passes, cuts)])
             return found
 
-    def remembered(self, batch: Batch, step: int) -> list[str]:
-        """What carries something from one batch to the next in evaluation: names of buffers, attributes or `model`."""
-        with generators_kept(self.team.device):
-            rng = numpy_generator(self.seed, "memory probe", step)
-            pair = twins(batch, self.composition.task.vocab_size, None, rng)
-            return _Session(self, self._passes(batch, step, full=False), pair).remembered()
+    def look_and_remember(self, batch: Batch, step: int) -> tuple[Finding, list[str]]:
+        """As `look`, with a part of a batch; and what carries something from one batch to the next in evaluation.
 
-    def _sweep(self, session: _Session, cuts: Cuts) -> list[Finding]:
+        The latter are names of buffers, attributes or `model`.
+        """
+        with generators_kept(self.team.device):
+            session = self._session(batch, step)
+            found = session.look(gradient=False)
+            other = twins(batch, self.vocab_size, None, numpy_generator(self.seed, "memory probe", step))
+            return found, session.remembered(other.inputs)
+
+    def _session(self, batch: Batch, step: int, *, full: bool = False, thorough: bool = False) -> _Session:
+        cuts, rng = self._cuts(batch), numpy_generator(self.seed, "leak probe", step, self.team.row)
+        uncut = cuts.spared(len(batch.inputs)) if thorough and cuts is not None else None
+        return _Session(
+            self, self._passes(batch, step, full=full), twins(batch, self.vocab_size, cuts, rng, uncut=uncut)
+        )
+
+    def _sweep(self, passes: Passes, cuts: Cuts) -> list[Finding]:
         """What is found at the places of a cut that were not tried yet.
 
         In evaluation mode; where training spreads sequences over processes, which is another form, in training mode too.
         """
-        passes, step = session.passes, session.passes.step
+        step = passes.step
         if (rows := len(passes.batch.inputs)) < SWEPT:
             tiled = torch.arange(SWEPT, device=passes.batch.inputs.device) % rows
             many = Batch(*(None if tensor is None else tensor[tiled] for tensor in passes.batch))  # type: ignore[arg-type]
@@ -98,7 +106,7 @@ class LeakProbe:
             if not self.team.largest(cuts.untried):
                 break
             rng = numpy_generator(self.seed, "leak sweep", step, sweep, self.team.row)
-            pair = twins(passes.batch, self.composition.task.vocab_size, cuts, rng, uncut=0)
+            pair = twins(passes.batch, self.vocab_size, cuts, rng, uncut=0)
             swept = _Session(self, passes, pair)
             findings += [swept.values(mode) for mode in modes]
         return findings
@@ -253,20 +261,20 @@ class _Session:
 
     # Memory
 
-    def remembered(self) -> list[str]:
-        """What carries something from a batch to the next one in evaluation mode."""
-        pair, passes = self.pair, self.passes
-        everywhere = torch.ones_like(pair.kept) if pair.batch.padding is None else ~pair.batch.padding
+    def remembered(self, others: Tensor) -> list[str]:
+        """What carries something to the batch from a batch `others` before it, in evaluation mode."""
+        passes, batch = self.passes, self.pair.batch
+        everywhere = torch.ones_like(self.pair.kept) if batch.padding is None else ~batch.padding
         with passes.mode("evaluation"):
-            before = passes.logits(pair.batch.inputs, "evaluation", restore=False)
-            passes.logits(pair.inputs, "evaluation", restore=False)
-            after = passes.logits(pair.batch.inputs, "evaluation", restore=False)
+            before = passes.own("evaluation")
+            passes.logits(others, "evaluation", restore=False)
+            after = passes.logits(batch.inputs, "evaluation", restore=False)
             names = passes.state.changed()
             passes.state.restore()
             difference = deviation(before, after, everywhere).largest
             if not self._any(difference > 0):
                 return []
-            repeat = deviation(before, passes.logits(pair.batch.inputs, "evaluation"), everywhere).largest
+            repeat = deviation(before, passes.logits(batch.inputs, "evaluation"), everywhere).largest
         return (names or ["model"]) if self._any(difference > NOISE_FACTOR * repeat) else []
 
     # Who

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torchmetrics
 from torch import Tensor, nn
 
 from lot.contracts import Batch, Split, Task
 from lot.errors import RunFailed
 from lot.storage.tree import is_sharded
 from lot.training.generators import GeneratorStates
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 COPIED = 1 << 20
 """Numbers up to which a tensor is copied and compared exactly; of a larger one, two sums in float64 are compared."""

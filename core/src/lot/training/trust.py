@@ -64,10 +64,13 @@ class Trust:
         """Probe a part of a batch, and the first time what it leaves behind in the model. Raises RunFailed for a leak."""
         size = min(PART, self.config.train.batch_size)
         batch = self.task.batch("validation", 0, size, self.team.device)
-        self._judge(self.probe.look(batch, step, full=False, thorough=False), last_good)
-        if not self._asked_memory:
-            self._asked_memory = True
-            self._tell_memory(self.probe.remembered(batch, step), "carried from one batch to the next")
+        if self._asked_memory:
+            self._judge(self.probe.look(batch, step, full=False, thorough=False), last_good)
+            return
+        self._asked_memory = True
+        found, remembered = self.probe.look_and_remember(batch, step)
+        self._judge(found, last_good)
+        self._tell_memory(remembered, "carried from one batch to the next")
 
     def before_test(self, step: int, last_good: Callable[[], str]) -> None:
         """Probe the weights that are to be tested on a full batch, as after `step`. Raises RunFailed for a leak."""

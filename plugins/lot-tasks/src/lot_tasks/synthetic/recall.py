@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torchmetrics
 
 from lot import IGNORED, BadInput, Split
 from lot_tasks.config import NoisyRecallConfig, RecallConfig
 from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class InContextRecall(SyntheticTask):

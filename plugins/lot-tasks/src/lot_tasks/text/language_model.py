@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torchmetrics
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lot import IGNORED, BadInput, Batch, Split, Task
@@ -16,6 +15,9 @@ from lot_tasks.config import TextConfig, TextLMConfig, WordLMConfig
 from lot_tasks.metrics import language_metrics
 from lot_tasks.text.source import SPLITS, Source, open_source
 from lot_tasks.text.tokens import Tokens, byte_tokens, character_tokens, tokenize, word_tokens
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class LanguageModeling(Task):
