@@ -102,14 +102,24 @@ def run(
         click.echo(config.to_yaml(), nl=False)
         return
 
+    from lot.config.check import check_options
+    from lot.runs.choose import choose_run
+
+    check_options(config)  # what can be refused is refused before torch is imported, which takes seconds
+    choose_run(config, run_dir, name, resume)
+    if _speaks():
+        _say_what_starts(config, resume)
+
+    from lot.training.collector import collector_resting
     from lot_cli.terminal.run_display import RunDisplay
 
     display = RunDisplay(quiet_stdout=as_json)
     with display:
-        from lot.training.train import train
+        with collector_resting(keep=True):
+            from lot.training.train import train
 
         result = train(config, run_dir, name=name, resume=resume, device=device, report=display.report)
-    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
+    if as_json and _speaks():
         document: dict[str, Any] = {
             "run": str(result.run_dir),
             "step": result.step,
@@ -118,6 +128,18 @@ def run(
             "metrics": finite_or_null(result.metrics),
         }
         click.echo(json.dumps(document))
+
+
+def _speaks() -> bool:
+    """Whether this is the process that speaks: under torchrun, one of them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say_what_starts(config: Config, resume: bool) -> None:
+    """A sign of life, at once: the facts of the run follow when torch is there."""
+    attentions = dict.fromkeys(config.attention_of(layer).name for layer in range(config.model.layers))
+    text = f"{' and '.join(attentions)} on {config.task.name}, {config.train.steps:,} steps, seed {config.seed}"
+    click.echo(f"{'resuming' if resume else 'starting'} {text}", err=True)
 
 
 def _config(

@@ -52,6 +52,8 @@ class ModelConfig:
     recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
 
     def __attrs_post_init__(self) -> None:
+        if self.width % self.heads:
+            raise BadInput(where="heads", expected=f"a divisor of the width {self.width}", got=self.heads)
         if round(self.mlp_ratio * self.width) < 1:
             raise BadInput(
                 where="mlp_ratio",

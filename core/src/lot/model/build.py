@@ -19,7 +19,7 @@ def build_task(config: Config) -> Task:
 def build_model(config: Config, task: Task | None = None) -> Decoder:
     """The model of a configuration on the CPU, its initial values keyed by the seed and the names of its parameters.
 
-    task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: heads and width, an
+    task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: an
     option that the dimensions forbid, a non-causal attention on a causal task, a sequence longer than `model.max_len`.
     """
     task = build_task(config) if task is None else task
@@ -27,8 +27,6 @@ def build_model(config: Config, task: Task | None = None) -> Decoder:
     max_len = task.seq_len if model.max_len is None else model.max_len
     if task.seq_len > max_len:
         raise BadInput(where="model.max_len", expected=f"at least the task's {task.seq_len} tokens", got=max_len)
-    if model.width % model.heads:
-        raise BadInput(where="model.heads", expected=f"a divisor of the width {model.width}", got=model.heads)
 
     def dims(layer: int) -> Dims:
         return Dims(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lot import IGNORED, BadInput, Split
+from lot import IGNORED, Split
 from lot_tasks.config import CompressionConfig
 from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
@@ -29,8 +29,6 @@ class Compression(SyntheticTask):
 
     def __init__(self, config: CompressionConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.frac_noise and not config.noise_vocab_size:
-            raise BadInput(where="noise_vocab_size", expected="at least 1 where frac_noise > 0", got=0)
         symbols = config.vocab_size - 1 - config.noise_vocab_size
         require_symbols(symbols, where="vocab_size", got=config.vocab_size)
         self.vocab_size = config.vocab_size

@@ -32,12 +32,6 @@ class MQAR(SyntheticTask):
 
     def __init__(self, config: MQARConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.seq_len % 2:
-            raise BadInput(where="seq_len", expected="an even number", got=config.seq_len)
-        if 4 * config.kv_pairs > config.seq_len:
-            raise BadInput(
-                where="kv_pairs", expected=f"at most seq_len / 4 = {config.seq_len // 4}", got=config.kv_pairs
-            )
         self.values = range(config.vocab_size // 2, config.vocab_size)
         self.keys = range(1, config.vocab_size // 2)
         if config.kv_pairs > len(self.keys):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lot import IGNORED, BadInput, Split
+from lot import IGNORED, Split
 from lot_tasks.config import NoisyRecallConfig, RecallConfig
 from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
@@ -30,8 +30,6 @@ class InContextRecall(SyntheticTask):
 
     def __init__(self, config: RecallConfig | NoisyRecallConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.seq_len % 2:
-            raise BadInput(where="seq_len", expected="an even number", got=config.seq_len)
         self.vocab_size = config.vocab_size
         self.seq_len = config.seq_len - 1
         self.pairs = config.seq_len // 2

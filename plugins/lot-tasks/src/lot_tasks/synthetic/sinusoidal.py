@@ -30,10 +30,6 @@ class Sinusoidal(SyntheticTask):
 
     def __init__(self, config: SinusoidalConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.min_period > config.max_period:
-            raise BadInput(
-                where="min_period", expected=f"at most max_period ({config.max_period:g})", got=config.min_period
-            )
         self.vocab_size = config.vocab_size
         self.seq_len = config.seq_len
         self.components = config.components

@@ -12,6 +12,7 @@ from lot import BadInput, Split
 from lot_tasks.config import TextConfig
 from lot_tasks.text.corpora import CORPORA
 from lot_tasks.text.download import file_sha256
+from lot_tasks.text.files import readable
 from lot_tasks.text.formats import refuse_other_formats
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -54,7 +55,8 @@ class Source:
 def open_source(config: TextConfig) -> Source:
     """The text that a task was asked for: a file of the user or a corpus. Raises BadInput where it cannot be read."""
     if config.path is not None:
-        path, data = _own_file(config.path)
+        path = readable(config.path, "path")
+        data = _read(path)
         if config.format == "text":
             refuse_other_formats(data, path)
         return Source(parts=_divide(data, str(path)), fingerprint=_fingerprint(path))
@@ -98,17 +100,6 @@ def _divide(data: np.ndarray, file: str) -> dict[Split, Part]:
         split: Part(data=data[start:stop], file=file, offset=start)
         for split, start, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
     }
-
-
-def _own_file(given: str) -> tuple[Path, np.ndarray]:
-    """The path that the user means, and the bytes there. Raises BadInput where it is no file that can be read."""
-    try:
-        path = Path(given).expanduser()
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
-            raise BadInput(where="path", expected="a file", got=f"{path}, which is a pipe or a device")
-        return path, _read(path)
-    except (ValueError, RuntimeError) as error:  # a NUL in the name; a home directory that is not known
-        raise BadInput(f"{given!r} is no path ({error})", where="path") from error
 
 
 def _read(path: Path) -> np.ndarray:

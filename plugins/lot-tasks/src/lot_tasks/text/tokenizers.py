@@ -5,13 +5,13 @@ from __future__ import annotations
 import abc
 import collections
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lot import BadInput
 from lot_tasks.text.download import file_sha256
+from lot_tasks.text.files import NAMED, readable
 
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
@@ -123,13 +123,7 @@ class TokenizerFile(Tokenizer):
     """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library."""
 
     def __init__(self, path: str) -> None:
-        try:
-            file = Path(path).expanduser()
-            found = file.is_file()
-        except (ValueError, RuntimeError) as error:  # a NUL in the name; a home directory that is not known
-            raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
-        if not found:
-            raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")
+        file = readable(path, "tokenizer", fix=NAMED)
         try:
             import tokenizers
         except ImportError as error:
