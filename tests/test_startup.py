@@ -39,6 +39,7 @@ def told(program: str, *arguments: str) -> tuple[int, list[str]]:
     [
         (["run", "--task", "char_lm", "--set", "task.path=gone.txt"], "task.path: gone.txt cannot be read"),
         (["run", "--task", "text_lm", "--set", "task.tokenizer=gone.json"], "task.tokenizer: gone.json cannot be read"),
+        (["run", "--task", "char_lm", "--set", "task.path=a.jsonl"], "task.path: a.jsonl is JSON Lines"),
         (["run", "--task", "char_lm", "--set", "task.path=."], "task.path: . cannot be read"),
         (["run", "--task", "nope"], "unknown task 'nope'"),
         (["run", "--config", "gone.yaml"], "gone.yaml: cannot be read"),
@@ -61,6 +62,7 @@ def test_what_needs_no_torch_is_refused_without_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.yaml").write_text("task: {name: [\n")
+    Path("a.jsonl").write_text('{"text": "words"}\n')
     Path("other").mkdir()
     Path("other/notes.txt").write_text("mine")
     code, lines = told(COMMAND, *arguments)

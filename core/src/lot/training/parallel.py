@@ -122,7 +122,8 @@ class Sharded(Parallel):
                     fix="make it a vector of one number, or choose train.parallel=ddp",
                 )
         mesh = init_device_mesh(team.device.type, (team.world,))
-        own_signals = torch.compiler.disable(_own_signals)  # not at import: it takes all of torch._dynamo
+        # Not at import: it takes all of torch._dynamo.
+        own_signals = torch.compiler.disable(_own_signals)  # type: ignore[no-untyped-call]
         for block in model.layers:
             block.register_forward_hook(own_signals)
             if compiled:  # block by block: what gathers and frees parameters stays outside the compiled code

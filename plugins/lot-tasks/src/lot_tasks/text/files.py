@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lot import BadInput
 from lot_tasks.config import TextConfig, TextLMConfig
+from lot_tasks.text.formats import HEAD, refuse_other_formats
 
 TOKENIZERS = ("char", "byte", "word")
 """Tokenizers that are named; any other is a file."""
@@ -13,9 +14,12 @@ NAMED = "char, byte and word need no file"
 
 
 def check_files(config: TextConfig) -> None:
-    """Raises BadInput where a text or tokenizer file that `config` names cannot be read."""
+    """Raises BadInput where a text or tokenizer file that `config` names cannot be read, or the text is in another format."""
     if config.path is not None:
-        readable(config.path, "path")
+        path = readable(config.path, "path")
+        if config.format == "text":
+            with path.open("rb") as file:
+                refuse_other_formats(file.read(HEAD), path)
     if isinstance(config, TextLMConfig) and config.tokenizer not in TOKENIZERS:
         readable(config.tokenizer, "tokenizer", fix=NAMED)
 

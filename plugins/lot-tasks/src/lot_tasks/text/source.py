@@ -13,7 +13,7 @@ from lot_tasks.config import TextConfig
 from lot_tasks.text.corpora import CORPORA
 from lot_tasks.text.download import file_sha256
 from lot_tasks.text.files import readable
-from lot_tasks.text.formats import refuse_other_formats
+from lot_tasks.text.formats import HEAD, refuse_other_formats
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _CUTS = (0.90, 0.95)  # of the bytes: training before the first, test after the second
@@ -58,7 +58,7 @@ def open_source(config: TextConfig) -> Source:
         path = readable(config.path, "path")
         data = _read(path)
         if config.format == "text":
-            refuse_other_formats(data, path)
+            refuse_other_formats(data[:HEAD].tobytes(), path)
         return Source(parts=_divide(data, str(path)), fingerprint=_fingerprint(path))
     assert config.corpus is not None, "without a path there is a corpus"
     if config.corpus == "pydoc":
