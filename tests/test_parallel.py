@@ -41,7 +41,7 @@ def together(scenario: str, folder: Path, processes: int, *options: str) -> Foun
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # the shared store outlives a restart and stalls it
     }
     command = [*launcher, *options, str(TESTS / "together.py"), scenario, str(folder)]
@@ -203,6 +203,24 @@ def test_a_damaged_shard_is_noticed(folder: Path, compared: Found) -> None:
     newest = latest_sound(folder / "damaged/checkpoints", warnings.append)
     assert newest == folder_of(folder / "damaged/checkpoints", 18)
     assert len(warnings) == 1
+
+
+def test_sequences_that_are_spread_are_probed_as_they_are_trained(folder: Path) -> None:
+    """By both processes, at global places: also a leak at the one place between the two, and one in the gradient alone."""
+    for found in together("leaking", folder, 2):
+        for name, words in (
+            ("border", ["with the inputs from position 8 on replaced", "at position 7", "training mode"]),
+            ("gradient", ["the gradient of logits reaches an input at position", "training mode"]),
+        ):
+            assert found[name]["code"] == 2
+            for word in ("attention toroidal_ring sees what it is asked to predict", *words):
+                assert word in found[name]["error"]
+        assert "loss" in found["none"]["metrics"]
+        assert "loss" in found["allowed"]["metrics"]
+    assert not (folder / "leaking-border").exists()
+    sound, allowed = (json.loads((folder / f"leaking-{name}/run.json").read_text()) for name in ("none", "allowed"))
+    assert (sound["leak"], sound["leak_probe"]["status"]) == (False, "passed")
+    assert (allowed["leak"], allowed["leak_probe"]["status"]) == (True, "leak")
 
 
 def test_torchrun_restarts_after_a_killed_process(folder: Path, compared: Found) -> None:

@@ -21,13 +21,14 @@ from support import TINY
 
 from lot.config.load import load_config
 from lot.config.schema import Config
-from lot.devices.processes import Team, join_team
+from lot.devices.processes import Team, _AddUp as AddUp, join_team
 from lot.errors import LotError
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of, saved_steps
 from lot.training.compose import compose
 from lot.training.parallel import Parallel, spread
 from lot.training.train import train
+from lot_toroidal.attention.ring import RingAttention
 
 MODEL = {**TINY["model"], "dropout": 0.0}
 TRAIN = {
@@ -71,11 +72,11 @@ STEPS = {"lattice": 24, "muon": 8, "uneven": 8, "whole": 8, "ring": 8}
 PARALLEL = ("ddp", "fsdp")
 
 
-def config(arm: str, parallel: str = "ddp", **settings: Any) -> Config:
+def config(arm: str, parallel: str = "ddp", *, allow_leak: bool = False, **settings: Any) -> Config:
     """A run that takes a second."""
     chosen = ARMS[arm]
     train = {**TRAIN, "parallel": parallel, **chosen.get("train", {}), **settings}
-    return load_config({**TINY, "model": MODEL, **chosen, "train": train})
+    return load_config({**TINY, "model": MODEL, **chosen, "train": train, "allow_leak": allow_leak})
 
 
 def tried(given: Config, folder: Path, **options: Any) -> dict[str, Any]:
@@ -164,6 +165,45 @@ def elsewhere(folder: Path) -> dict[str, Any]:
     return found
 
 
+def leaking(folder: Path) -> dict[str, Any]:
+    """A ring of two whose parts are not kept apart: sequences as a whole are sound, as an evaluation has them."""
+    found: dict[str, Any] = {}
+    for name, leak in LEAKS.items():
+        original = RingAttention.forward
+
+        def forward(self: Any, x: Any, ctx: Any, leak: Any = leak, original: Any = original) -> Any:
+            y, signals = original(self, x, ctx)
+            return (y if ctx.group is None else y + leak(x, ctx)), signals
+
+        RingAttention.forward = forward  # type: ignore[method-assign]
+        try:
+            found[name] = tried(config("ring", steps=2), folder / f"leaking-{name}")
+            if name == "border":
+                found["allowed"] = tried(config("ring", steps=2, allow_leak=True), folder / "leaking-allowed")
+        finally:
+            RingAttention.forward = original  # type: ignore[method-assign]
+    return found
+
+
+def _at_the_border(x: torch.Tensor, ctx: Any) -> torch.Tensor:
+    """The last position of one process sees the first of the next one; no gradient shows it."""
+    first = torch.zeros_like(x[:, 0]) if ctx.start == 0 else x[:, 0].detach().clone()
+    torch.distributed.all_reduce(first, group=ctx.group)
+    added = torch.zeros_like(x)
+    if ctx.start == 0:
+        added[:, -1] = first
+    return added
+
+
+def _in_the_gradient(x: torch.Tensor, ctx: Any) -> torch.Tensor:
+    """Nothing in the values; in the gradient, every position of the first process sees the second."""
+    total = AddUp.apply(x.mean(1, keepdim=True))
+    return (total - total.detach()).expand_as(x)
+
+
+LEAKS: dict[str, Any] = {"border": _at_the_border, "gradient": _in_the_gradient, "none": lambda x, ctx: 0.0 * x}
+
+
 def killed(folder: Path) -> dict[str, Any]:
     """The sharded run, in which one process dies while it writes its shards, before torchrun starts all anew."""
     restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
@@ -203,5 +243,5 @@ def _create(given: Config) -> Any:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     scenario, root = sys.argv[1], Path(sys.argv[2])
-    result = {"compare": compare, "elsewhere": elsewhere, "killed": killed}[scenario](root)
+    result = {"compare": compare, "elsewhere": elsewhere, "leaking": leaking, "killed": killed}[scenario](root)
     (root / f"{scenario}-{os.environ['RANK']}.json").write_text(json.dumps(result))

@@ -81,16 +81,19 @@ def test_pairs_are_measured_and_the_slower_is_told() -> None:
     assert found.ratio < 0.5
 
 
-def test_a_call_is_held_against_a_part_of_itself() -> None:
-    parts = iter(range(1, 100))
-    case = Case(name="x", candidate=lambda: None, part=lambda: next(parts) * 1.0, baseline_name="y", cost=1)
+def test_a_case_may_measure_its_pairs_itself() -> None:
+    baselines = iter(range(1, 100))
+    case = Case(name="x", pair=lambda: (1.0, next(baselines) * 1.0), baseline_name="y", cost=1)
     measured = measure(case, seconds=0.0)
-    assert [b for _, b in measured.samples] == list(range(1, 12))
-    assert measured.baseline == 6
-    for sides in ({}, {"part": lambda: 1.0, "baseline": lambda: None}):
-        with pytest.raises(ValueError, match="expected a baseline or a part, and not both"):
-            Case(name="x", candidate=lambda: None, baseline_name="y", **sides)
+    assert measured.samples == [(1.0, float(b)) for b in range(1, 12)]
+    assert (measured.candidate, measured.baseline) == (1, 6)
     assert measured.verdict == "holds"
+
+
+@pytest.mark.parametrize("sides", [(), ("candidate",), ("baseline",), ("candidate", "baseline", "pair")])
+def test_a_case_has_two_callables_or_one_that_measures_pairs(sides: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="expected a candidate and a baseline, or a pair"):
+        Case(name="x", baseline_name="y", **dict.fromkeys(sides, lambda: None))
 
 
 def test_peak_memory_counts_what_is_held_at_a_time() -> None:

@@ -36,9 +36,11 @@ from lot.options.declare import NoOptions
 from lot.runs.directory import RunDir
 from lot.runs.load import load_run
 from lot.training.compose import compose
+from lot.training.finding import Mode
 from lot.training.parallel import Parallel
 from lot.training.probe import LeakProbe
 from lot.training.probe_inputs import Cuts, deviation, twins
+from lot.training.probe_passes import Passes
 from lot.training.train import train
 from lot.training.trust import Trust
 
@@ -152,6 +154,27 @@ def test_a_leak_is_refused_before_anything_is_started(attention: type, words: li
     told = str(refused.value)
     assert all(word in told for word in [*words, "allow_leak=true"]), told
     assert not (tmp_path / "x").exists()
+
+
+def test_every_place_of_a_cut_takes_one_pass_over_the_batch_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 positions, 32 sequences: the batch, twins for all places, and training with its gradient, which equals evaluation."""
+    made: list[str] = []
+    original = Passes._pass
+
+    def counted(self: Passes, model: object, ids: torch.Tensor, mode: Mode, precision: str) -> torch.Tensor:
+        made.append(mode)
+        return original(self, model, ids, mode, precision)
+
+    monkeypatch.setattr(Passes, "_pass", counted)
+    composition = compose(config_of("task.seq_len=64", "train.batch_size=32", attention=Honest))
+    parallel = Parallel(composition.model, Team(0, 1, torch.device("cpu")), compiled=False)
+    probe = LeakProbe(composition, parallel, "fp32")
+    batch = composition.task.batch("train", 0, 32)
+    assert probe.look(batch, 0, full=True, thorough=True).status == "passed"
+    assert made == ["evaluation", "evaluation", "training", "evaluation"]
+    made.clear()
+    probe.look(batch, 0, full=True, thorough=False)
+    assert made == ["evaluation", "evaluation", "training"]
 
 
 @pytest.mark.parametrize("attention", [NextToken, BatchMean, GradientLeak], ids=lambda cls: cls.__name__)
@@ -280,7 +303,7 @@ def test_a_probe_leaves_generators_modes_buffers_and_gradients_alone() -> None:
         ]
 
     before = everything()
-    LeakProbe(composition, parallel, "fp32").look(composition.task.batch("train", 0, 8), 0, full=True, gradient=True)
+    LeakProbe(composition, parallel, "fp32").look(composition.task.batch("train", 0, 8), 0, full=True, thorough=True)
     assert everything() == before
 
 
@@ -309,6 +332,17 @@ def test_every_place_is_cut_once_and_those_before_scored_targets_first() -> None
     assert cuts.untried == 8
     assert set(cuts.take(8).tolist()) == {1, 2, 3, 4, 5, 6, 7, 11}
     assert cuts.untried == 0
+
+
+def test_sequences_stay_uncut_where_that_costs_no_pass() -> None:
+    def spared(rows: int, length: int = 64) -> int:
+        return Cuts(torch.zeros(1, length, dtype=torch.int64), np.random.default_rng(0)).spared(rows)
+
+    assert spared(32) == 1, "63 places and one sequence are two passes of 32"
+    assert spared(40) == 10, "a quarter: two passes of 40 are more than enough"
+    assert spared(128) == 32
+    assert spared(2) == 1
+    assert spared(1) == 0, "what is alone must be cut"
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

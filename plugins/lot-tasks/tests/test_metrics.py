@@ -8,7 +8,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy
 
-from lot_tasks.metrics import MacroAccuracy, answer_metrics, language_metrics, mad_metrics
+from lot_tasks.macro_accuracy import MacroAccuracy
+from lot_tasks.metrics import answer_metrics, language_metrics, mad_metrics
 
 
 def logits_of(answers: list[list[int]], vocab_size: int = 4, height: float = 1.0) -> torch.Tensor:

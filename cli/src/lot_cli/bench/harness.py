@@ -26,24 +26,25 @@ MIN_SAMPLE = 0.02
 class Case:
     """One comparison of two callables, and what is claimed of it.
 
-    A case claims a speedup, a cost, or neither. In place of a baseline it may have a part:
-    that is for something which the candidate does among other things.
+    A case claims a speedup, a cost, or neither. In place of two callables it may have one
+    that measures a pair by itself: where one is a part of the other, or where the CPU time of processes counts.
     """
 
     name: str
-    candidate: Callable[[], Any]
+    candidate: Callable[[], Any] | None = None
     baseline: Callable[[], Any] | None = None
+    pair: Callable[[], tuple[float, float]] | None = None  # seconds of the candidate, and of what it is compared with
     baseline_name: str
     what: Literal["time", "memory"] = "time"  # seconds, or the peak bytes that one call allocates
     speedup: float | None = None  # claim: the baseline takes at least this many times what the candidate takes
     cost: float | None = None  # claim: the candidate takes at most this many times what the baseline takes
     device: str = "cpu"  # where the callables work; "cuda" waits for the GPU
     note: str = ""  # what a reader must know
-    part: Callable[[], float] | None = None  # the seconds that the candidate's last call spent on the part
 
     def __post_init__(self) -> None:
-        if (self.baseline is None) == (self.part is None):
-            raise ValueError(f"case {self.name}: expected a baseline or a part, and not both")
+        given = [side is not None for side in (self.candidate, self.baseline, self.pair)]
+        if given not in ([True, True, False], [False, False, True]):
+            raise ValueError(f"case {self.name}: expected a candidate and a baseline, or a pair")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
     The order within a pair is random.
     """
     if case.what == "memory":
-        assert case.baseline is not None, "memory is compared with a baseline"
+        assert case.candidate is not None, "memory is that of callables"
+        assert case.baseline is not None
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
         return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
     take = _pairs(case)
@@ -99,13 +101,12 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
 
 
 def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
-    """A function that measures one pair: seconds of the candidate,
-    and of its baseline or of the part of it."""
-    part, rng = case.part, random.Random(0)
-    if part is not None:
-        return lambda: (_seconds(case.candidate, 1, case.device), part())
+    """A function that measures one pair: seconds of the candidate, and of its baseline."""
+    if case.pair is not None:
+        return case.pair
+    assert case.candidate is not None
     assert case.baseline is not None
-    runs = (case.candidate, case.baseline)
+    runs, rng = (case.candidate, case.baseline), random.Random(0)
     repeats = [_repeats(run, case.device) for run in runs]
 
     def pair() -> tuple[float, float]:

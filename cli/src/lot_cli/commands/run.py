@@ -134,11 +134,22 @@ def run(
         echo(config.to_yaml(), nl=False)
         return
 
+    from lot.config.check import check_options
+    from lot.runs.choose import choose_run
+
+    if not resume and extend is None and data is None:  # those may do without the files that the configuration names
+        check_options(config)  # what can be refused is refused before torch is imported, which takes seconds
+    choose_run(config, run_dir, name, resume)
+    if _speaks():
+        _say_what_starts(config, resume)
+
+    from lot.training.collector import collector_resting
     from lot_cli.terminal.run_display import RunDisplay
 
     display = RunDisplay(quiet_stdout=as_json)
     with display:
-        from lot.training.train import train
+        with collector_resting(keep=True):
+            from lot.training.train import train
 
         result = train(
             config,
@@ -152,7 +163,7 @@ def run(
             only=only,
             report=display.report,
         )
-    if as_json and os.environ.get("RANK", "0") == "0":  # under torchrun, one process speaks
+    if as_json and _speaks():
         document: dict[str, Any] = {
             "run": str(result.run_dir),
             "step": result.step,
@@ -161,6 +172,18 @@ def run(
             "metrics": finite_or_null(result.metrics),
         }
         echo(json.dumps(document))
+
+
+def _speaks() -> bool:
+    """Whether this is the process that speaks: under torchrun, one of them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _say_what_starts(config: Config, resume: bool) -> None:
+    """A sign of life, at once: the facts of the run follow when torch is there."""
+    names = dict.fromkeys(chosen.name for chosen in config.attentions.values()) or {config.model.name: None}
+    text = f"{' and '.join(names)} on {config.task.name}, {config.train.steps:,} steps, seed {config.seed}"
+    echo(f"{'resuming' if resume else 'starting'} {text}", err=True)
 
 
 def _config(

@@ -49,6 +49,8 @@ class DecoderConfig:
     parallel: bool = option(False, help="attention and MLP read the same norm and are added at once")
 
     def __attrs_post_init__(self) -> None:
+        if self.head_width is None and self.width % self.heads:
+            raise BadInput(where="heads", expected=f"a divisor of the width {self.width}", got=self.heads)
         if round(self.mlp_ratio * self.width) < 1:
             raise BadInput(
                 where="mlp_ratio",

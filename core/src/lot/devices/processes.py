@@ -45,16 +45,28 @@ class Team:
         """Whether this is the process that leads: it writes the run directory."""
         return self.rank == 0
 
+    @property
+    def row(self) -> int:
+        """Which part of the rows of a batch is this process's, and that of all who hold these sequences with it."""
+        return self.rank // self.span
+
+    def positions(self, length: int) -> slice:
+        """The positions of sequences of `length` tokens that this process holds in training."""
+        width = length // self.span
+        start = self.rank % self.span * width
+        return slice(start, start + width)
+
+    def sequences(self, batch: Batch) -> Batch:
+        """The rows of a batch of the whole team that are this process's, as whole sequences."""
+        height = len(batch.inputs) * self.span // self.world
+        return _part(batch, slice(self.row * height, (self.row + 1) * height))
+
     def share(self, batch: Batch) -> Share:
         """This process's part of a batch of the whole team: some of the rows, and of these some of the positions."""
         if self.world == 1:
             return Share(batch)
-        B, T = batch.inputs.shape
-        height, width = B * self.span // self.world, T // self.span
-        row, start = self.rank // self.span * height, self.rank % self.span * width
-        mine = slice(row, row + height), slice(start, start + width)
-        padding = None if batch.padding is None else batch.padding[mine]
-        return Share(Batch(batch.inputs[mine], batch.targets[mine], padding), start)
+        mine = self.positions(batch.inputs.shape[1])
+        return Share(_part(self.sequences(batch), slice(None), mine), mine.start)
 
     def add_up(self, value: Tensor) -> Tensor:
         """The sum of `value` over the team, through which gradients flow back to every process."""
@@ -107,6 +119,11 @@ class Team:
             kind, text = told
             raise _KINDS[kind](text)
         return cast(T, value)
+
+
+def _part(batch: Batch, *where: slice) -> Batch:
+    """Some rows of a batch, or some positions of some rows."""
+    return Batch(*(None if tensor is None else tensor[where] for tensor in batch))  # type: ignore[arg-type]
 
 
 class _AddUp(torch.autograd.Function):

@@ -44,7 +44,7 @@ def rebuild_task(config: Config, assets: Mapping[str, bytes], data: Path | None 
 def build_model(config: Config, task: Task | None = None) -> Model:
     """The model of a configuration on the CPU, its initial values keyed by the seed and the names of its parameters.
 
-    task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: heads and width, an
+    task: what `build_task` gave, if it is at hand. Raises BadInput where parts do not fit each other: an
     option that the dimensions forbid, a non-causal attention on a causal task, a sequence longer than `model.max_len`.
     """
     task = build_task(config) if task is None else task

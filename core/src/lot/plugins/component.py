@@ -35,6 +35,8 @@ class Component:
     factory: `"package.module:Name"`; called as `factory(config, *arguments of its kind)` (see `lot.plugins.hookspecs`).
     config: frozen, keyword-only attrs class made with `lot.option` fields, or `"package.module:Name"` of one, which is then
     imported only when the options are asked for (a class costs every command half a millisecond).
+    check: `"package.module:function"` that imports no torch; called as `function(config)` before a run imports it, to raise
+    BadInput for what cannot work here and now, such as a file that is missing. The component itself checks all the same.
     reference: where the idea comes from (paper or project).
     emits, needs: names of signals that it can give, or wants from others; a superset is fine.
     replaces: for a loss, names of losses whose term it already contains.
@@ -51,6 +53,7 @@ class Component:
     summary: str
     factory: str = attrs.field()
     config: type | str = NoOptions
+    check: str = ""
     reference: str = ""
     emits: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     needs: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
@@ -101,6 +104,11 @@ class Component:
             raise ValueError(
                 f"component {self.name}: option {untyped[0]!r} has no type, as in {untyped[0]}: float = option(...)"
             )
+
+    def check_options(self, config: Any) -> None:
+        """Let `check` look at a validated `config`. Raises BadInput with the name of the option, PluginError."""
+        if self.check:
+            self._import(self.check)(config)
 
     def load(self) -> Any:
         """The factory itself. Raises PluginError when its module does not import or lacks the name."""

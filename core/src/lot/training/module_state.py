@@ -5,7 +5,7 @@ Mechanisms keep running statistics in buffers, and caches or phases in plain att
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,8 +43,8 @@ class ModuleState:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._kept = {(id(slot.store), slot.key): (slot, _keep(slot.value)) for slot in _slots(model)}
+        self._modules = list(model.named_modules())
+        self._kept = {(id(slot.store), slot.key): (slot, _keep(slot.value)) for slot in _slots(self._modules)}
 
     def changed(self, *, buffers_only: bool = False) -> list[str]:
         """The names of buffers and attributes that are no longer as they were, and of attributes that are new."""
@@ -64,11 +64,11 @@ class ModuleState:
                 slot.store[slot.key] = _put_back(kept)
 
     def _new(self) -> list[_Slot]:
-        return [slot for slot in _slots(self._model) if (id(slot.store), slot.key) not in self._kept]
+        return [slot for slot in _slots(self._modules) if (id(slot.store), slot.key) not in self._kept]
 
 
-def _slots(model: nn.Module) -> Iterator[_Slot]:
-    for path, module in model.named_modules():
+def _slots(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[_Slot]:
+    for path, module in modules:
         dot = f"{path}." if path else ""
         for key in module._buffers:
             yield _Slot(dot + key, module._buffers, key, True)

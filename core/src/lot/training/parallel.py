@@ -125,8 +125,10 @@ class Sharded(Parallel):
                     fix="make it a vector of one number, or choose train.parallel=ddp",
                 )
         mesh = init_device_mesh(team.device.type, (team.world,))
+        # Not at import: it takes all of torch._dynamo.
+        own_signals = torch.compiler.disable(_own_signals)  # type: ignore[no-untyped-call]
         for block in model.layers:
-            block.register_forward_hook(_own_signals)
+            block.register_forward_hook(own_signals)
             if compiled:  # block by block: what gathers and frees parameters stays outside the compiled code
                 block.compile()
             fully_shard(block, mesh=mesh)
@@ -210,7 +212,6 @@ def _full(tensor: Tensor) -> Tensor:
     return sharded.full_tensor() if is_sharded(tensor) else tensor
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _own_signals(block: nn.Module, _inputs: Any, output: tuple[Tensor, dict[str, Tensor]]) -> Any:
     """What a block returns, with copies of signals that are its very parameters: those are freed when it has worked."""
     x, signals = output

@@ -1,31 +1,24 @@
 """Measures whether a composed model sees what it is asked to predict, on a batch of the run itself.
 
-Longer than most files: every pass of a probe shares one state of the model, which `_Session` keeps.
-
 A flag that says `causal` is a promise. Two passes that differ only in what comes later tell whether it is kept, so every
 run makes them: with the model, the sizes, the precision and the noise that it trains with.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch, Context
-from lot.devices.precision import autocast
-from lot.model.measure import evaluating
-from lot.random import derive, numpy_generator, torch_generator
+from lot.contracts import Batch
+from lot.random import numpy_generator
 from lot.training.compose import Composition
 from lot.training.finding import Finding, Mode, worst
 from lot.training.generators import generators_kept
-from lot.training.module_state import ModuleState
 from lot.training.parallel import Parallel
 from lot.training.probe_inputs import Cuts, Deviation, Twins, deviation, twins
+from lot.training.probe_passes import Passes
 
 LARGEST_TOLERANCE = 1e-3
 """The largest tolerance that an attention may claim: above it a leak and a rounding error look the same."""
@@ -51,88 +44,121 @@ class _Gradient:
 
 
 class LeakProbe:
-    """Probes the model of a run. Every process of a team takes part with its share, and all come to the same finding."""
+    """Probes the model of a run. Every process of a team takes part with its share, and all come to the same finding.
+
+    Batches are whole sequences of the rows that are this process's (`Team.sequences`). Processes that hold sequences
+    together cut them at the same places.
+    """
 
     def __init__(self, composition: Composition, parallel: Parallel, precision: str) -> None:
         self.composition, self.parallel, self.precision = composition, parallel, precision
-        self.model, self.team = parallel.model, parallel.team
-        declared = [attention.tolerance for attention in self.model.attentions.values()]
+        self.team, self.seed, self.vocab_size = parallel.team, composition.config.seed, composition.task.vocab_size
+        declared = [attention.tolerance for attention in parallel.model.attentions.values()]
         self.tolerance = min(max(declared, default=0.0), LARGEST_TOLERANCE)
         self._places: Cuts | None = None
 
-    def look(self, batch: Batch, step: int, *, full: bool, gradient: bool) -> Finding:
-        """Probe the model with `batch`, this process's share of a batch, at `step`; nothing of the run is changed.
+    def look(self, batch: Batch, step: int, *, full: bool, thorough: bool) -> Finding:
+        """Probe the model with `batch` at `step`; nothing of the run is changed.
 
         full: whether the batch has the size of those in training, so that a compiled form can be used.
-        gradient: whether to measure the gradient too, although no difference asks for it.
+        thorough: whether to measure the gradient too, although no difference asks for it, and to try every place of a cut,
+        as far as `SWEEPS` more passes reach.
         """
         with generators_kept(self.team.device):
-            rng = numpy_generator(self.composition.config.seed, "leak probe", step, self.team.rank)
-            task = self.composition.task
-            session = _Session(self, twins(batch, task.vocab_size, self._cuts(batch), rng), step, full)
-            found = worst([session.values("evaluation"), session.values("training")])
-            # Where values show a leak, they tell it better: layer, position and size.
-            return worst([found, session.judge_gradient()]) if gradient and found.status != "leak" else found
+            session = self._session(batch, step, full=full, thorough=thorough)
+            found = session.look(gradient=thorough)
+            cuts = self._cuts(batch)
+            if thorough and cuts is not None and found.status != "leak":
+                return worst([found, *self._sweep(session.passes, cuts)])
+            return found
 
-    def sweep(self, batch: Batch, step: int) -> Finding | None:
-        """Probe the places of a cut that were not tried yet, as far as `SWEEPS` passes reach, in evaluation mode.
+    def look_and_remember(self, batch: Batch, step: int) -> tuple[Finding, list[str]]:
+        """As `look`, with a part of a batch; and what carries something from one batch to the next in evaluation.
 
-        None where there are none left, or where the task is not causal.
+        The latter are names of buffers, attributes or `model`.
         """
-        cuts = self._cuts(batch)
-        rows = max(SWEPT, len(batch.inputs))
-        tiled = torch.arange(rows, device=batch.inputs.device) % len(batch.inputs)
-        padding = None if batch.padding is None else batch.padding[tiled]
-        many = Batch(batch.inputs[tiled], batch.targets[tiled], padding)
+        with generators_kept(self.team.device):
+            session = self._session(batch, step)
+            found = session.look(gradient=False)
+            other = twins(batch, self.vocab_size, None, numpy_generator(self.seed, "memory probe", step))
+            return found, session.remembered(other.inputs)
+
+    def _session(self, batch: Batch, step: int, *, full: bool = False, thorough: bool = False) -> _Session:
+        cuts, rng = self._cuts(batch), numpy_generator(self.seed, "leak probe", step, self.team.row)
+        uncut = cuts.spared(len(batch.inputs)) if thorough and cuts is not None else None
+        return _Session(
+            self, self._passes(batch, step, full=full), twins(batch, self.vocab_size, cuts, rng, uncut=uncut)
+        )
+
+    def _sweep(self, passes: Passes, cuts: Cuts) -> list[Finding]:
+        """What is found at the places of a cut that were not tried yet.
+
+        In evaluation mode; where training spreads sequences over processes, which is another form, in training mode too.
+        """
+        step = passes.step
+        if (rows := len(passes.batch.inputs)) < SWEPT:
+            tiled = torch.arange(SWEPT, device=passes.batch.inputs.device) % rows
+            many = Batch(*(None if tensor is None else tensor[tiled] for tensor in passes.batch))  # type: ignore[arg-type]
+            passes = self._passes(many, step, full=False)
+        modes: tuple[Mode, ...] = ("evaluation",) if self.team.span == 1 else ("evaluation", "training")
         findings = []
-        with generators_kept(self.team.device):
-            for sweep in range(SWEEPS):
-                if not self.team.largest(0 if cuts is None else cuts.untried):
-                    break
-                rng = numpy_generator(self.composition.config.seed, "leak sweep", step, sweep, self.team.rank)
-                pair = twins(many, self.composition.task.vocab_size, cuts, rng, uncut=False)
-                findings.append(_Session(self, pair, step, full=False).values("evaluation"))
-        return worst(findings) if findings else None
+        for sweep in range(SWEEPS):
+            if not self.team.largest(cuts.untried):
+                break
+            rng = numpy_generator(self.seed, "leak sweep", step, sweep, self.team.row)
+            pair = twins(passes.batch, self.vocab_size, cuts, rng, uncut=0)
+            swept = _Session(self, passes, pair)
+            findings += [swept.values(mode) for mode in modes]
+        return findings
+
+    def _passes(self, batch: Batch, step: int, *, full: bool) -> Passes:
+        return Passes(self.composition, self.parallel, self.precision, batch, step, full=full)
 
     def _cuts(self, batch: Batch) -> Cuts | None:
         """Where to cut next; None where the task is not causal."""
         if not self.composition.task.causal:
             return None
         if self._places is None:
-            seed = self.composition.config.seed
-            self._places = Cuts(batch.targets, numpy_generator(seed, "leak cuts", self.team.rank))
+            self._places = Cuts(batch.targets, numpy_generator(self.seed, "leak cuts", self.team.row))
         return self._places
-
-    def remembered(self, batch: Batch, step: int) -> list[str]:
-        """What carries something from one batch to the next in evaluation: names of buffers, attributes or `model`."""
-        with generators_kept(self.team.device):
-            rng = numpy_generator(self.composition.config.seed, "memory probe", step)
-            session = _Session(self, twins(batch, self.composition.task.vocab_size, None, rng), step, full=False)
-            return session.remembered()
 
 
 class _Session:
-    """The passes of one probe."""
+    """What the passes over a batch and a twin of it show."""
 
-    def __init__(self, probe: LeakProbe, pair: Twins, step: int, full: bool) -> None:
-        self.probe, self.pair, self.step, self.full = probe, pair, step, full
-        self.model, self.team, self.config = probe.model, probe.team, probe.composition.config
-        self.device = probe.team.device
-        self.state = ModuleState(self.model)
+    def __init__(self, probe: LeakProbe, passes: Passes, pair: Twins) -> None:
+        self.probe, self.passes, self.pair = probe, passes, pair
+        self.team, self.config, self.step = probe.team, probe.composition.config, passes.step
         self._gradient: _Gradient | None = None
+
+    def look(self, *, gradient: bool) -> Finding:
+        """What shows in either mode. gradient: whether to judge the gradient too."""
+        found = self.values("evaluation")
+        if gradient:
+            self._measured_gradient()  # first, since its pass is also one that values are compared with
+        found = worst([found, self.values("training")])
+        # Where values show a leak, they tell it better: layer, position and size.
+        return worst([found, self._judge_gradient()]) if gradient and found.status != "leak" else found
 
     # Values
 
     def values(self, mode: Mode) -> Finding:
         """What the logits before the cuts show in `mode`."""
-        pair = self.pair
-        with self._mode(mode):
-            before = self._logits(pair.batch.inputs, mode)
-            found = deviation(before, self._logits(pair.inputs, mode), pair.kept)
+        passes, pair = self.passes, self.pair
+        with passes.mode(mode):
+            before = passes.own(mode)
+            if mode == "training" and self._trains_as_it_evaluates(before):
+                return self._calm(mode, before, Deviation())
+            after = passes.logits(pair.inputs, mode)
+            found = self._deviation(before, after, mode)
             if not self._any(found.largest > 0):
                 return self._calm(mode, before, found)
-            repeat = deviation(before, self._logits(pair.batch.inputs, mode), pair.kept).largest
-            counts = found.largest > max(self.probe.tolerance * found.scale, NOISE_FACTOR * repeat)
+            repeat = self._deviation(before, passes.logits(pair.batch.inputs, mode), mode).largest
+            bound = max(self.probe.tolerance * found.scale, NOISE_FACTOR * repeat)
+            counts = found.largest > bound
+            whole = self._deviation(before, after, mode, uncut=True)
+            if whole.largest > bound:  # what comes later cannot explain it, the other sequences can
+                found = whole
             blind = NOISE_FACTOR * repeat > BLIND * found.scale
             small = self._any(counts) and self._is_rounding(found, mode, counts)
             layer = self._layer(mode) if self._any(counts and not small) else None
@@ -148,6 +174,21 @@ class _Session:
             own = Finding("not_repeatable", noise, self.step, mode=mode, text=text)
         return worst(self.team.gather(own))
 
+    def _trains_as_it_evaluates(self, training: Tensor) -> bool:
+        """Whether the logits of the batch are the same in both modes, to the bit and in every process.
+
+        What training alone added, later tokens too, would show in them. Values then need no second look.
+        """
+        mine = self.passes.positions("training")
+        return not self._any(not torch.equal(training, self.passes.own("evaluation")[:, mine]))
+
+    def _deviation(self, a: Tensor, b: Tensor, mode: Mode, *, uncut: bool = False) -> Deviation:
+        """Of two outputs in `mode` where they must be equal. uncut: in the sequences that are not cut only."""
+        kept = self.pair.kept[:, self.passes.positions(mode)]
+        if uncut:
+            kept = kept & (self.pair.cuts == self.pair.inputs.shape[1]).to(kept.device)[:, None]
+        return deviation(a, b, kept)
+
     def _calm(self, mode: Mode, logits: Tensor, found: Deviation) -> Finding:
         """No difference that counts."""
         if not found.scale and not bool(logits.isfinite().any()):
@@ -160,47 +201,44 @@ class _Session:
 
     def _rounding(self, mode: Mode, found: Deviation) -> Finding:
         text = f"logits differ by {found.relative:.1g} of the largest in {mode} mode, and no gradient flows that way"
-        return Finding("rounding", found.relative, self.step, found.position, None, mode, text)
+        return Finding("rounding", found.relative, self.step, self._position(found, mode), None, mode, text)
 
     def _leak(self, mode: Mode, found: Deviation, layer: int | str | None) -> Finding:
-        T, cut = self.pair.inputs.shape[1], int(self.pair.cuts[found.sequence])
+        T, cut, position = self.pair.inputs.shape[1], int(self.pair.cuts[found.sequence]), self._position(found, mode)
         changed = "other sequences of its batch" if cut == T else f"the inputs from position {cut} on"
         text = (
             f"{self._who(layer)} sees what it is asked to predict: with {changed} replaced, the logits at "
-            f"position {found.position} change by {found.relative:.2g} of the largest logit ({mode} mode)"
+            f"position {position} change by {found.relative:.2g} of the largest logit ({mode} mode)"
         )
-        return Finding("leak", found.relative, self.step, found.position, layer, mode, text)
+        return Finding("leak", found.relative, self.step, position, layer, mode, text)
+
+    def _position(self, found: Deviation, mode: Mode) -> int:
+        """Where in its sequence the largest difference is."""
+        return self.passes.positions(mode).start + found.position  # type: ignore[no-any-return]
 
     def _is_rounding(self, found: Deviation, mode: Mode, counts: bool) -> bool:
         """Whether the difference is one of float32 arithmetic: small in float32, and without a gradient."""
+        pair, passes = self.pair, self.passes
         if self.probe.precision != "fp32":
-            pair = self.pair
-            a, b = (self._logits(ids, mode, precision="fp32", full=False) for ids in (pair.batch.inputs, pair.inputs))
-            found = deviation(a, b, pair.kept)
+            a, b = (passes.logits(ids, mode, precision="fp32", full=False) for ids in (pair.batch.inputs, pair.inputs))
+            found = self._deviation(a, b, mode)
         if self._any(counts and found.relative > ROUNDING):
             return False
-        with self._mode("training"):
-            return not self._any(self._measured_gradient().largest > 0)
+        return not self._any(self._measured_gradient().largest > 0)
 
     def _layer(self, mode: Mode) -> int | str | None:
         """The first part of the model whose output differs before the cuts by more than rounding."""
-        pair = self.pair
-        outputs: list[list[Tensor]] = []
-        for ids in (pair.batch.inputs, pair.inputs):
-            with self._outputs(detach=True) as captured:
-                self._logits(ids, mode, full=False)
-            outputs.append(captured)
-        apart = [deviation(a, b, pair.kept).relative for a, b in zip(*outputs, strict=True)]
+        own, others = (self.passes.outputs(ids, mode) for ids in (self.pair.batch.inputs, self.pair.inputs))
+        apart = [self._deviation(a, b, mode).relative for a, b in zip(own, others, strict=True)]
         bound = max(self.probe.tolerance, 1e-6)
         first = next((i for i, relative in enumerate(apart) if relative > bound), None)
         return None if first is None else _name(first)
 
     # Gradient
 
-    def judge_gradient(self) -> Finding:
+    def _judge_gradient(self) -> Finding:
         """What the gradient of the logits before the cuts shows, with respect to the embedded inputs from the cuts on."""
-        with self._mode("training"):
-            found = self._measured_gradient()
+        found = self._measured_gradient()
         own = Finding(self._passed, 0.0, self.step)
         if found.largest > self.probe.tolerance:
             text = (
@@ -212,106 +250,34 @@ class _Session:
         return worst(self.team.gather(own))
 
     def _measured_gradient(self) -> _Gradient:
-        """Measured once; eager."""
-        if self._gradient is not None:
-            return self._gradient
-        pair = self.pair
-        generator = torch_generator(self.config.seed, "leak probe", "gradient", self.step)
-        with self._outputs(detach=False) as outputs, torch.enable_grad():
-            logits = self._pass(self.model, pair.batch.inputs, self.probe.precision).float()
-            over_vocabulary = torch.randn(logits.shape[-1], generator=generator).to(self.device)
-            over_positions = torch.randn(pair.kept.shape, generator=generator).to(self.device) * pair.kept
-            total = ((logits @ over_vocabulary) * over_positions).sum()
-            gradients = torch.autograd.grad(total, outputs, allow_unused=True)
-        self.state.restore()
-        later = torch.arange(pair.inputs.shape[1]) >= pair.cuts[:, None]
-        self._gradient = _judge_gradients(gradients, later.to(self.device))
+        """Measured once, in training mode."""
+        if self._gradient is None:
+            mine, T = self.passes.positions("training"), self.pair.inputs.shape[1]
+            with self.passes.mode("training"):
+                gradients = self.passes.gradients(self.pair.kept[:, mine])
+            later = torch.arange(T)[mine] >= self.pair.cuts[:, None]
+            self._gradient = _judge_gradients(gradients, later.to(self.team.device), mine.start)
         return self._gradient
 
     # Memory
 
-    def remembered(self) -> list[str]:
-        """What carries something from a batch to the next one in evaluation mode."""
-        pair = self.pair
-        everywhere = torch.ones_like(pair.kept) if pair.batch.padding is None else ~pair.batch.padding
-        with self._mode("evaluation"):
-            before = self._logits(pair.batch.inputs, "evaluation", restore=False)
-            self._logits(pair.inputs, "evaluation", restore=False)
-            after = self._logits(pair.batch.inputs, "evaluation", restore=False)
-            names = self.state.changed()
-            self.state.restore()
+    def remembered(self, others: Tensor) -> list[str]:
+        """What carries something to the batch from a batch `others` before it, in evaluation mode."""
+        passes, batch = self.passes, self.pair.batch
+        everywhere = torch.ones_like(self.pair.kept) if batch.padding is None else ~batch.padding
+        with passes.mode("evaluation"):
+            before = passes.own("evaluation")
+            passes.logits(others, "evaluation", restore=False)
+            after = passes.logits(batch.inputs, "evaluation", restore=False)
+            names = passes.state.changed()
+            passes.state.restore()
             difference = deviation(before, after, everywhere).largest
             if not self._any(difference > 0):
                 return []
-            repeat = deviation(before, self._logits(pair.batch.inputs, "evaluation"), everywhere).largest
+            repeat = deviation(before, passes.logits(batch.inputs, "evaluation"), everywhere).largest
         return (names or ["model"]) if self._any(difference > NOISE_FACTOR * repeat) else []
 
-    # Passes
-
-    @contextlib.contextmanager
-    def _mode(self, mode: Mode) -> Iterator[None]:
-        """The model as evaluations have it, or as training steps have it."""
-        if mode == "evaluation":
-            with evaluating(self.model):
-                yield
-        else:
-            before = self.model.want, self.model.training
-            self.model.train()
-            self.model.set_want(self.probe.composition.objective.want)
-            try:
-                yield
-            finally:
-                self.model.train(before[1])
-                self.model.set_want(before[0])
-
-    def _logits(
-        self, ids: Tensor, mode: Mode, *, precision: str | None = None, full: bool | None = None, restore: bool = True
-    ) -> Tensor:
-        """Logits (B, T, V) of `ids` in the mode that the model is in, by the form that the run itself calls.
-
-        restore: whether buffers and attributes are put back afterwards, so that the next pass starts as this one did.
-        """
-        full = self.full if full is None else full
-        model: Any = self.probe.parallel.measuring if full else self.model
-        # With gradients where training has them: a mechanism may compute in another form without. Sharded parameters
-        # are let go by the backward pass, which there is none of.
-        with torch.set_grad_enabled(mode == "training" and not self.probe.parallel.together):
-            logits = self._pass(model, ids, self.probe.precision if precision is None else precision).detach()
-        if restore:
-            self.state.restore()
-        return logits
-
-    def _pass(self, model: Any, ids: Tensor, precision: str) -> Tensor:
-        """Logits (B, T, V), under the noise of this step's first micro-step."""
-        torch.manual_seed(derive(self.config.seed, "noise", self.step, 0, self.team.rank) >> 1)
-        ctx = Context(step=torch.full((), self.step, device=self.device), padding=self.pair.batch.padding)
-        with autocast(self.device, precision):
-            logits: Tensor = model(ids, ctx).logits
-        return logits
-
-    @contextlib.contextmanager
-    def _outputs(self, *, detach: bool) -> Iterator[list[Tensor]]:
-        """The outputs (B, T, D) of the embedding and of each block in the pass that follows.
-
-        detach: whether they are only looked at. Otherwise that of the embedding becomes a leaf, at which gradients end.
-        """
-        found: list[Tensor] = []
-
-        def note(_module: Any, _inputs: Any, output: Any) -> Any:
-            x, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
-            if detach:
-                found.append(x.detach())
-                return None
-            x = x if found else x.detach().requires_grad_()
-            found.append(x)
-            return x if rest is None else (x, *rest)
-
-        hooks = [module.register_forward_hook(note) for module in (self.model.embedding, *self.model.layers)]
-        try:
-            yield found
-        finally:
-            for hook in hooks:
-                hook.remove()
+    # Who
 
     def _any(self, holds: bool) -> bool:
         """Whether it holds in any process of the team: passes are made by all or by none."""
@@ -330,10 +296,10 @@ def _name(index: int) -> int | str:
     return index - 1 if index else "embedding"
 
 
-def _judge_gradients(gradients: tuple[Tensor | None, ...], later: Tensor) -> _Gradient:
-    """gradients: with respect to the outputs (B, T, D) of the embedding and of each block. later: (B, T), from the cuts on.
+def _judge_gradients(gradients: tuple[Tensor | None, ...], later: Tensor, start: int) -> _Gradient:
+    """gradients: with respect to the outputs (B, T, D) of the embedding and of each block, of positions from `start` on.
 
-    The layer that leaks is the last one whose input has a gradient there.
+    later: (B, T), from the cuts on. The layer that leaks is the last one whose input has a gradient there.
     """
     layer: int | str | None = None
     largest, position = 0.0, 0
@@ -348,5 +314,5 @@ def _judge_gradients(gradients: tuple[Tensor | None, ...], later: Tensor) -> _Gr
             continue
         layer = index if index < len(gradients) - 1 else None
         if index == 0:
-            largest, position = leaked / scale, int(there.argmax()) % there.shape[1]
+            largest, position = leaked / scale, start + int(there.argmax()) % there.shape[1]
     return _Gradient(largest, position, layer if largest else None)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torchmetrics
 from torch import Tensor, nn
 
 from lot.contracts import Batch, Split, Task
 from lot.errors import RunFailed
 from lot.storage.tree import is_sharded
 from lot.training.generators import GeneratorStates
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 COPIED = 1 << 20
 """Numbers up to which a tensor is copied and compared exactly; of a larger one, two sums in float64 are compared."""
@@ -142,13 +144,8 @@ def _hooks(owner: Any, prefix: str = "_") -> dict[str, list[int]]:
 
 def _print(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """The tensor itself, and what tells whether its numbers change."""
-    local: Any = tensor.detach()
-    local = local.to_local() if is_sharded(local) else local
-    if local.numel() <= COPIED:
-        return tensor, local.clone()
-    wide = torch.float32 if local.device.type == "mps" else torch.float64  # which MPS lacks
-    sums = (local.sum(dtype=wide), local.abs().sum(dtype=wide))
-    return tensor, torch.stack(sums)
+    local = _local(tensor)
+    return tensor, _sums(local) if local.numel() > COPIED else local.clone()
 
 
 def _is(tensor: Tensor, kept: tuple[Tensor, Tensor]) -> bool:
@@ -156,5 +153,19 @@ def _is(tensor: Tensor, kept: tuple[Tensor, Tensor]) -> bool:
     before, numbers = kept
     if tensor is not before:
         return False
-    now = _print(tensor)[1]
-    return now.shape == numbers.shape and bool(((now == numbers) | (now.isnan() & numbers.isnan())).all())
+    now = _local(tensor)
+    now = _sums(now) if now.numel() > COPIED else now
+    if now.shape != numbers.shape or now.dtype != numbers.dtype:
+        return False
+    return torch.equal(now, numbers) or bool(((now == numbers) | (now.isnan() & numbers.isnan())).all())
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor."""
+    local: Any = tensor.detach()
+    return local.to_local() if is_sharded(local) else local  # type: ignore[no-any-return]
+
+
+def _sums(tensor: Tensor) -> Tensor:
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64  # which MPS lacks
+    return torch.stack((tensor.sum(dtype=wide), tensor.abs().sum(dtype=wide)))

@@ -25,6 +25,7 @@ from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms
 from lot.runs.examples import ExampleLosses, new_example_losses
+from lot.training.collector import collector_resting
 from lot.training.compose import Composition
 from lot.training.diagnose import Diagnosing
 from lot.training.divergence import DivergenceWatch
@@ -85,7 +86,8 @@ class Trainer:
         )
         self.model = self.parallel.model
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = self.parallel.optimizer(lambda model: self.config.optim.create("optim", model))
+        with collector_resting():  # the first optimizer of a process imports torch._dynamo
+            self.optimizer = self.parallel.optimizer(lambda model: self.config.optim.create("optim", model))
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.progress = Progress(DivergenceWatch(team.device, settings.spike_factor))
         kernels = kernel_forms(composition.attention_distributions, team.device)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from lot.contracts import Batch
 from lot.errors import BadInput, RunFailed
 from lot.runs.directory import RunDir
 from lot.training.compose import Composition
@@ -21,8 +20,6 @@ from lot.training.probe import LeakProbe
 
 PART = 8
 """Sequences, at most, of which a probe at a validation is made."""
-SPREAD = "not probed: sequences are spread"
-"""The status where each process holds a part of every sequence only."""
 
 
 class Trust:
@@ -36,7 +33,7 @@ class Trust:
     ) -> None:
         self.composition, self.parallel, self.team, self.run = composition, parallel, parallel.team, run
         self.config, self.task, self._warn = composition.config, composition.task, warn
-        self.probe = LeakProbe(composition, parallel, precision) if self.team.span == 1 else None
+        self.probe = LeakProbe(composition, parallel, precision)
         self.memory: list[str] = []
         self._asked_memory = False
         self._found: Finding | None = None
@@ -49,45 +46,35 @@ class Trust:
 
     def facts(self) -> dict[str, Any]:
         """What run.json and metrics.json say."""
-        if self._found is None:
-            status = {"status": SPREAD if self.probe is None else "not probed"}
-        else:
-            status = self._found.as_dict()
+        status = {"status": "not probed"} if self._found is None else self._found.as_dict()
         return {"leak": self.leak, "leak_probe": status}
 
     # When
 
     def before_training(self, step: int, resumed: bool, last_good: Callable[[], str]) -> None:
-        """Probe a full batch, and the gradient.
+        """Probe a full batch, every place of a cut, and the gradient.
 
         Raises BadInput where a run would begin with a leak, RunFailed where one was `resumed`.
         """
         if resumed:
             self._recall()
-        found = self._look(step, gradient=True)
-        if found is not None:
-            self._judge(found, last_good, started=resumed)
-            assert self.probe is not None
-            swept = self.probe.sweep(self.team.share(self._batch(step)).batch, step)
-            if swept is not None:
-                self._judge(swept, last_good, started=resumed)
+        self._judge(self._look(step, thorough=True), last_good, started=resumed)
 
     def at_validation(self, step: int, last_good: Callable[[], str]) -> None:
         """Probe a part of a batch, and the first time what it leaves behind in the model. Raises RunFailed for a leak."""
-        if self.probe is None:
-            return
         size = min(PART, self.config.train.batch_size)
         batch = self.task.batch("validation", 0, size, self.team.device)
-        self._judge(self.probe.look(batch, step, full=False, gradient=False), last_good)
-        if not self._asked_memory:
-            self._asked_memory = True
-            self._tell_memory(self.probe.remembered(batch, step), "carried from one batch to the next")
+        if self._asked_memory:
+            self._judge(self.probe.look(batch, step, full=False, thorough=False), last_good)
+            return
+        self._asked_memory = True
+        found, remembered = self.probe.look_and_remember(batch, step)
+        self._judge(found, last_good)
+        self._tell_memory(remembered, "carried from one batch to the next")
 
     def before_test(self, step: int, last_good: Callable[[], str]) -> None:
         """Probe the weights that are to be tested on a full batch, as after `step`. Raises RunFailed for a leak."""
-        found = self._look(step, gradient=False)
-        if found is not None:
-            self._judge(found, last_good)
+        self._judge(self._look(step, thorough=False), last_good)
 
     @contextlib.contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -99,16 +86,11 @@ class Trust:
 
     # What follows
 
-    def _look(self, step: int, *, gradient: bool) -> Finding | None:
+    def _look(self, step: int, *, thorough: bool) -> Finding:
         """A probe of the first batch of the training step after `step`, of which each process has its share."""
-        if self.probe is None:
-            return None
-        return self.probe.look(self.team.share(self._batch(step)).batch, step, full=True, gradient=gradient)
-
-    def _batch(self, step: int) -> Batch:
-        """The first batch of the training step after `step`, of all processes."""
         s = self.config.train
-        return self.task.batch("train", step * s.accumulate, s.batch_size, self.team.device)
+        batch = self.task.batch("train", step * s.accumulate, s.batch_size, self.team.device)
+        return self.probe.look(self.team.sequences(batch), step, full=True, thorough=thorough)
 
     def _judge(self, found: Finding, last_good: Callable[[], str], *, started: bool = True) -> None:
         """Take in what a probe found; stop where it may not be."""

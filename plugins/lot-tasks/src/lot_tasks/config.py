@@ -44,6 +44,10 @@ class CopyReverseConfig(Examples):
         "answer", help="which targets are scored. answer: the symbols backwards; all: every next token, as published"
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len % 2:
+            raise BadInput(where="seq_len", expected="an even number", got=self.seq_len)
+
 
 @attrs.frozen(kw_only=True)
 class PeriodicConfig(Examples):
@@ -58,6 +62,10 @@ class PeriodicConfig(Examples):
         help="which targets are scored. repeats: from the second period on; all: also the first, which cannot be predicted",
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.period > self.seq_len:
+            raise BadInput(where="period", expected=f"at most seq_len ({self.seq_len})", got=self.period)
+
 
 @attrs.frozen(kw_only=True)
 class SinusoidalConfig(Examples):
@@ -68,6 +76,12 @@ class SinusoidalConfig(Examples):
     components: int = option(3, ge=1, le=1024, help="number of sines in a signal")
     min_period: float = option(16.0, ge=2, help="shortest period of a sine, in tokens")
     max_period: float = option(128.0, ge=2, help="longest period of a sine, in tokens")
+
+    def __attrs_post_init__(self) -> None:
+        if self.min_period > self.max_period:
+            raise BadInput(
+                where="min_period", expected=f"at most max_period ({self.max_period:g})", got=self.min_period
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +116,12 @@ class MQARConfig(Examples):
     validation_examples: int = _held_out(3000, "validation")
     test_examples: int = _held_out(3000, "test")
 
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len % 2:
+            raise BadInput(where="seq_len", expected="an even number", got=self.seq_len)
+        if 4 * self.kv_pairs > self.seq_len:
+            raise BadInput(where="kv_pairs", expected=f"at most seq_len / 4 = {self.seq_len // 4}", got=self.kv_pairs)
+
 
 @attrs.frozen(kw_only=True)
 class MADExamples(Examples):
@@ -121,6 +141,10 @@ class RecallConfig(MADExamples):
     )
     seq_len: int = option(128, ge=4, le=LONGEST, help="tokens of an example, even; the model reads T = seq_len - 1")
 
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len % 2:
+            raise BadInput(where="seq_len", expected="an even number", got=self.seq_len)
+
 
 @attrs.frozen(kw_only=True)
 class NoisyRecallConfig(MADExamples):
@@ -130,6 +154,10 @@ class NoisyRecallConfig(MADExamples):
     noise_vocab_size: int = option(16, ge=1, le=LARGEST_VOCABULARY, help="number of noise tokens among them")
     frac_noise: float = option(0.2, ge=0, lt=1, help="probability that a pair is two noise tokens instead")
     seq_len: int = option(128, ge=4, le=LONGEST, help="tokens of an example, even; the model reads T = seq_len - 1")
+
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len % 2:
+            raise BadInput(where="seq_len", expected="an even number", got=self.seq_len)
 
 
 @attrs.frozen(kw_only=True)
@@ -154,6 +182,12 @@ class SelectiveCopyingConfig(MADExamples):
     seq_len: int = option(256, ge=4, le=LONGEST, help="T")
     copied: int = option(16, ge=1, help="number of symbols to copy")
 
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len <= 2 * self.copied + 1:
+            raise BadInput(
+                where="seq_len", expected=f"more than 2 * copied + 1 = {2 * self.copied + 1}", got=self.seq_len
+            )
+
 
 @attrs.frozen(kw_only=True)
 class CompressionConfig(MADExamples):
@@ -166,6 +200,10 @@ class CompressionConfig(MADExamples):
     noise_vocab_size: int = option(0, ge=0, le=LARGEST_VOCABULARY, help="number of noise tokens")
     frac_noise: float = option(0.0, ge=0, lt=1, help="probability that a symbol is replaced by a noise token")
 
+    def __attrs_post_init__(self) -> None:
+        if self.frac_noise and not self.noise_vocab_size:
+            raise BadInput(where="noise_vocab_size", expected="at least 1 where frac_noise > 0", got=0)
+
 
 @attrs.frozen(kw_only=True)
 class MemorizationConfig(MADExamples):
@@ -176,6 +214,10 @@ class MemorizationConfig(MADExamples):
     )
     seq_len: int = option(32, ge=2, le=LONGEST, help="T, even: a key and a question in turn")
     train_examples: int | None = _training(256)
+
+    def __attrs_post_init__(self) -> None:
+        if self.seq_len % 2:
+            raise BadInput(where="seq_len", expected="an even number", got=self.seq_len)
 
 
 @attrs.frozen(kw_only=True)

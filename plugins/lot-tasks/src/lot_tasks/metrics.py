@@ -1,61 +1,26 @@
-"""The metrics that are the tasks' own, and the sets of metrics that tasks share; the rest is in `lot.metrics`."""
+"""The sets of metrics that tasks share. Each imports torchmetrics when it is first made: a run does without until it validates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection
-
-from lot import IGNORED
-from lot.metrics import BitsPerUnit, ExactMatch, MeanLoss, Perplexity, TokenAccuracy
-
-
-class MacroAccuracy(Metric):
-    """The accuracy on the targets of each token of the vocabulary, averaged over tokens: () float32 in [0, 1].
-
-    This is torchmetrics' macro average. A token counts if it is a target or a prediction anywhere; one that is predicted
-    but never a target counts 0. MAD reports this mean for each batch and then averages over batches (Poli et al., 2024),
-    which depends on the batch size; here it is over all that was scored. NaN where nothing was.
-    """
-
-    higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
-    right: Tensor
-    asked: Tensor
-    seen: Tensor
-
-    def __init__(self, vocab_size: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.vocab_size = vocab_size
-        for name in ("right", "asked", "seen"):
-            self.add_state(name, torch.zeros(vocab_size, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Count the answers of a batch: logits (B, T, V), targets (B, T) int64."""
-        scored = (targets != IGNORED).flatten().long()
-        wanted = targets.flatten().clamp(min=0)  # an ignored target is counted as token 0, zero times
-        predicted = logits.argmax(-1).flatten()
-        # scatter_add_ where bincount would ask the device for the largest token
-        self.right.scatter_add_(0, wanted, scored * (wanted == predicted))
-        self.asked.scatter_add_(0, wanted, scored)
-        self.seen.scatter_add_(0, wanted, scored).scatter_add_(0, predicted, scored)
-
-    def compute(self) -> Tensor:
-        """() float32 in [0, 1]; NaN where nothing was scored."""
-        return (self.right / self.asked.clamp(min=1)).sum() / (self.seen > 0).sum()
+if TYPE_CHECKING:
+    from torchmetrics import Metric, MetricCollection
 
 
 def answer_metrics(start: int = 0) -> MetricCollection:
     """loss, exact_match and token_accuracy; the latter two from position `start` on."""
+    from lot.metrics import ExactMatch, MeanLoss, TokenAccuracy
+
     return collection(loss=MeanLoss(), exact_match=ExactMatch(start), token_accuracy=TokenAccuracy(start))
 
 
 def mad_metrics(vocab_size: int) -> MetricCollection:
     """loss, exact_match, token_accuracy and, over `vocab_size` tokens, macro_accuracy."""
+    from lot.metrics import ExactMatch, MeanLoss, TokenAccuracy
+    from lot_tasks.macro_accuracy import MacroAccuracy
+
     return collection(
         loss=MeanLoss(),
         exact_match=ExactMatch(),
@@ -66,12 +31,16 @@ def mad_metrics(vocab_size: int) -> MetricCollection:
 
 def pattern_metrics() -> MetricCollection:
     """loss and token_accuracy."""
+    from lot.metrics import MeanLoss, TokenAccuracy
+
     return collection(loss=MeanLoss(), token_accuracy=TokenAccuracy())
 
 
 def language_metrics(bits: str | None = None) -> MetricCollection:
     """loss, perplexity and, under the name `bits` if one is given, the loss in bits per token."""
-    named = {"loss": MeanLoss(), "perplexity": Perplexity()}
+    from lot.metrics import BitsPerUnit, MeanLoss, Perplexity
+
+    named: dict[str, Metric] = {"loss": MeanLoss(), "perplexity": Perplexity()}
     if bits is not None:
         named[bits] = BitsPerUnit()
     return collection(shared=[list(named)], **named)
@@ -82,6 +51,8 @@ def collection(shared: Sequence[list[str]] = (), **metrics: Metric) -> MetricCol
 
     The groups are stated because torchmetrics would otherwise find them by comparing values on the host.
     """
+    from torchmetrics import MetricCollection
+
     in_groups = {name for group in shared for name in group}
     alone = [[name] for name in metrics if name not in in_groups]
     return MetricCollection(dict(metrics), compute_groups=[*shared, *alone])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torchmetrics
+from typing import TYPE_CHECKING
 
-from lot import IGNORED, BadInput, Split
+import numpy as np
+
+from lot import IGNORED, Split
 from lot_tasks.config import CompressionConfig
 from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class Compression(SyntheticTask):
@@ -25,8 +29,6 @@ class Compression(SyntheticTask):
 
     def __init__(self, config: CompressionConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.frac_noise and not config.noise_vocab_size:
-            raise BadInput(where="noise_vocab_size", expected="at least 1 where frac_noise > 0", got=0)
         symbols = config.vocab_size - 1 - config.noise_vocab_size
         require_symbols(symbols, where="vocab_size", got=config.vocab_size)
         self.vocab_size = config.vocab_size

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torchmetrics
 
 from lot import IGNORED, BadInput, Split
 from lot_tasks.config import FuzzyRecallConfig
@@ -13,6 +12,9 @@ from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.draws import distinct
 from lot_tasks.synthetic.splits import digest, place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class FuzzyRecall(SyntheticTask):

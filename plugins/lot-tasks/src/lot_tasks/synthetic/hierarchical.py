@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torchmetrics
 
 from lot import IGNORED, BadInput, Split
 from lot.random import numpy_generator
@@ -13,6 +13,9 @@ from lot_tasks.config import HierarchicalConfig
 from lot_tasks.metrics import pattern_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 _MOST_TUPLES = 10_000_000  # right-hand sides that a level may choose from
 _LONGEST = 1 << 16  # tokens of a sentence

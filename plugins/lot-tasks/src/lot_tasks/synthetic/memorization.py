@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torchmetrics
+from typing import TYPE_CHECKING
 
-from lot import IGNORED, BadInput, Split
+import numpy as np
+
+from lot import IGNORED, Split
 from lot.random import numpy_generator
 from lot_tasks.config import MemorizationConfig
 from lot_tasks.metrics import mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class Memorization(SyntheticTask):
@@ -25,8 +29,6 @@ class Memorization(SyntheticTask):
 
     def __init__(self, config: MemorizationConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.seq_len % 2:
-            raise BadInput(where="seq_len", expected="an even number", got=config.seq_len)
         self.vocab_size = config.vocab_size
         self.seq_len = config.seq_len
         self.question = config.vocab_size - 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torchmetrics
 
 from lot import Split
 from lot_tasks.config import RandomConfig
 from lot_tasks.metrics import pattern_metrics
 from lot_tasks.synthetic.base import SyntheticTask, next_token
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class RandomTokens(SyntheticTask):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torchmetrics
+from typing import TYPE_CHECKING
 
-from lot import IGNORED, BadInput, Split
+import numpy as np
+
+from lot import IGNORED, Split
 from lot_tasks.config import NoisyRecallConfig, RecallConfig
 from lot_tasks.metrics import answer_metrics, mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class InContextRecall(SyntheticTask):
@@ -26,8 +30,6 @@ class InContextRecall(SyntheticTask):
 
     def __init__(self, config: RecallConfig | NoisyRecallConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.seq_len % 2:
-            raise BadInput(where="seq_len", expected="an even number", got=config.seq_len)
         self.vocab_size = config.vocab_size
         self.seq_len = config.seq_len - 1
         self.pairs = config.seq_len // 2

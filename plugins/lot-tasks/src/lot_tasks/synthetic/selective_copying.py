@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torchmetrics
+from typing import TYPE_CHECKING
 
-from lot import IGNORED, BadInput, Split
+import numpy as np
+
+from lot import IGNORED, Split
 from lot_tasks.config import SelectiveCopyingConfig
 from lot_tasks.metrics import mad_metrics
 from lot_tasks.synthetic.base import SyntheticTask
 from lot_tasks.synthetic.splits import place, require_symbols
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class SelectiveCopying(SyntheticTask):
@@ -23,10 +27,6 @@ class SelectiveCopying(SyntheticTask):
 
     def __init__(self, config: SelectiveCopyingConfig, seed: int) -> None:
         super().__init__(config, seed)
-        if config.seq_len <= 2 * config.copied + 1:
-            raise BadInput(
-                where="seq_len", expected=f"more than 2 * copied + 1 = {2 * config.copied + 1}", got=config.seq_len
-            )
         self.vocab_size = config.vocab_size
         self.seq_len = config.seq_len
         self.copied = config.copied

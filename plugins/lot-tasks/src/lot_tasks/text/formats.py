@@ -8,11 +8,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lot import BadInput
 
-_HEAD = 1 << 16  # bytes that are looked at
+HEAD = 1 << 16
+"""Bytes at the beginning of a file that are looked at."""
 _UNPACK = "unpack it first"
 _COLUMN = "write its column of texts to a text file first"
 _UTF8 = "store it as UTF-8 first"
@@ -36,9 +35,8 @@ _JSON = re.compile(r'\s*\[?\s*\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 """The beginning of a JSON object, or of a list of objects."""
 
 
-def refuse_other_formats(data: np.ndarray, path: Path) -> None:
-    """Raises BadInput where the bytes (n,) uint8 of the file `path` are those of another format than plain text."""
-    head = data[:_HEAD].tobytes()
+def refuse_other_formats(head: bytes, path: Path) -> None:
+    """Raises BadInput where the first `HEAD` bytes of the file `path` are those of another format than plain text."""
     if (found := _binary(head) or _json(head, path)) is not None:
         what, fix = found
         raise BadInput(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import torch
-import torchmetrics
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lot import IGNORED, BadInput, Batch, Split, Task
@@ -20,6 +19,9 @@ from lot_tasks.metrics import language_metrics
 from lot_tasks.text.kept import Kept, Text, pack, unpack
 from lot_tasks.text.source import SPLITS, Source, open_source
 from lot_tasks.text.tokens import Tokens, from_file, tokenize, tokenize_with, words
+
+if TYPE_CHECKING:
+    import torchmetrics
 
 
 class LanguageModeling(Task):

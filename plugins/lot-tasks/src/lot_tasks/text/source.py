@@ -12,7 +12,8 @@ from lot import BadInput, Split
 from lot_tasks.config import TextConfig
 from lot_tasks.text.corpora import CORPORA
 from lot_tasks.text.download import file_sha256
-from lot_tasks.text.formats import refuse_other_formats
+from lot_tasks.text.files import readable
+from lot_tasks.text.formats import HEAD, refuse_other_formats
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _CUTS = (0.90, 0.95)  # of the bytes: training before the first, test after the second
@@ -55,9 +56,10 @@ class Source:
 def open_source(config: TextConfig) -> Source:
     """The text that a task was asked for: a file of the user or a corpus. Raises BadInput where it cannot be read."""
     if config.path is not None:
-        path, data = _own_file(config.path)
+        path = readable(config.path, "path")
+        data = _read(path)
         if config.format == "text":
-            refuse_other_formats(data, path)
+            refuse_other_formats(data[:HEAD].tobytes(), path)
         parts = _divide(data, str(path))
         return Source(parts=parts, fingerprint=_fingerprint(path), path=str(path.absolute()))
     assert config.corpus is not None, "without a path there is a corpus"
@@ -100,17 +102,6 @@ def _divide(data: np.ndarray, file: str) -> dict[Split, Part]:
         split: Part(data=data[start:stop], file=file, offset=start)
         for split, start, stop in zip(SPLITS, edges[:-1], edges[1:], strict=True)
     }
-
-
-def _own_file(given: str) -> tuple[Path, np.ndarray]:
-    """The path that the user means, and the bytes there. Raises BadInput where it is no file that can be read."""
-    try:
-        path = Path(given).expanduser()
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device may have no end
-            raise BadInput(where="path", expected="a file", got=f"{path}, which is a pipe or a device")
-        return path, _read(path)
-    except (ValueError, RuntimeError, OSError) as error:  # a NUL in the name; a home that is not known; too long a name
-        raise BadInput(f"{given!r} is no path ({error})", where="path") from error
 
 
 def _read(path: Path) -> np.ndarray:

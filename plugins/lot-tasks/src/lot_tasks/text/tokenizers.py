@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lot import BadInput
+from lot_tasks.text.files import NAMED, readable
 
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
@@ -149,13 +150,7 @@ class TokenizerFile(Tokenizer):
     @classmethod
     def read(cls, path: str) -> TokenizerFile:
         """The tokenizer in the file `path`, with the license in its folder, if there is one."""
-        try:
-            file = Path(path).expanduser()
-            found = file.is_file()
-        except (ValueError, RuntimeError, OSError) as error:  # a NUL; a home that is not known; too long a name
-            raise BadInput(f"{path!r} is no path ({error})", where="tokenizer") from error
-        if not found:
-            raise BadInput(f"{file}: no such file", where="tokenizer", fix="char, byte and word need none")
+        file = readable(path, "tokenizer", fix=NAMED)
         try:
             return cls(file.read_bytes(), str(file.absolute()), _license_beside(file))
         except OSError as error:
