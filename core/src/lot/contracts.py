@@ -211,11 +211,12 @@ class MLP(nn.Module):
     """The other half of a block, which mixes channels: `forward(x (B, T, D), ctx) -> (y (B, T, D), signals)`.
 
     Each token is mixed by itself: y at a position depends on x there, on `ctx` and on nothing else.
-    want, inert, reset_parameters: as for an `Attention`.
+    want, inert, straight_through, reset_parameters: as for an `Attention`.
     """
 
     want: frozenset[str] = frozenset()
     inert: frozenset[str] = frozenset()
+    straight_through: str = ""
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """As `Attention.reset_parameters`."""

@@ -24,7 +24,9 @@ class Check:
     outcome: Outcome  # how it ended
     why: str = ""  # of a failure: what was expected, what came, and the usual cause; of a skip: the reason
     leak: bool = False  # whether it looks for answers in the input: with allow_leak, such a failure may run
-    effect: float | None = None  # the largest effect that it measured; None where it measures none
+    told: list[str] = attrs.field(
+        factory=list
+    )  # what it tells beside that: small effects, what acts in one mode only ...
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +47,7 @@ class Part:
     seed: int  # of the kit
     checks: list[Check]  # in the order in which they ran
     declared: dict[str, Any] = attrs.field(factory=dict)  # what it says of itself: causal, tolerance ...
+    effect: float | None = None  # the largest effect on the output that the kit measured; None where it measures none
     inert: list[str] = attrs.field(factory=list)  # parameters that it declares to be without effect
     weights: int | None = None  # its numbers that gradients train; None for what has none
     state_per_token: float | None = None  # bytes that it keeps of each token when it decodes; None: no cache

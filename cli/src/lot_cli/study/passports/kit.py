@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from lot.plugins.component import Component
-from lot.testing import KitFailure, checks, run_checks
+from lot.testing import checks, examine
 from lot_cli.study.design.passport import Check
 
 LONGEST = 192
@@ -41,21 +41,25 @@ def left_out(kind: str, *, compiled: bool) -> dict[str, str]:
 
 def run_kit(
     component: Component, options: Mapping[str, Any], skip: Mapping[str, str], setting: Mapping[str, Any], seed: int
-) -> list[Check]:
-    """Every check of `component` with its outcome; those in `skip` with the reason that it gives. seed: of the points."""
-    found: list[Check] = []
-    for name, outcome in run_checks(component, options, skip=skip, seed=seed, **setting):
-        effect = getattr(outcome, "effect", None)
-        if isinstance(outcome, KitFailure):
-            why = " ".join(str(outcome).split())
-            found.append(Check(name=name, outcome="failed", why=why, leak=name.startswith(LEAKS), effect=effect))
-        elif outcome is None:
-            found.append(Check(name=name, outcome="passed"))
-        else:
-            why = skip.get(name) or " ".join(str(outcome).removeprefix("skipped: ").split())
-            found.append(Check(name=name, outcome="skipped", why=why))
-    leaks = any(check.leak for check in found)
-    return [attrs.evolve(check, leak=True) if leaks and _follows(check) else check for check in found]
+) -> tuple[list[Check], float | None]:
+    """Every check of `component` with its outcome, and the largest effect on the output that any of them measured.
+
+    skip: checks to leave out, with the reasons. seed: of the points.
+    """
+    found = examine(component, options, skip=skip, seed=seed, **setting)
+    results = [
+        Check(
+            name=result.name,
+            outcome=result.status,
+            why=skip.get(result.name) or " ".join(result.why.split()),
+            leak=result.status == "failed" and result.name.startswith(LEAKS),
+            told=list(result.told),
+        )
+        for result in found.checks
+    ]
+    leaks = any(check.leak for check in results)
+    results = [attrs.evolve(check, leak=True) if leaks and _follows(check) else check for check in results]
+    return results, max((size for _, size in found.effects), default=None)
 
 
 def _follows(check: Check) -> bool:

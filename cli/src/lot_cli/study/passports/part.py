@@ -79,7 +79,7 @@ def part_of(place: Place, config: Config, device: str, store: Store) -> tuple[Pa
     if kept is not None:
         return attrs.evolve(kept, path=place.path, layer=place.layer), False
     seed = secrets.randbits(32)  # so that nobody knows the points of the kit in advance
-    checks = run_kit(component, options, skip, setting, seed)
+    checks, effect = run_kit(component, options, skip, setting, seed)
     built = _build(place, setting)
     part = Part(
         path=place.path,
@@ -96,6 +96,7 @@ def part_of(place: Place, config: Config, device: str, store: Store) -> tuple[Pa
         seed=seed,
         checks=checks,
         declared={name: said for name in DECLARED if (said := _plain(getattr(built, name, None))) is not None},
+        effect=effect,
         inert=sorted(getattr(built, "inert", ())),
         weights=_weights(built) if isinstance(built, nn.Module) else None,
         state_per_token=_state_per_token(built, setting["dims"], device) if isinstance(built, Attention) else None,

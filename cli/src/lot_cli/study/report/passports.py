@@ -126,6 +126,7 @@ def _details(part: Part) -> Iterator[str]:
     for check in part.checks:
         if check.outcome != "passed":
             yield f"{check.outcome}: {check.name} ({check.why})"
-        if check.effect is not None:
-            yield f"largest effect in {check.name}: {number(check.effect)}"
+        yield from (f"{check.name}: {line}" for line in check.told)
+    if part.effect is not None:
+        yield f"largest effect on the output: {number(part.effect)}"
     yield f"to repeat it: {check_command(part)}"
