@@ -189,7 +189,9 @@ def test_damaged_checkpoints(lot: Lot, tmp_path: Path) -> None:
     (tmp_path / "x/metrics.json").unlink()
     for step in saved_steps(folder):
         (folder_of(folder, step) / "state.json").write_text("{}")
-    refused(lot("run", "--resume", "--run-dir", "x"), "damaged")
+    done = lot("run", "--resume", "--run-dir", "x")  # says what it goes on with, and which checkpoints it sets aside
+    assert done.returncode == 2
+    assert "all 2 checkpoints are damaged" in done.stderr.splitlines()[-1]
     refused(lot("eval", "x"), "no sound checkpoint")
 
 

@@ -122,8 +122,8 @@ def pack(texts: Iterable[str]) -> Tensor:
 
 
 def unpack(packed: Tensor) -> list[str]:
-    """The texts that `pack` was given, as labels (see `literal`)."""
-    return [literal(bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")) for row in packed]
+    """The texts that `pack` was given; a label of a picture needs `literal`."""
+    return [bytes(row.tolist()).rstrip(b"\0").decode(errors="replace") for row in packed]
 
 
 def spaced(items: Sequence[_T], most: int) -> list[_T]:

@@ -8,10 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lot.config.schema import ModelConfig
-from lot.contracts import Context
+from lot.builtin.config import DecoderConfig
+from lot.builtin.mlps import GeluMLP
+from lot.contracts import Context, Dims
 from lot.errors import PluginError
 from lot.model.decoder import Block
+from lot.options.declare import NoOptions
+
+MLP = GeluMLP(NoOptions(), Dims(width=8, heads=1, max_len=3, vocab_size=5))
 
 
 class Odd(nn.Module):
@@ -36,7 +40,7 @@ class Odd(nn.Module):
     ],
 )
 def test_an_odd_output_is_named_with_its_place(returned: Any, got: str) -> None:
-    block = Block(Odd(returned), ModelConfig(width=8, heads=1, layers=1))  # type: ignore[arg-type]
+    block = Block(Odd(returned), MLP, DecoderConfig(width=8, heads=1, layers=1))  # type: ignore[arg-type]
     line = Odd.forward.__code__.co_firstlineno
     expected = rf"Odd.forward: expected y of shape \(B, T, D\) = \(2, 3, 8\).*got .*{got}.*{__file__}:{line}$"
     with pytest.raises(PluginError, match=expected):
@@ -44,5 +48,5 @@ def test_an_odd_output_is_named_with_its_place(returned: Any, got: str) -> None:
 
 
 def test_a_right_output_passes() -> None:
-    block = Block(Odd((torch.zeros(2, 3, 8), {})), ModelConfig(width=8, heads=1, layers=1))  # type: ignore[arg-type]
+    block = Block(Odd((torch.zeros(2, 3, 8), {})), MLP, DecoderConfig(width=8, heads=1, layers=1))  # type: ignore[arg-type]
     assert block(torch.zeros(2, 3, 8), Context())[0].shape == (2, 3, 8)

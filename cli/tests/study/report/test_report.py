@@ -226,7 +226,7 @@ def test_no_text_of_a_result_becomes_html():
             return {(hostile + name if free else name): spoiled(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [spoiled(item, key) for item in value]
-        closed = ("verdict", "rule", "state", "shape", "kind")
+        closed = ("verdict", "rule", "state", "shape", "kind", "budget")
         return hostile + value if isinstance(value, str) and key not in closed else value
 
     data = invented().to_dict()

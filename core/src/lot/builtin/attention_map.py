@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lot.builtin.config import AttentionMapConfig
 from lot.contracts import Diagnostic, Probe, Record
-from lot.figure import SEQUENTIAL_MAP, heading, new_figure, pack, spaced, token_names, unpack
+from lot.figure import SEQUENTIAL_MAP, heading, literal, new_figure, pack, spaced, token_names, unpack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _label(axes: Axes, names: list[str], *, left: bool, below: bool) -> None:
     every = -(-len(names) // LABELED)
     places = range(0, len(names), every)
     # A dollar sign would begin a formula.
-    shown = [(name if len(name) <= 8 else f"{name[:7]}…").replace("$", r"\$") for name in names[::every]]
+    shown = [literal(name if len(name) <= 8 else f"{name[:7]}…") for name in names[::every]]
     axes.set_xticks(places, shown if below else [""] * len(shown), rotation=90, fontsize=7)
     axes.set_yticks(places, shown if left else [""] * len(shown), fontsize=7)
     if below:

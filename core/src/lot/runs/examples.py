@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lot.contracts import IGNORED
 from lot.errors import BadInput
+from lot.storage.files import created_as_usual, temporary_name
 
 FILE = "test_examples.safetensors"
 """In the directory of a run: `loss` (N,) float32, sums in nats, and `scored` (N,) int32, numbers of targets."""
@@ -42,9 +43,10 @@ class ExampleLosses(NamedTuple):
         from safetensors.torch import save_file
 
         final = run / FILE
-        temporary = final.with_name(f".{FILE}.tmp")
+        temporary = temporary_name(final)
         try:
-            save_file({"loss": self.loss.float(), "scored": self.scored.int()}, temporary, {"size": str(self.size)})
+            with created_as_usual(temporary):
+                save_file({"loss": self.loss.float(), "scored": self.scored.int()}, temporary, {"size": str(self.size)})
             temporary.replace(final)
         except Exception as error:
             temporary.unlink(missing_ok=True)

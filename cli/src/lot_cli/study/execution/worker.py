@@ -86,7 +86,10 @@ def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
 
     Raises BadInput for a run that did not begin as those of a study do.
     """
-    facts = RunDir(run_dir).facts()
+    try:
+        facts = RunDir(run_dir).facts()
+    except BadInput:  # damaged: it is set aside before it is used
+        facts = {}
     for begun in ("parent", "init_from"):
         if begun in facts:
             raise BadInput(

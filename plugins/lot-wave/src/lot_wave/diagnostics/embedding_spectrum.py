@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lot import Context, Diagnostic, Probe, Record
-from lot.figure import heading, new_figure, pack, spaced, token_names, unpack
+from lot.figure import heading, literal, new_figure, pack, spaced, token_names, unpack
 from lot_wave.config import EmbeddingSpectrumConfig
 from lot_wave.wave_packet import WavePacket
 
@@ -122,7 +122,7 @@ class EmbeddingSpectrum(Diagnostic):
         step, values = records[-1]
         shown = spaced(list(range(len(values["token"]))), 4)
         figure, axes = new_figure(2, 2, size=(10.0, 6.0), sharey=True)
-        names = unpack(values["name"])
+        names = [literal(name) for name in unpack(values["name"])]
         for panel, row in zip(axes, shown, strict=False):
             self._spectrum(panel, values, row, names[row])
         for panel in axes[len(shown) :]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lot import BadInput, Context, Diagnostic, Model, Probe, Record, generate as continue_prompt
-from lot.figure import SEQUENTIAL_MAP, heading, new_figure, pack, save_animation, token_names, unpack
+from lot.figure import SEQUENTIAL_MAP, heading, literal, new_figure, pack, save_animation, token_names, unpack
 from lot_wave.config import WaveInferenceConfig
 
 if TYPE_CHECKING:
@@ -150,11 +150,11 @@ class _Scene:
         from matplotlib import colormaps
 
         values = record.values
-        self.names, self.prompt = unpack(values["names"]), int(values["prompt"])
+        self.names, self.prompt = [literal(name) for name in unpack(values["names"])], int(values["prompt"])
         self.weights = values["weights"]
         self.entropy, self.probability = values["entropy"], values["probability"]
         self.count, k = self.probability.shape
-        names = unpack(values["candidates"])
+        names = [literal(name) for name in unpack(values["candidates"])]
         self.candidates = [names[i * k : (i + 1) * k] for i in range(self.count)]
         T, H = len(self.names), len(self.weights)
 

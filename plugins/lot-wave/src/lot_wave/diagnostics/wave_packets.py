@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.circular import chance_order, order_parameter, wrap
-from lot.figure import PHASE_MAP, heading, new_figure, pack, token_names, unpack
+from lot.figure import PHASE_MAP, heading, literal, new_figure, pack, token_names, unpack
 from lot_wave.ops.coherence import infidelity
 from lot_wave.wave_packet import WavePacket
 
@@ -78,7 +78,7 @@ class WavePackets(Diagnostic):
             _frequencies(frequencies, values["frequency"])
         _phases(phases, values["phase"], figure)
         _harmonics(harmonics, values["share"])
-        _packets(packets, values["packet"], unpack(values["name"]))
+        _packets(packets, values["packet"], [literal(name) for name in unpack(values["name"])])
         heading(figure, f"Wave-packet embedding, step {step}")
         return figure
 
