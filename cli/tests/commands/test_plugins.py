@@ -17,9 +17,9 @@ def test_the_list_for_people(lot: Callable, site: Path) -> None:
     calm, core, storm = done.out.split("\n\n")
     assert calm.splitlines() == [
         "lot-calm 1.2",
-        "  attention   calm           Calm attention.",
-        "  loss        calm           Calm loss.",
-        "  diagnostic  stir           How stirred.",
+        "  attention   calm               Calm attention.",
+        "  loss        calm               Calm loss.",
+        "  diagnostic  stir               How stirred.",
     ]
     assert core.splitlines()[0] == "lot-core 0.1.0"
     assert " ".join(storm.split()) == f"lot-storm 0.3 {BROKEN}, at {site / 'plug_storm.py'}:1"
