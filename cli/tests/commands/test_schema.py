@@ -33,6 +33,16 @@ BEYOND_THE_SCHEMA = (
     "a low and a high end",  # an option's own function
     "expected at least one size",
     "expected different",
+    "expected a divisor of the width",  # several options of one component
+    "one channel of the MLP",
+    "without rotary positions it has no effect",
+    "expected an even number",
+    "expected at most seq_len",
+    "expected at most max_period",
+    "expected more than 2 * copied",
+    "where frac_noise > 0",
+    "where no path is given",
+    "none where path is given",
 )
 """What `load_config` says of files that fit the schema (see `lot_cli.json_schema.files`)."""
 

@@ -6,6 +6,7 @@ except for what a schema cannot say:
 - what compares two places of a file: that `attn.layers` names layers that the model has, which MLP a model has unless the file
   names one, that a model brings its own embedding or MLP, that two losses do not contain each other, that a linear or cosine
   schedule has `over`; for a study, all that joins arms, seeds, metrics and `base`;
+- what joins several options of one component: that heads divide the width, that a text has a path or a corpus, not both;
 - what an option checks by a function of its own (`option(check=...)`) and what a component refuses when it is built;
 - what JSON lacks: 3.0 counts as an int here, infinite numbers as numbers, and all keys are text;
 - `distribution:name` with the distribution spelled in another way than it was registered.
