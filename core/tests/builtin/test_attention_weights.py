@@ -48,6 +48,7 @@ def test_entropy_leaves_padding_out():
 
 
 def test_entropy_draws_the_last_record_and_the_course_of_each_layer():
+    pytest.importorskip("matplotlib")
     diagnostic = AttentionEntropy(NoOptions())
     records = [
         Record(
@@ -72,6 +73,7 @@ def test_a_map_has_the_weights_of_every_layer_and_head_and_the_tokens():
 
 
 def test_a_map_is_drawn_with_its_tokens_along_both_axes_and_names_its_strongest_weight():
+    pytest.importorskip("matplotlib")
     weights = torch.full((1, 2, 3, 3), 0.1).tril()
     weights[0, 1, 2, 0] = 0.8
     diagnostic = AttentionMap(AttentionMapConfig())
