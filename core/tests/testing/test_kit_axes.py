@@ -77,6 +77,13 @@ def test_a_defect_in_a_part_of_the_space_is_caught_whatever_the_seed(cls, name, 
     assert told in str(failure.value)
 
 
+@pytest.mark.parametrize("seed", [1002, 1006, 1053])
+def test_a_leak_of_the_next_token_is_caught_where_most_of_the_only_sequence_is_padding(seed):
+    # With these seeds T = 64 stands at one padded sequence, where most places of a cut are beside padding.
+    with pytest.raises(KitFailure, match="T = 64,"):
+        CHECKS["axes: causal"](specimen(axes.GradientAt64, "attention"), seed=seed)
+
+
 @pytest.mark.parametrize(
     "cls",
     [

@@ -43,7 +43,7 @@ def causal(case: Case) -> None:
         if not _is_finite(case, point, y):
             continue
         # An even cut in one mode, an odd one in the other.
-        cuts = _cuts(point, (point.key + module.training) % 2, causal=module.causal)
+        cuts = _cuts(point, ctx.padding, (point.key + module.training) % 2, causal=module.causal)
         _require_blind(case, point, module, x, y, ctx, cuts.to(case.device), where)
         if module.training:
             continue
@@ -59,16 +59,21 @@ def causal(case: Case) -> None:
         raise NotApplicable("it is built non-causal, and says so; other sequences change nothing")
 
 
-def _cuts(point: Point, odd: int, *, causal: bool) -> Tensor:
+def _cuts(point: Point, padding: Tensor | None, odd: int, *, causal: bool) -> Tensor:
     """(B,) int64, where each sequence begins to be replaced, at odd or at even positions: T where it is kept whole.
 
+    A sequence is cut between two tokens that are no padding where it has such, for a token may see its neighbor only.
     At least one is kept where there are others, so that what passes between sequences shows. Not causal: whole or nothing.
     """
     rng, (B, T) = point.generator("cuts", odd), (point.B, point.T)
-    if causal:
-        cuts = np.clip(2 * rng.integers(0, T // 2 + 1, size=B) + odd, 1, max(1, T - 1))
-    else:
-        cuts = np.zeros(B, dtype=np.int64)
+    cuts = np.zeros(B, dtype=np.int64)
+    if causal and T > 1:
+        told = np.ones((B, T), dtype=bool) if padding is None else ~padding.cpu().numpy()
+        parity = np.arange(1, T) % 2 == odd
+        for b, between in enumerate(told[:, :-1] & told[:, 1:]):
+            # The best that there is: between two tokens at the parity, between two tokens, at the parity, anywhere.
+            places = next(where for where in (between & parity, between, parity, ~parity) if where.any())
+            cuts[b] = 1 + rng.choice(np.flatnonzero(places))
     if B > 1 or not causal or T == 1:
         cuts[int(rng.integers(B))] = T
     return torch.from_numpy(cuts)
