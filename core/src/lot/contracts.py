@@ -450,6 +450,11 @@ class Record(NamedTuple):
     step: int
     values: dict[str, Tensor]
 
+    @property
+    def scalars(self) -> dict[str, Tensor]:
+        """The values of one element, each of shape (): what goes to the log."""
+        return {name: value.reshape(()) for name, value in self.values.items() if value.numel() == 1}
+
 
 class Diagnostic(abc.ABC):
     """Measures a model during training and draws what it measured.

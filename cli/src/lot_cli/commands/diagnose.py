@@ -92,7 +92,7 @@ def diagnose(
         with writing_to(look.folder, fix="make the folder of the run writable"):
             look.save()
     if as_json:
-        echo(json.dumps({look.name: {"step": look.record.step, **look.scalars} for look in looks}))
+        echo(json.dumps({look.name: {"step": look.record.step, **_numbers(look)} for look in looks}))
         return
     for look in looks:
         _show(look, out or look.folder, suffix)
@@ -107,7 +107,12 @@ def _show(look: Look, folder: Path, suffix: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     figure = look.diagnostic.draw([look.record])
     save_figure(figure, folder / f"{look.name}.{suffix}", look.name, leak=look.leak)
-    if look.scalars:
-        echo("  " + "  ".join(f"{key} {number(value)}" for key, value in look.scalars.items()))
+    if numbers := _numbers(look):
+        echo("  " + "  ".join(f"{key} {number(value)}" for key, value in numbers.items()))
     if (verdict := look.diagnostic.verdict([look.record])) is not None:
         echo(f"  {verdict}")
+
+
+def _numbers(look: Look) -> dict[str, float]:
+    """The single numbers among what was measured."""
+    return {name: float(value) for name, value in look.record.scalars.items()}

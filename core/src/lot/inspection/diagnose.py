@@ -20,7 +20,6 @@ from lot.runs.load import BEST
 from lot.storage.files import make_folder
 from lot.storage.snapshots import save_snapshot
 from lot.training.compose import check_signals, signals_given
-from lot.training.diagnose import look_at
 
 EVERYWHERE = ("attention_map", "attention_entropy")
 """Diagnostics that are measured without being named, where the model gives what they need."""
@@ -46,11 +45,6 @@ class Look:
     def folder(self) -> Path:
         """Where it belongs, beside what the run itself recorded."""
         return self.run / "diagnoses" / self.label
-
-    @property
-    def scalars(self) -> dict[str, float]:
-        """The single numbers among what was measured."""
-        return {key: float(value) for key, value in self.record.values.items() if not value.dim()}
 
     def save(self) -> None:
         """Write what was measured to `folder`. Raises OSError."""
@@ -84,27 +78,12 @@ def diagnose(
     others = [override for override in overrides if override not in own]
     asked = subject(run, checkpoint=checkpoint, task=task, overrides=others, data=data, device=device, warn=warn)
     chosen = _chosen(asked, names, own)
-    composition = asked.composition()
+    prompted = None if prompt is None else _prompted(asked, prompt)
     found: dict[str, tuple[Diagnostic, Record]] = {}
     for name, one in chosen.items():
         diagnostic = one.create(f"{_PREFIX}{name}")
         check_signals(asked.config, f"diagnostic {name}", diagnostic.needs)
-        if prompt is None:
-            size = min(asked.config.train.batch_size, diagnostic.examples)
-            batch = asked.task.batch(split, 0, size, asked.device)
-        else:
-            batch = _prompted(asked, prompt)
-        values = look_at(
-            composition,
-            name,
-            diagnostic,
-            batch,
-            step=asked.loaded.step,
-            device=asked.device,
-            precision=asked.precision,
-            prompted=prompt is not None,
-        )
-        found[name] = (diagnostic, Record(asked.loaded.step, values))
+        found[name] = (diagnostic, asked.look(name, diagnostic, split, prompted))
     asked.check_data(warn)
     label = f"step_{asked.loaded.step:08d}-{split if prompt is None else 'prompt'}"
     if further := asked.label(prompt, own):

@@ -18,7 +18,6 @@ from lot.plugins.registry import registry
 from lot.runs.load import BEST
 from lot.storage.files import make_folder, write_json
 from lot.training.compose import signals_given
-from lot.training.diagnose import look_at
 
 USUAL = ("order_parameter", "attention_entropy")
 """Diagnostics whose scalars tell about a mechanism wherever they can be measured."""
@@ -130,25 +129,14 @@ class _ByPosition:
 
 def _mechanism(asked: Subject, split: Split, warn: Callable[[str], None]) -> dict[str, float]:
     """The scalars of diagnostics, on the first sequences of the split; one that cannot be measured there is told."""
-    composition = asked.composition()
     found: dict[str, float] = {}
     for name, diagnostic in _diagnostics(asked).items():
-        size = min(asked.config.train.batch_size, diagnostic.examples)
-        batch = asked.task.batch(split, 0, size, asked.device)
         try:
-            values = look_at(
-                composition,
-                name,
-                diagnostic,
-                batch,
-                step=asked.loaded.step,
-                device=asked.device,
-                precision=asked.precision,
-            )
+            record = asked.look(name, diagnostic, split)
         except BadInput as error:
             warn(f"{name}: {error}")
             continue
-        found.update({f"{name}.{key}": float(value) for key, value in values.items() if not value.dim()})
+        found.update({f"{name}.{key}": float(value) for key, value in record.scalars.items()})
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import torch
 
 from lot.config.load import load_config
 from lot.config.schema import Config
-from lot.contracts import Model, Task
+from lot.contracts import Batch, Diagnostic, Model, Record, Split, Task
 from lot.devices.precision import choose_precision
 from lot.errors import BadInput
 from lot.model.build import build_model, leaks, rebuild_task
@@ -22,6 +23,7 @@ from lot.random import torch_generator
 from lot.runs.assets import read_assets
 from lot.runs.load import BEST, RecordedRun, load_run, other_data
 from lot.training.compose import Composition, signals_given
+from lot.training.diagnose import look_at
 from lot.training.objective import Objective
 
 SAME = 1e-4
@@ -67,10 +69,30 @@ class Subject:
         ):
             warn(other_data(loaded.path, self.config))
 
-    def composition(self) -> Composition:
+    @functools.cached_property
+    def _composition(self) -> Composition:
         """The parts of a run, as diagnostics need them; those of the configuration are not created."""
         objective = Objective(self.config.losses, signals_given(self.config))
         return Composition(self.config, self.task, self.model, objective, {}, self.leak)
+
+    def look(self, name: str, diagnostic: Diagnostic, split: Split, prompted: Batch | None = None) -> Record:
+        """What a diagnostic measures: on the text of a user, or without one on the first sequences of `split`."""
+        if prompted is None:
+            size = min(self.config.train.batch_size, diagnostic.examples)
+            batch = self.task.batch(split, 0, size, self.device)
+        else:
+            batch = prompted
+        values = look_at(
+            self._composition,
+            name,
+            diagnostic,
+            batch,
+            step=self.loaded.step,
+            device=self.device,
+            precision=self.precision,
+            prompted=prompted is not None,
+        )
+        return Record(self.loaded.step, values)
 
     def label(self, *further: Any) -> str:
         """A name for what was asked: empty for the task of the training, else the task and a digest of all that differs."""

@@ -60,10 +60,11 @@ class Diagnosing:
                 optimizer=self.optimizer,
             )
             save_snapshot(self.run.snapshots, name, step, values)
-            scalars = {key: float(value) for key, value in values.items() if value.numel() == 1}
-            self.reporter.diagnostic(name, step, diagnostic.headline, scalars)
+            scalars = Record(step, values).scalars
+            numbers = {key: float(value) for key, value in scalars.items()}
+            self.reporter.diagnostic(name, step, diagnostic.headline, numbers)
             recent = self._recent[name] if name in self._recent else self._earlier(name, step)
-            recent.append(Record(step, {key: torch.tensor(value) for key, value in scalars.items()}))
+            recent.append(Record(step, scalars))
             if (line := diagnostic.alarm(list(recent))) is not None:
                 self.reporter.warn(step, f"{name}: {line}")
 
@@ -83,8 +84,7 @@ class Diagnosing:
         self._recent[name] = deque(maxlen=REMEMBERED)
         for record in load_records(self.run.path, name):
             if record.step < step:
-                scalars = {key: value.reshape(()) for key, value in record.values.items() if value.numel() == 1}
-                self._recent[name].append(Record(record.step, scalars))
+                self._recent[name].append(Record(record.step, record.scalars))
         return self._recent[name]
 
 

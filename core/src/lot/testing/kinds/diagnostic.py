@@ -227,7 +227,7 @@ def records(case: Case) -> None:
         got=repr(line),
     )
     diagnostic.verdict([])
-    scalars = [Record(r.step, {name: v for name, v in r.values.items() if v.dim() == 0}) for r in restored]
+    scalars = [Record(record.step, record.scalars) for record in restored]
     for chosen in (scalars, scalars[:1], []):
         warning = diagnostic.alarm(chosen)
         require(

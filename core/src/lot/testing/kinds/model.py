@@ -20,7 +20,9 @@ from lot.testing.failure import (
     require_equal,
     require_finite,
 )
-from lot.testing.specimens.whole_model import sizes_of, token_ids, whole_model
+from lot.testing.properties.decoding import require_decoding
+from lot.testing.specimens.samples import token_ids
+from lot.testing.specimens.whole_model import sizes_of, whole_model
 
 TOLERANCE = 1e-5
 """Relative to the largest logit, in float64: a model may keep tables in float32."""
@@ -229,20 +231,12 @@ def decoding(case: Case) -> None:
     if not model.can_decode():
         raise NotApplicable("it offers no cache")
     for batch in (1, 4):
-        ids = _tokens(case, model, batch, 24)
-        T = ids.shape[1]
-        full = _logits(case, model, ids)
-        caches = model.init_cache(batch, ids.device, torch.float64)
-        found = []
-        for start, end in ((0, T // 2), (T // 2, T - 2), (T - 2, T - 1), (T - 1, T)):
-            logits, caches = model.extend(ids[:, start:end], case.context(start=start), caches)
-            found.append(logits)
-        require_close(
-            torch.cat(found, dim=1),
-            full,
+        require_decoding(
+            case,
+            model,
+            _tokens(case, model, batch, 24),
             TOLERANCE,
             f"logits of {batch} sequences, decoded in pieces",
-            scale=largest(full),
             cause="a returned cache that is dropped, ctx.start left out, or caches that layers share",
         )
 

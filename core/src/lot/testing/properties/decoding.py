@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lot.contracts import Attention
+from lot.contracts import Attention, Model
 from lot.testing.case import Case, as_attention, output
 from lot.testing.failure import NotApplicable, largest, require, require_close, require_equal
 from lot.testing.properties.padding import example_padding, honors_padding
-from lot.testing.specimens.small_decoder import small_decoder, token_ids
+from lot.testing.specimens.samples import token_ids
+from lot.testing.specimens.small_decoder import small_decoder
 
 TOLERANCE = 1e-5
 """Relative to the largest output: far above float64 rounding, since a cache may keep features in float32."""
@@ -138,22 +140,26 @@ def _require_decoder(case: Case) -> None:
     L = case.dims.max_len
     tolerance = max([TOLERANCE, *(attention.tolerance for attention in model.attentions.values())])
     for batch in (1, 4):
-        ids = token_ids(case, batch, L)
-        full = model(ids, case.context()).logits
-        caches = model.init_cache(batch, ids.device, torch.float64)
-        found = []
-        for start, end in ((0, L // 2), (L // 2, L - 2), (L - 2, L - 1), (L - 1, L)):
-            if start < end:
-                logits, caches = model.extend(ids[:, start:end], case.context(start=start), caches)
-                found.append(logits)
-        require_close(
-            torch.cat(found, dim=1),
-            full,
+        require_decoding(
+            case,
+            model,
+            token_ids(case.dims, batch, L).to(case.device),
             tolerance,
             f"logits of a decoder of two layers, decoding {batch} sequences of {L} tokens in pieces",
-            scale=largest(full),
             cause="a cache that layers share, or one that is changed in place where a new one is returned",
         )
+
+
+def require_decoding(case: Case, model: Model, ids: Tensor, tolerance: float, what: str, *, cause: str) -> None:
+    """Logits with caches equal those of one pass: the first half of `ids` (B, T) at once, then more, the last two singly."""
+    T = ids.shape[1]
+    full = model(ids, case.context()).logits
+    caches = model.init_cache(len(ids), ids.device, torch.float64)
+    found = []
+    for start, end in itertools.pairwise(sorted({0, T // 2, max(0, T - 2), T - 1, T})):
+        logits, caches = model.extend(ids[:, start:end], case.context(start=start), caches)
+        found.append(logits)
+    require_close(torch.cat(found, dim=1), full, tolerance, what, scale=largest(full), cause=cause)
 
 
 @torch.no_grad()

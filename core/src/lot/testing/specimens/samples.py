@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lot.contracts import IGNORED, Batch
+from lot.contracts import IGNORED, Batch, Dims
 from lot.random import torch_generator
 from lot.signals import Signal
 from lot.testing.case import Case
@@ -22,6 +22,12 @@ FREE_SIZES = {"O": 3, "W": 4, "N": 5}
 OTHER_SIZE = 3
 LAYERS = (0, 2)
 """Layers that give attention signals: some of them only, as in a model that mixes mechanisms."""
+
+
+def token_ids(dims: Dims, batch: int, length: int, *key: str | int) -> Tensor:
+    """Tokens (batch, length) int64, equal for equal keys."""
+    generator = torch_generator(0, "kit", "tokens", batch, length, *key)
+    return torch.randint(dims.vocab_size, (batch, length), generator=generator)
 
 
 def sample_batch(V: int, B: int, T: int, *, padding: bool = False) -> Batch:

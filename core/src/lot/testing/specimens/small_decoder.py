@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lot.builtin.plugin import lot_embeddings
 from lot.contracts import Dims
 from lot.model.decoder import Decoder
 from lot.plugins.component import Component
-from lot.random import initialize, isolated, torch_generator
-from lot.testing.case import Case
+from lot.random import initialize, isolated
 from lot.testing.draws import perturb
 
 LAYERS = 2
@@ -31,9 +27,3 @@ def small_decoder(attention: Component, options: Mapping[str, Any], dims: Dims) 
     initialize(model, 0)
     perturb(model)
     return model
-
-
-def token_ids(case: Case, batch: int, length: int) -> Tensor:
-    """Tokens (batch, length) int64 on the device of the case."""
-    generator = torch_generator(0, "kit", "tokens", batch, length)
-    return torch.randint(case.dims.vocab_size, (batch, length), generator=generator).to(case.device)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from lot.builtin.plugin import lot_attentions, lot_embeddings, lot_mlps
-from lot.contracts import MLP, Dims, Model, Parts
+from lot.contracts import MLP, Model, Parts
 from lot.model.build import dims_of
 from lot.plugins.component import Component
 from lot.plugins.registry import registry
 from lot.plugins.sizes import Sizes
-from lot.random import torch_generator
 from lot.testing.case import Case
 from lot.testing.draws import perturb
 from lot.testing.failure import KitFailure
@@ -64,9 +62,3 @@ def whole_model(
 def _mlp(name: str) -> Component:
     own = {component.name: component for component in lot_mlps()}
     return own[name] if name in own else registry().get("mlp", name)
-
-
-def token_ids(dims: Dims, batch: int, length: int, *key: str | int) -> Tensor:
-    """Tokens (batch, length) int64, equal for equal keys."""
-    generator = torch_generator(0, "kit", "tokens", batch, length, *key)
-    return torch.randint(dims.vocab_size, (batch, length), generator=generator)
