@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -79,6 +81,20 @@ def test_pairs_are_measured_and_the_slower_is_told() -> None:
     found = measure(Case(name="c", candidate=lambda: a @ a, baseline=lambda: b @ b, baseline_name="b"), seconds=0)
     assert found.pairs == 11
     assert found.ratio < 0.5
+
+
+def test_waiting_costs_time_of_the_wall_but_none_of_the_cpu() -> None:
+    wait = partial(time.sleep, 0.05)
+    wall, cpu = (
+        measure(
+            Case(name="c", candidate=wait, baseline=list, baseline_name="b", clock=clock),  # type: ignore[arg-type]
+            seconds=0.0,
+            min_pairs=1,
+        )
+        for clock in ("wall", "cpu")
+    )
+    assert wall.candidate >= 0.05
+    assert cpu.candidate < 0.02
 
 
 def test_a_case_may_measure_its_pairs_itself() -> None:

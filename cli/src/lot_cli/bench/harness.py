@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 MIN_SAMPLE = 0.02
 """Seconds that one sample lasts at least: short calls are repeated until they do."""
 
@@ -39,6 +40,9 @@ class Case:
     speedup: float | None = None  # claim: the baseline takes at least this many times what the candidate takes
     cost: float | None = None  # claim: the candidate takes at most this many times what the baseline takes
     device: str = "cpu"  # where the callables work; "cuda" waits for the GPU
+    clock: Literal["wall", "cpu"] = (
+        "wall"  # cpu: seconds of this process on the CPUs, which other programs disturb less
+    )
     note: str = ""  # what a reader must know
 
     def __post_init__(self) -> None:
@@ -112,20 +116,22 @@ def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
     def pair() -> tuple[float, float]:
         taken = [0.0, 0.0]
         for side in (0, 1) if rng.random() < 0.5 else (1, 0):
-            taken[side] = _seconds(runs[side], repeats[side], case.device)
+            taken[side] = _seconds(runs[side], repeats[side], case.device, CLOCKS[case.clock])
         return taken[0], taken[1]
 
     return pair
 
 
-def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
+def _seconds(
+    run: Callable[[], Any], repeats: int, device: str, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Mean seconds per call, over `repeats` calls."""
     _wait(device)
-    began = time.perf_counter()
+    began = clock()
     for _ in range(repeats):
         run()
     _wait(device)
-    return (time.perf_counter() - began) / repeats
+    return (clock() - began) / repeats
 
 
 def _repeats(run: Callable[[], Any], device: str) -> int:

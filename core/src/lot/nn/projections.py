@@ -58,12 +58,9 @@ class Projections(nn.Module):
         """
         B, T, _ = x.shape
         H, d = self.dims.heads, self.dims.head_width
-        if self.kv_heads == H:
-            qkv = self.qkv(x).view(B, T, 3, H, d)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, d)
-        else:
-            heads = self.qkv(x).view(B, T, H + 2 * self.kv_heads, d).transpose(1, 2)
-            q, k, v = heads.split((H, self.kv_heads, self.kv_heads), dim=1)
+        # Split before the heads are made: gradients then join in one copy, in the layout of the projection.
+        parts = self.qkv(x).split([heads * d for heads in (H, self.kv_heads, self.kv_heads)], dim=-1)
+        q, k, v = (part.view(B, T, -1, d).transpose(1, 2) for part in parts)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary is not None:
