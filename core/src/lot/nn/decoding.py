@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lot.contracts import Attention, Context, Dims
 from lot.errors import BadInput
-from lot.nn.attention import attend
+from lot.nn.attention import attend, attention_weights
 
 CacheT = TypeVar("CacheT")
 
@@ -136,7 +136,13 @@ class KeyValueCache:
     def attend(self, q: Tensor, *, query_features: Tensor | None = None) -> Tensor:
         """Causal attention (B, H, n, d) of q (B, H, n, d), the last n tokens, over the whole cache."""
         k, v, padding = self.content(q.dtype)
-        features = None
-        if self.features is not None and query_features is not None:
-            features = self.features[:, :, : self.length]
-        return attend(q, k, v, causal=True, padding=padding, query_features=query_features, key_features=features)
+        if self.features is None or query_features is None:
+            return attend(q, k, v, causal=True, padding=padding)
+        features = self.features[:, :, : self.length]
+        if q.shape[-2] > 1:
+            return attend(q, k, v, causal=True, padding=padding, query_features=query_features, key_features=features)
+        # Of one token: fused attention would want a copy of all keys and values, with room for the features.
+        weights = attention_weights(
+            q, k, causal=True, padding=padding, query_features=query_features, key_features=features
+        )
+        return weights.to(v.dtype) @ v

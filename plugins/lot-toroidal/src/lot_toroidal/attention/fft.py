@@ -24,11 +24,15 @@ from lot_toroidal.ops.torus import Torus
 
 @dataclass
 class ValueCache:
-    """Values of the tokens so far: v (B, H, capacity, D, p), padding (B, capacity) bool; `length` are filled."""
+    """Values of the tokens so far: v (B, H, capacity, D, p), padding (B, capacity) bool; `length` are filled.
+
+    score: by lag, float64 (1, H, D, D, lags), which depends on parameters alone; None until the first step.
+    """
 
     v: Tensor
     padding: Tensor
     length: int = 0
+    score: Tensor | None = None
 
 
 class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
@@ -136,7 +140,7 @@ class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
             score = correlate_ring(q, k, self.torus.period, ctx.padding) / math.sqrt(self.heads.width)
         else:
             v = self._values(x, ctx.start)
-            score = self._positional(x.shape[1] if self.causal else self.torus.period)
+            return v, self._positional(x.shape[1] if self.causal else self.torus.period)
         return v, score + self._bias(score.shape[-1])
 
     def _values(self, x: Tensor, start: int) -> Tensor:
@@ -146,13 +150,13 @@ class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
         return self.heads.qkv(x).view(B, T, self.dims.heads, *self.query.shape[1:]).transpose(1, 2)  # type: ignore[union-attr, no-any-return]
 
     def _positional(self, lags: int) -> Tensor:
-        """Learned scores of lags 0 to `lags` - 1: the query at each place against the key at place 0; (1, H, D, D, lags)."""
+        """Scores of lags 0 to `lags` - 1: the learned query at each place against the key at place 0; (1, H, D, D, lags)."""
         assert self.query is not None
         assert self.key is not None
         q = self.heads.encoding(self.query[:, None].expand(-1, lags, -1, -1)).double()  # (H, lags, D, p)
         k = self.heads.encoding(self.key[:, None]).double()[:, 0]  # (H, D, p)
         score = torch.einsum("htkp,hlp->hklt", q, k)[None]
-        return score / math.sqrt(self.heads.width)
+        return score / math.sqrt(self.heads.width) + self._bias(lags)
 
     def _bias(self, lags: int) -> Tensor:
         """-lambda delta by platters and lag i - j: (D, D, lags) float64."""
@@ -204,7 +208,10 @@ class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
         if ctx.padding is not None:
             cache.padding[:, start:stop] = ctx.padding
         cache.length = stop
-        w = _exponentials(self._positional(stop) + self._bias(stop))[0]
+        if cache.score is None or torch.is_grad_enabled():  # a kept score has no gradient
+            lags = stop if torch.is_grad_enabled() else min(cache.v.shape[2], self.torus.period)
+            cache.score = self._positional(lags)
+        w = _exponentials(cache.score[..., :stop])[0]
         padded = bool(cache.padding.any())
         rows = torch.stack([
             self._rows(w, start, stop, cache.padding[b, :stop] if padded else None)
