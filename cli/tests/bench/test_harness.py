@@ -106,6 +106,11 @@ def test_a_case_may_measure_its_pairs_itself() -> None:
     assert measured.verdict == "holds"
 
 
+def test_a_case_may_count_bytes_itself() -> None:
+    found = measure(Case(name="x", what="memory", pair=lambda: (10.0, 40.0), baseline_name="y"))
+    assert (found.candidate, found.baseline, found.ratio, found.pairs) == (10.0, 40.0, 0.25, 1)
+
+
 @pytest.mark.parametrize("sides", [(), ("candidate",), ("baseline",), ("candidate", "baseline", "pair")])
 def test_a_case_has_two_callables_or_one_that_measures_pairs(sides: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="expected a candidate and a baseline, or a pair"):
