@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--only", metavar="TEXT", help="Run only the cases whose name contains TEXT.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Run only the cases that work on this device.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Seconds to spend per case."
 )
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def bench(
-    files: tuple[Path, ...], only: str | None, seconds: float, threads: int | None, out: Path | None, as_json: bool
+    files: tuple[Path, ...],
+    only: str | None,
+    device: str | None,
+    seconds: float,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Run the benchmarks in FILES, which are Python files that define cases().
 
@@ -46,9 +53,7 @@ def bench(
     from lot.devices.device import choose_device
     from lot.errors import BadInput
     from lot.runs.environment import environment
-    from lot.storage.files import write_atomic
     from lot_cli.bench.harness import measure
-    from lot_cli.bench.page import PAGE, page
     from lot_cli.terminal.console import console
 
     if out is not None:
@@ -63,30 +68,42 @@ def bench(
         found: list[Measured] = []
         cases = _cases(file)
         names += [case.name for case in cases]
-        chosen = [case for case in cases if only is None or only in case.name]
+        chosen = [case for case in cases if (only or "") in case.name and device in (None, case.device)]
         if not chosen:
             continue
         stderr.print(file.stem, style="bold")
-        for case in chosen:
-            measured = measure(case, seconds=seconds)
-            found.append(measured)
-            stderr.print("  " + line(measured), soft_wrap=True, highlight=False)
         document: dict[str, Any] = {
             "benchmark": file.stem,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "environment": environment(choose_device("auto")),
             "threads": torch.get_num_threads(),
-            "cases": [asdict(measured) for measured in found],
         }
+        for case in chosen:
+            measured = measure(case, seconds=seconds)
+            found.append(measured)
+            stderr.print("  " + line(measured), soft_wrap=True, highlight=False)
+            document["cases"] = [asdict(each) for each in found]
+            if out is not None:  # each as it comes: a run that is stopped leaves those before
+                _keep(out, document)
         if as_json:
             echo(json.dumps(document))
-        if out is not None:
-            kind = "gpu" if torch.cuda.is_available() else "cpu"
-            write_atomic(out / f"{file.stem}-{kind}.json", json.dumps(document, indent=1) + "\n")
-            write_atomic(out / PAGE, page(out))
         measured_any = True
+    if not measured_any and device is not None:
+        raise BadInput(f"no such case works on {device}", fix="leave out --device, or name other files")
     if not measured_any:
         raise BadInput(where="--only", expected=f"a part of one of the names {', '.join(names)}", got=only)
+
+
+def _keep(folder: Path, document: dict[str, Any]) -> None:
+    """Write what a benchmark has measured so far, and the page of all."""
+    import torch
+
+    from lot.storage.files import write_atomic
+    from lot_cli.bench.page import PAGE, page
+
+    kind = "gpu" if torch.cuda.is_available() else "cpu"
+    write_atomic(folder / f"{document['benchmark']}-{kind}.json", json.dumps(document, indent=1) + "\n")
+    write_atomic(folder / PAGE, page(folder))
 
 
 def _cases(file: Path) -> list[Case]:
