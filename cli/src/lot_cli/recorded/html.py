@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lot.errors import BadInput
 from lot_cli.page.elements import (
     SERIES,
     details,
@@ -26,19 +23,13 @@ from lot_cli.page.figures import Line, coinciding_words, curves, dash_of
 from lot_cli.recorded import wording
 from lot_cli.recorded.curves import course, is_drawable, is_share, is_steep, metrics, of_split, terms, usual_window
 from lot_cli.recorded.facts import RunFacts, at
+from lot_cli.recorded.gallery import Warn, later_pictures, recorded_pictures
 from lot_cli.terminal.numbers import number
-
-MOST_LOOKS = 12
-"""Pictures of `lot diagnose` that are shown."""
-NARROW = 5.5
-"""Inches up to which a picture stands beside another one."""
-
-Warn = Callable[[str], None]
 
 
 def to_html(facts: RunFacts, warn: Warn) -> str:
     """The page. warn: told what cannot be drawn, which the page says too."""
-    pictures = list(_pictures(facts, warn))
+    pictures = [*recorded_pictures(facts, warn, films=True), *later_pictures(facts, warn)]
     return document(wording.title(facts), _body(facts, pictures))
 
 
@@ -207,57 +198,3 @@ def _values(found: object) -> str:
     return ", ".join(
         f"{name} {number(value if is_drawable(value) else None, absent='not finite')}" for name, value in told
     )
-
-
-def _pictures(facts: RunFacts, warn: Warn) -> Iterator[str]:
-    """The pictures of every diagnostic that the run recorded, and of those that were measured on it later."""
-    folders = sorted((facts.path / "snapshots").glob("*"))
-    for folder in folders:
-        if any(folder.glob("step_*.safetensors")):
-            yield from _of_diagnostic(facts, folder.parent, folder.name, "", warn)
-    looks = sorted(facts.path.glob("diagnoses/*/*/step_*.safetensors"))
-    for file in looks[:MOST_LOOKS]:
-        label = file.parent.parent.name
-        yield from _of_diagnostic(
-            facts, file.parent.parent, file.parent.name, f"measured later: {wording.look(label)}", warn
-        )
-    if len(looks) > MOST_LOOKS:
-        yield f'<p class="small">{text(f"The first {MOST_LOOKS} of {len(looks)} later measurements are shown.")}</p>'
-
-
-def _of_diagnostic(facts: RunFacts, folder: Path, name: str, when: str, warn: Warn) -> Iterator[str]:
-    """The picture, animation and verdict of the records of one diagnostic in a folder of snapshots; or why there is none."""
-    from lot.storage.snapshots import records_in
-    from lot_cli.recorded.pictures import Picture, diagnostic_of
-
-    try:
-        made = diagnostic_of(name, at(facts.tree, "diagnostics", name))
-        picture = Picture(name, made, records_in(folder, name))
-        drawn, verdict = picture.draw(leak=facts.leak), picture.verdict()
-        if drawn is None:
-            return
-        caption = " · ".join(part for part in (name, when, verdict) if part)
-        yield figure(image(drawn.content, "png", name, drawn.width), caption, wide=drawn.width > NARROW)
-        if (alarm := picture.alarm()) is not None:
-            yield warnings("", [f"{name}: {alarm}"])
-        if (film := picture.film()) is not None:
-            yield f'<div class="film wide">{figure(image(film, "gif", f"{name}, animated"), f"{name}, animated")}</div>'
-    except BadInput as error:
-        said = str(error).partition(";")[0]
-        warn(said)
-        yield f'<div class="wide">{warnings("", [said])}</div>'
-        yield from _scalars(facts, name)
-
-
-def _scalars(facts: RunFacts, name: str) -> Iterator[str]:
-    """Curves of what the log has of a diagnostic that cannot draw."""
-    rows = [row for row in facts.rows if row.get("diagnostic") == name]
-    for key in dict.fromkeys(key for row in rows for key in row if key not in ("step", "diagnostic")):
-        yield _drawn([Line(key, 0, 0, *course(rows, key))], f"{name} {key} over training steps", f"{name} {key}")
-
-
-def image(content: bytes, kind: str, alternative: str, width: float | None = None) -> str:
-    """A picture within the page; width: in inches, where the page is as wide; default: that of its pixels."""
-    size = "" if width is None else f' style="width: {96 * width:.0f}px"'
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return f'<div class="picture"><img src="{source}" alt="{text(alternative)}"{size}></div>'

@@ -4,6 +4,7 @@ a phone's width, paper."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from lot_cli.page.elements import (
     SERIES,
@@ -20,17 +21,17 @@ from lot_cli.page.elements import (
     warnings,
 )
 from lot_cli.page.figures import coinciding_words, curves, dash_of
-from lot_cli.study.report import equal_time, passports, reliance, svg, tables, wording
+from lot_cli.study.report import equal_time, passports, reliance, runs, svg, tables, wording
 from lot_cli.study.result import Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number
 
 
-def to_html(result: Result) -> str:
-    """The page."""
-    return document(result.name, _body(result))
+def to_html(result: Result, pictures: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> str:
+    """The page. pictures: of arms, as `runs.pictures` gives them."""
+    return document(result.name, _body(result, pictures))
 
 
-def _body(result: Result) -> Iterator[str]:
+def _body(result: Result, pictures: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     colors = series_of_arms(result.reference, result.arms)
     yield from _head(result)
     yield from _verdicts(result)
@@ -39,6 +40,7 @@ def _body(result: Result) -> Iterator[str]:
     yield f'<p class="small">{escape(wording.tests_used(result))}</p>'
     yield from _equal_time(result)
     yield from _figures(result, colors)
+    yield from _diagnostics(result, colors, pictures)
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(result)
     yield f'<p class="small">{escape(wording.cost_note(result))}</p>'
@@ -58,6 +60,7 @@ def _body(result: Result) -> Iterator[str]:
         yield table(head, escaped(wording.seed_rows(result, metric)))
     if lost := list(wording.lost_lines(result)):
         yield listing(lost)
+    yield details(f"{count(len(result.runs), 'run')} and their folders", _runs(result))
     yield f"<h2>To repeat it</h2><pre>{escape(result.command)}</pre>"
     yield pairs(wording.environment_rows(result))
 
@@ -138,6 +141,34 @@ def _figures(result: Result, colors: Mapping[str, int]) -> Iterator[str]:
         if drawn := curves(lines, f"{metric} on validation over training steps", (0.0, 1.0) if share else None):
             yield figure(drawn, f"{name} on validation; mean and 95 % t interval{coinciding_words(lines)}")
     yield "</div>"
+
+
+def _diagnostics(result: Result, colors: Mapping[str, int], pictures: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """The scalars of diagnostics over training, arms in one figure; and the pictures of one run of each arm."""
+    scalars = dict.fromkeys(name for arm in result.arms.values() for name in arm.measured)
+    if not scalars and not pictures:
+        return
+    yield "<h2>What diagnostics measured</h2>"
+    if scalars:
+        measured = {name: arm for name, arm in result.arms.items() if arm.measured}
+        yield legend((name, colors[name], dash_of(list(result.arms).index(name))) for name in measured)
+    yield '<div class="figures">'
+    for name in scalars:
+        lines = svg.lines([(arm, colors[arm], facts.measured.get(name)) for arm, facts in result.arms.items()])
+        drawn = curves(lines, f"{name} over training steps")
+        yield figure(drawn, f"{name} on validation; mean and 95 % t interval{coinciding_words(lines)}")
+    yield "</div>"
+    for run, drawn in pictures.values():
+        yield details(f"{run}: pictures of its diagnostics", f'<div class="figures">{drawn}</div>')
+
+
+def _runs(result: Result) -> str:
+    head = [(title, "n" if title.startswith("tested") else "") for title in runs.TITLES]
+    cells = (
+        (*row[:-1], f'<a href="{escape(runs.address(run))}">{row[-1]}</a>')
+        for run, row in zip(result.runs, escaped(runs.rows(result)), strict=True)
+    )
+    return table(head, cells)
 
 
 def _arms(result: Result) -> str:
