@@ -28,6 +28,7 @@ COMMANDS = {
     "generate": ("lot_cli.commands.generate:generate", "Continue a prompt with the best model of a run."),
     "export": ("lot_cli.commands.export:export", "Write the best model of a run as a file for other programs."),
     "plot": ("lot_cli.commands.plot:plot", "Draw a run: learning curves and diagnostics."),
+    "report": ("lot_cli.commands.report:report", "Write a page of a run: result, curves, pictures, configuration."),
     "compare": ("lot_cli.commands.study:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
     "study": ("lot_cli.commands.study:study", "Run a study: arms, seeds, statistics, report."),
     "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from study_support import SMALL, Made, write
+from study_support import RUN, SMALL, Made, write
 
 pytest.importorskip("lot_tasks")
 
@@ -33,6 +34,61 @@ def test_a_finished_study_is_reported_again_without_torch_or_scipy(placed: Path)
     assert done.stdout.splitlines()[-1] == "0 []"
     assert "against vanilla" in done.stdout
     assert (placed.parent / "studies" / "small" / "report.html").exists()
+
+
+def test_every_run_has_a_link_by_its_name(placed: Path, lot: Callable, made: Made) -> None:
+    assert lot("study", str(placed), "--report-only").code == 0
+    folder = placed.parent / "studies" / "small"
+    links = {link.name: link.resolve().name for link in (folder / "by-name").iterdir()}
+    assert links == {f"{run.arm}-seed{run.seed}": run.key for run in made.result.runs}
+    assert len(links) == 6
+    done = lot("report", str(folder / "by-name" / "smooth-seed1"), "--out", "page.html")
+    assert done.code == 0, done.err
+    assert "label_smoothing = 0.2" in (placed.parent / "page.html").read_text()
+
+
+def test_a_key_that_leads_out_of_the_folder_gets_no_link(placed: Path, lot: Callable, made: Made) -> None:
+    folder = placed.parent / "studies" / "small"
+    data = json.loads((folder / "study.json").read_text())
+    before = (folder / "study.json").read_text()
+    for run in data["runs"]:
+        run["key"] = "../runs"
+    (folder / "study.json").write_text(json.dumps(data))
+    shutil.rmtree(folder / "by-name", ignore_errors=True)
+    try:
+        assert lot("study", str(placed), "--report-only").code == 0
+        assert list((folder / "by-name").iterdir()) == []
+    finally:
+        (folder / "study.json").write_text(before)
+
+
+def test_a_link_out_of_a_study_is_refused(placed: Path, lot: Callable, made: Made, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    tables = made.folder / "tables"
+    shutil.rmtree(tables, ignore_errors=True)
+    tables.symlink_to(outside)
+    try:
+        done = lot("study", str(placed), "--report-only")
+    finally:
+        tables.unlink()
+    assert (done.code, list(outside.iterdir())) == (2, [])
+    assert "is a link to" in done.err
+
+
+def test_a_report_shows_the_diagnostics_of_its_arms(lot: Callable, tmp_path: Path) -> None:
+    content = {**SMALL, "base": {**RUN, "diagnostics": {"grad_norm": {"every": 3}}}, "seeds": 2}
+    content = {key: value for key, value in content.items() if key not in ("tune", "tune_seeds", "extend", "claims")}
+    done = lot("study", str(write(tmp_path / "drawn.yaml", content)))
+    assert done.code == 0, done.err
+    page = (tmp_path / "studies/drawn/report.html").read_text()
+    assert "grad_norm.total on validation; mean and 95 % t interval" in page
+    for arm in ("vanilla", "smooth"):
+        assert f"{arm}-seed0: pictures of its diagnostics" in page
+    assert page.count("data:image/png;base64,") == 2
+    rows = (tmp_path / "studies/drawn/tables/diagnostics.csv").read_text().splitlines()
+    assert rows[0] == "scalar,arm,step,mean,low,high"
+    assert len(rows) == 1 + 2 * 2 * 3  # two arms, two scalars; at the start, in the middle and at the end
 
 
 def test_json_is_all_that_stdout_gets(placed: Path, lot: Callable, made: Made) -> None:

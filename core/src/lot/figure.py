@@ -1,7 +1,7 @@
 """One look for all pictures: no window system, no global state, colors that color-blind readers can tell apart.
 
 matplotlib comes with the command line, not with the core. It is imported when the first figure is made,
-so that a plugin may import this module anywhere.
+so that a plugin may import this module anywhere; torch, when a tensor is made.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
-
 from lot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from torch import Tensor
 
     from lot.contracts import Task
 
@@ -104,6 +102,8 @@ def apart(figure: Figure, share: float = 0.06) -> None:
 
 def token_names(task: Task, ids: Iterable[int]) -> list[str]:
     """What `task` calls each token, with blanks and control characters made visible."""
+    import torch
+
     return [_visible(task.decode(torch.tensor([token]))) for token in ids]
 
 
@@ -114,6 +114,8 @@ def _visible(text: str) -> str:
 
 def pack(texts: Iterable[str]) -> Tensor:
     """Texts as a tensor, since a record holds nothing else: (n, bytes) uint8, each in UTF-8, filled up with zeros."""
+    import torch
+
     rows = [text.encode() for text in texts]
     packed = torch.zeros(len(rows), max(1, *(len(row) for row in rows)) if rows else 1, dtype=torch.uint8)
     for own, row in zip(packed, rows, strict=True):

@@ -89,8 +89,9 @@ def save_figure(figure: Figure | None, path: Path, name: str, *, leak: bool) -> 
         echo(f"{name}: nothing to draw", err=True)
         return
     if leak:
-        text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
-        figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
+        from lot_cli.recorded.pictures import mark_leak
+
+        mark_leak(figure)
     with writing_to(path):
         figure.savefig(path)
     echo(f"{name}: {path}")
@@ -104,49 +105,35 @@ def draw_curves(rows: list[dict[str, Any]], run: Path, window: int | None) -> Fi
     (None: a fiftieth of all).
     """
     from lot.figure import PALETTE, literal, new_figure, smooth
+    from lot_cli.recorded.curves import course, is_share, is_steep, metrics, of_split, terms, usual_window
 
-    train = [row for row in rows if row.get("split") == "train"]
-    validation = [row for row in rows if row.get("split") == "validation"]
+    train, validation = of_split(rows, "train"), of_split(rows, "validation")
     if not train:
         return None
-    window = max(1, len(train) // 50) if window is None else window
-    hidden = {"step", "split", "lr", "grad_norm"}
-    terms = [key for key in train[0] if key not in hidden]
-    if len(terms) == 2:  # the objective is its only term
-        terms = ["loss"]
-    bounded = [
-        k for k in (validation[0] if validation else {}) if k not in hidden | {"loss"} and _bounded(validation, k)
-    ]
+    window = usual_window(len(train)) if window is None else window
+    names = terms(train)
+    bounded = [key for key in metrics(validation) if is_share(validation, key)]
     figure, axes = new_figure(1, 2 if bounded else 1)
-    for index, term in enumerate(terms):
-        points = [(row["step"], row[term]) for row in train if row.get(term) is not None]
-        steps, values = [step for step, _ in points], [value for _, value in points]
+    for index, term in enumerate(names):
+        steps, values = course(train, term)
         total = term == "loss"
         color = "black" if total else PALETTE[index % len(PALETTE)]
         if window > 1:
             axes[0].plot(steps, values, color=color, alpha=0.25, linewidth=1)
         # The objective is often hardly more than its main term, which must show beside it.
-        style: Any = {"zorder": 3, "linestyle": (0, (4, 2))} if total and len(terms) > 1 else {}
+        style: Any = {"zorder": 3, "linestyle": (0, (4, 2))} if total and len(names) > 1 else {}
         axes[0].plot(steps, smooth(values, window), color=color, label=f"train {literal(term)}", **style)
-    points = [(row["step"], row["loss"]) for row in validation if row.get("loss") is not None]
-    if points:
-        axes[0].plot(*zip(*points, strict=True), "o--", color="#D55E00", markersize=4, label="validation loss")
+    validated = course(validation, "loss")
+    if validated.steps:
+        axes[0].plot(*validated, "o--", color="#D55E00", markersize=4, label="validation loss")
     axes[0].set(title="Loss", xlabel="step", ylabel="nats per scored token")
-    low, high = axes[0].dataLim.intervaly
-    if low > 0 and high > 30 * low:
+    if is_steep(tuple(axes[0].dataLim.intervaly)):
         axes[0].set_yscale("log")
     axes[0].legend(fontsize=8)
     if bounded:
         for key in bounded:
-            points = [(row["step"], row[key]) for row in validation if row.get(key) is not None]
-            axes[1].plot(*zip(*points, strict=True), "o-", markersize=4, label=literal(key.replace("_", " ")))
+            axes[1].plot(*course(validation, key), "o-", markersize=4, label=literal(key.replace("_", " ")))
         axes[1].set(title="Validation", xlabel="step", ylabel="share", ylim=(-0.03, 1.03))
         axes[1].legend(fontsize=8)
     figure.suptitle(literal(str(run)), fontsize=8, color="#666666", x=0.99, ha="right")
     return figure
-
-
-def _bounded(rows: list[dict[str, Any]], key: str) -> bool:
-    """Whether a metric is a share, with every value in [0, 1]."""
-    values = [row.get(key) for row in rows]
-    return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)

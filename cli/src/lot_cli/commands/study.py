@@ -190,14 +190,19 @@ def _conduct(
 
 def _report(result: Result, folder: Path, as_json: bool) -> None:
     """Write report.md, report.html and the tables, and show the result."""
+    from lot.storage.contained import refuse_what_leads_out
     from lot.storage.files import write_atomic
+    from lot_cli.study.report import runs
     from lot_cli.study.report.export import FOLDER, write_tables
     from lot_cli.study.report.html import to_html
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
+    from lot_cli.terminal.console import warn
 
+    refuse_what_leads_out(folder)
+    runs.link_runs(result, folder)
     write_atomic(folder / "report.md", to_markdown(result))
-    write_atomic(folder / "report.html", to_html(result))
+    write_atomic(folder / "report.html", to_html(result, runs.pictures(result, folder, warn)))
     write_tables(result, folder / FOLDER)
     show(result, stderr=as_json)
     echo(f"{folder / 'report.html'}, report.md, study.json, {FOLDER}/*.csv and *.tex", err=True)

@@ -15,7 +15,7 @@ from lot_cli.study.analysis.examples import METRIC, over_examples
 from lot_cli.study.analysis.judge import judge
 from lot_cli.study.analysis.looks import Look
 from lot_cli.study.analysis.record import Record, without_verdicts
-from lot_cli.study.analysis.scores import curve, describe, read_scores
+from lot_cli.study.analysis.scores import curve, describe, measured, read_scores
 from lot_cli.study.analysis.warnings import warnings_of, warnings_of_runs
 from lot_cli.study.design.check_fairness import Findings, unused_rules
 from lot_cli.study.design.contrasts import Contrast
@@ -152,6 +152,7 @@ def _arm(name: str, scores: dict[str, list[float | None]], checked: Checked, mad
         tuned=made.tuned[name],
         passport=made.passports.of(arm, made.tuned[name].values),
         reliance=made.reliance.get(name),
+        measured=measured(run_dirs),
     )
 
 

@@ -54,7 +54,7 @@ class Summary:
 
 @attrs.frozen(kw_only=True)
 class Curve:
-    """A metric on validation over training, at each step that two or more runs evaluated."""
+    """A metric on validation, or a scalar of a diagnostic, over training: at each step at which two or more runs have it."""
 
     steps: list[float]  # training steps
     mean: list[float]  # over the runs, in the metric's unit
@@ -134,6 +134,7 @@ class ArmResult:
     tuned: Tuning  # the values that tuning chose
     passport: Passport | None = None  # None in a result that was made before there were passports
     reliance: list[Relied] | None = None  # a row for each part; None where the study does not ask for it
+    measured: dict[str, Curve] = attrs.field(factory=dict)  # DIAGNOSTIC.SCALAR -> its value over training
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +148,11 @@ class RunRow:
     message: str  # why it diverged; empty for a complete run
     best_step: int | None  # training step of the checkpoint that was tested; None where the run diverged
     steps: int | None  # training steps that it made; None where the run diverged
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.arm}-seed{self.seed}"
 
 
 @attrs.frozen(kw_only=True)

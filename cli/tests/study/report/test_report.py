@@ -14,7 +14,7 @@ from lot_cli.study import Result
 from lot_cli.study.report.html import to_html
 from lot_cli.study.report.markdown import to_markdown
 from lot_cli.study.report.terminal import show
-from lot_cli.study.result import Looks
+from lot_cli.study.result import Curve, Looks
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -195,9 +195,64 @@ def test_the_page_needs_nothing_else() -> None:
     assert page.open == []
     assert not {"script", "link", "img", "iframe"} & page.counts.keys()
     assert not re.search(r"https?://|url\(|@import", text)
-    assert {key for _, key, _ in page.attributes} & {"src", "href", "onclick", "onload"} == set()
+    assert {key for _, key, _ in page.attributes} & {"src", "onclick", "onload"} == set()
+    assert {value for _, key, value in page.attributes if key == "href"} == {"runs/k/"}  # the folders of its runs
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
+
+
+def test_runs_have_names_that_lead_to_their_folders() -> None:
+    result = invented()
+    named = attrs.evolve(result, runs=[attrs.evolve(run, key=f"{run.seed:016x}") for run in result.runs])
+    page = Page(to_html(named))
+    links = [value for tag, key, value in page.attributes if (tag, key) == ("a", "href")]
+    assert links == [f"runs/{run.seed:016x}/" for run in result.runs]
+    for form in (page.text, to_markdown(named)):
+        assert all(f"{arm}-seed{seed}" in form for arm in result.arms for seed in result.seeds)
+    assert "wild-seed5diverged" in page.text
+
+
+@pytest.mark.parametrize("key", ["../../etc", "javascript:alert(1)", '"><script>', "/etc", "//host/x"])
+def test_a_link_leads_below_the_folder_of_the_study(key: str) -> None:
+    result = invented()
+    page = Page(to_html(attrs.evolve(result, runs=[attrs.evolve(run, key=key) for run in result.runs])))
+    links = {value for _, name, value in page.attributes if name == "href"}
+    assert len(links) == 1
+    assert re.fullmatch(r"runs/[^/:<>\"]+/", links.pop())
+
+
+def test_diagnostics_of_arms_are_drawn_together() -> None:
+    result = invented()
+    one, other = ([0.2, 0.5, 0.9], [0.3, 0.5, 0.8])
+
+    def measured(values: list[float]) -> Curve:
+        return Curve(steps=[0.0, 10.0, 20.0], mean=values, low=values, high=values)
+
+    arms = {name: attrs.evolve(arm, measured={"entropy.mean": measured(one)}) for name, arm in result.arms.items()}
+    arms["wild"] = attrs.evolve(arms["wild"], measured={"entropy.mean": measured(other), "order.R": measured(one)})
+    result = attrs.evolve(result, arms=arms)
+    text = to_html(result, {"wild": ("wild-seed0", "<p>drawn</p>")})
+    (drawn,) = re.findall(r'<svg[^>]*aria-label="entropy.mean over training steps">.*?</svg>', text)
+    assert re.findall(r'<polyline class="line series-(\d) dash-(\d)"', drawn) == [("0", "0"), ("1", "1"), ("2", "2")]
+    assert "entropy.mean on validation; mean and 95 % t interval; vanilla and lattice coincide" in text
+    (alone,) = re.findall(r'<svg[^>]*aria-label="order.R over training steps">.*?</svg>', text)
+    assert re.findall(r'<polyline class="line series-(\d) dash-(\d)"', alone) == [("2", "2")]
+    assert "wild-seed0: pictures of its diagnostics" in text
+    assert "What diagnostics measured" not in to_html(invented())
+    assert Result.from_dict(result.to_dict()) == result
+
+
+def test_results_from_before_diagnostics_were_kept_are_read() -> None:
+    data = invented().to_dict()
+    for arm in data["arms"].values():
+        del arm["measured"]
+    assert Result.from_dict(data) == invented()
+
+
+def test_what_opens_at_a_click_is_open_on_paper() -> None:
+    text = to_html(invented())
+    assert "<details>" in text
+    assert re.search(r"@media print \{.*details::details-content \{[^}]*content-visibility: visible", text, re.DOTALL)
 
 
 def test_text_of_the_file_is_escaped() -> None:

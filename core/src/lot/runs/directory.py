@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 
 METRICS = "metrics.jsonl"
+MOST_LOG = 1 << 30
+"""Bytes of a log that are read; a row has some hundreds."""
+_LARGEST = 1e300
+"""No number of a run is larger; one that no float can hold would end what computes with it."""
 _RESTORE = "restore it from a copy"
 _STATUS: dict[str, tuple[type, ...]] = {
     "state": (str, type(None)),
@@ -177,10 +181,13 @@ class RunDir:
 
         The metrics of a complete run are compared with the checksum that metrics.json has of them.
         """
+        log = self.path / file
+        if log.exists() and log.stat().st_size > MOST_LOG:
+            raise BadInput(f"{log}: damaged (more than {MOST_LOG >> 30} GiB)", fix=_RESTORE)
         recorded = (self.result() or {}).get("log_sha256") if file == METRICS else None
-        if recorded is not None and recorded != log_digest(self.path / file):
-            raise BadInput(f"{self.path / file}: damaged (its checksum is not that in metrics.json)", fix=_RESTORE)
-        return list(_rows(self.path / file))
+        if recorded is not None and recorded != log_digest(log):
+            raise BadInput(f"{log}: damaged (its checksum is not that in metrics.json)", fix=_RESTORE)
+        return list(_rows(log))
 
 
 def log_digest(path: Path, length: int | None = None) -> str | None:
@@ -262,9 +269,14 @@ def _is_row(row: object) -> bool:
 
 def _no_number(values: dict[str, Any]) -> str | None:
     """The first key whose value is neither a number nor null (a number that is not finite), or None."""
-    return next(
-        (key for key, v in values.items() if isinstance(v, bool) or not isinstance(v, int | float | None)), None
-    )
+    return next((key for key, v in values.items() if v is not None and not _is_number(v)), None)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < _LARGEST
+    return isinstance(value, float)
 
 
 def _read_table(path: Path, fix: str = _RESTORE) -> dict[str, Any] | None:

@@ -34,11 +34,16 @@ def save_snapshot(folder: Path, name: str, step: int, values: dict[str, Tensor])
 
 def load_records(run: Path, name: str) -> list[Record]:
     """All that the diagnostic `name` measured in a run, oldest first. Raises BadInput for a snapshot that is damaged."""
+    return records_in(run / "snapshots", name)
+
+
+def records_in(folder: Path, name: str) -> list[Record]:
+    """All that the diagnostic `name` measured, in a folder of snapshots. Raises BadInput for one that is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     records = []
-    for path in sorted((run / "snapshots" / name).glob("step_*.safetensors")):
+    for path in sorted((folder / name).glob("step_*.safetensors")):
         try:
             records.append(Record(int(path.stem.removeprefix("step_")), load_file(path)))
         except (SafetensorError, OSError, ValueError) as error:

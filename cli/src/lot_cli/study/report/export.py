@@ -55,6 +55,17 @@ def numbers(result: Result) -> Iterator[Sheet]:
         for point in zip(curve.steps, curve.mean, curve.low, curve.high, strict=True)
     ]
     yield Sheet("curves", ("metric", "arm", "step", "mean", "low", "high"), list(curves))
+    measured = [
+        (scalar, name, *point)
+        for name, arm in result.arms.items()
+        for scalar, curve in arm.measured.items()
+        for point in zip(curve.steps, curve.mean, curve.low, curve.high, strict=True)
+    ]
+    if measured:
+        yield Sheet("diagnostics", ("scalar", "arm", "step", "mean", "low", "high"), list(measured))
+    titles = ("run", "arm", "seed", "key", "state", "best_step", "steps")
+    run_rows = [(r.name, r.arm, r.seed, r.key, r.state, r.best_step, r.steps) for r in result.runs]
+    yield Sheet("runs", titles, list(run_rows))
     paths = list(dict.fromkeys(path for arm in result.arms.values() for t in arm.tuned.trials for path in t.values))
     trials = [
         (name, *(trial.values.get(path) for path in paths), trial.score, trial.loss, trial.diverged, trial.chosen)

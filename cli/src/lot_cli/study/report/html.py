@@ -3,31 +3,35 @@ a phone's width, paper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
-from importlib import resources
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
-from lot_cli.study.report import equal_time, passports, reliance, svg, tables, wording
+from lot_cli.page.elements import (
+    SERIES,
+    details,
+    document,
+    escaped,
+    figure,
+    legend,
+    listing,
+    pairs,
+    stamp,
+    table,
+    text as escape,
+    warnings,
+)
+from lot_cli.page.figures import coinciding_words, curves, dash_of
+from lot_cli.study.report import equal_time, passports, reliance, runs, svg, tables, wording
 from lot_cli.study.result import Comparison, Result, Summary
 from lot_cli.terminal.numbers import count, interval, number
 
-SERIES = 11
-"""Colors that the style sheet defines; the reference has the first."""
+
+def to_html(result: Result, pictures: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> str:
+    """The page. pictures: of arms, as `runs.pictures` gives them."""
+    return document(result.name, _body(result, pictures))
 
 
-def to_html(result: Result) -> str:
-    """The page."""
-    style = (resources.files("lot_cli.study.report") / "report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(result.name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(_body(result))
-        + "\n</body>\n</html>\n"
-    )
-
-
-def _body(result: Result) -> Iterator[str]:
+def _body(result: Result, pictures: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     colors = series_of_arms(result.reference, result.arms)
     yield from _head(result)
     yield from _verdicts(result)
@@ -36,15 +40,16 @@ def _body(result: Result) -> Iterator[str]:
     yield f'<p class="small">{escape(wording.tests_used(result))}</p>'
     yield from _equal_time(result)
     yield from _figures(result, colors)
+    yield from _diagnostics(result, colors, pictures)
     yield "<h2>Arms and what they cost</h2>"
     yield _arms(result)
     yield f'<p class="small">{escape(wording.cost_note(result))}</p>'
     yield from _reliance(result)
     yield "<h2>What each arm is</h2>"
-    yield _table([("arm", ""), ("configuration", "wrap")], _escaped(wording.setup_rows(result)), cards=True)
+    yield table([("arm", ""), ("configuration", "wrap")], escaped(wording.setup_rows(result)), cards=True)
     yield from _passports(result)
     yield "<h2>Fairness</h2>"
-    yield _list(wording.fairness_lines(result))
+    yield listing(wording.fairness_lines(result))
     yield from _initial(result)
     yield from _tuning(result)
     yield from _claims(result)
@@ -52,11 +57,12 @@ def _body(result: Result) -> Iterator[str]:
     yield "<h2>Every seed</h2>"
     for metric in result.metrics:
         head = [(metric, ""), *((name, "n") for name in result.arms)]
-        yield _table(head, _escaped(wording.seed_rows(result, metric)))
+        yield table(head, escaped(wording.seed_rows(result, metric)))
     if lost := list(wording.lost_lines(result)):
-        yield _list(lost)
+        yield listing(lost)
+    yield details(f"{count(len(result.runs), 'run')} and their folders", _runs(result))
     yield f"<h2>To repeat it</h2><pre>{escape(result.command)}</pre>"
-    yield _table([("", ""), ("", "wrap")], _escaped(wording.environment_rows(result)))
+    yield pairs(wording.environment_rows(result))
 
 
 def _head(result: Result) -> Iterator[str]:
@@ -68,16 +74,16 @@ def _head(result: Result) -> Iterator[str]:
 
 def _verdicts(result: Result) -> Iterator[str]:
     if reasons := result.fairness.reasons:
-        yield f'<div class="stamp"><strong>UNFAIR</strong>{_list(reasons)}</div>'
+        yield stamp("UNFAIR", reasons)
     items = (
         f'<li class="{escape(_class(c))}"><b>{escape(wording.conclusion(c))}</b> <span>{escape(wording.facts(c))}</span></li>'
         for c in wording.main_comparisons(result)
     )
     yield f'<ul class="verdicts">{"".join(items)}</ul>'
     if caveats := wording.caveats(result):
-        yield f'<div class="warnings"><p>To read this rightly</p>{_list(caveats)}</div>'
+        yield warnings("To read this rightly", caveats)
     if doubts := wording.doubts(result):
-        yield f'<div class="warnings">{_list(doubts)}</div>'
+        yield warnings("", doubts)
 
 
 def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
@@ -103,14 +109,14 @@ def _comparisons(result: Result, colors: Mapping[str, int]) -> str:
         ("", "drawn"),
     ]
     head += [(title, "n") for title in tables.TEST_TITLES]
-    return _table(head, map(row, result.comparisons), cards=True)
+    return table(head, map(row, result.comparisons), cards=True)
 
 
 def _equal_time(result: Result) -> Iterator[str]:
     yield f"<h2>{escape(equal_time.HEADING)}</h2>"
     if rows := list(equal_time.rows(result)):
         head = [(title, "wrap" if title.startswith("at ") else "") for title in equal_time.TITLES]
-        yield _table(head, _escaped(rows), cards=True)
+        yield table(head, escaped(rows), cards=True)
     yield f'<p class="small">{escape(" ".join(equal_time.lines(result)))}</p>'
 
 
@@ -122,18 +128,47 @@ def _span(comparisons: Iterable[Comparison]) -> float:
 
 
 def _figures(result: Result, colors: Mapping[str, int]) -> Iterator[str]:
-    legend = "".join(f'<li><i class="series-{colors[name]}"></i>{escape(name)}</li>' for name in result.arms)
-    yield f'<h2>Every seed, and learning</h2><ul class="legend">{legend}</ul><div class="figures">'
+    yield "<h2>Every seed, and learning</h2>"
+    yield legend((name, colors[name], dash_of(place)) for place, name in enumerate(result.arms))
+    yield '<div class="figures">'
     for metric in result.metrics:
-        name = escape(metric.replace("_", " "))
+        name = metric.replace("_", " ")
         arms = [(arm, colors[arm], facts.scores[metric]) for arm, facts in result.arms.items()]
         if drawn := svg.points(arms, result.seeds, metric):
-            yield f"<figure><figcaption>{name} on test; a line joins the runs of one seed</figcaption>{drawn}</figure>"
-        curves = [(arm, colors[arm], facts.curves[metric]) for arm, facts in result.arms.items()]
-        share = all(0 <= value <= 1 for _, _, curve in curves for value in curve.mean)
-        if drawn := svg.curves(curves, metric, (0.0, 1.0) if share else None):
-            yield f"<figure><figcaption>{name} on validation; mean and 95 % t interval</figcaption>{drawn}</figure>"
+            yield figure(drawn, f"{name} on test; a line joins the runs of one seed")
+        lines = svg.lines([(arm, colors[arm], facts.curves[metric]) for arm, facts in result.arms.items()])
+        share = all(0 <= value <= 1 for line in lines for value in line.y)
+        if drawn := curves(lines, f"{metric} on validation over training steps", (0.0, 1.0) if share else None):
+            yield figure(drawn, f"{name} on validation; mean and 95 % t interval{coinciding_words(lines)}")
     yield "</div>"
+
+
+def _diagnostics(result: Result, colors: Mapping[str, int], pictures: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """The scalars of diagnostics over training, arms in one figure; and the pictures of one run of each arm."""
+    scalars = dict.fromkeys(name for arm in result.arms.values() for name in arm.measured)
+    if not scalars and not pictures:
+        return
+    yield "<h2>What diagnostics measured</h2>"
+    if scalars:
+        measured = {name: arm for name, arm in result.arms.items() if arm.measured}
+        yield legend((name, colors[name], dash_of(list(result.arms).index(name))) for name in measured)
+    yield '<div class="figures">'
+    for name in scalars:
+        lines = svg.lines([(arm, colors[arm], facts.measured.get(name)) for arm, facts in result.arms.items()])
+        drawn = curves(lines, f"{name} over training steps")
+        yield figure(drawn, f"{name} on validation; mean and 95 % t interval{coinciding_words(lines)}")
+    yield "</div>"
+    for run, drawn in pictures.values():
+        yield details(f"{run}: pictures of its diagnostics", f'<div class="figures">{drawn}</div>')
+
+
+def _runs(result: Result) -> str:
+    head = [(title, "n" if title.startswith("tested") else "") for title in runs.TITLES]
+    cells = (
+        (*row[:-1], f'<a href="{escape(runs.address(run))}">{row[-1]}</a>')
+        for run, row in zip(result.runs, escaped(runs.rows(result)), strict=True)
+    )
+    return table(head, cells)
 
 
 def _arms(result: Result) -> str:
@@ -147,27 +182,25 @@ def _arms(result: Result) -> str:
         (escape(name), *cells[:means], *map(escape, cells[means:]))
         for name, *cells in tables.arm_rows(result, mean_cell)
     )
-    return _table(head, rows, cards=True)
+    return table(head, rows, cards=True)
 
 
 def _passports(result: Result) -> Iterator[str]:
     if rows := list(passports.arm_rows(result)):
         yield "<h2>Passports</h2>"
-        yield _table(
-            list(zip(passports.ARM_TITLES, ("", "", *"nnnnn", "wrap"), strict=True)), _escaped(rows), cards=True
-        )
+        yield table(list(zip(passports.ARM_TITLES, ("", "", *"nnnnn", "wrap"), strict=True)), escaped(rows), cards=True)
         kinds = ("", "", "wrap", "", "", "n", "n")
         head = list(zip(passports.PART_TITLES, kinds, strict=True))
-        yield _table(head, _escaped(passports.part_rows(result)), cards=True)
+        yield table(head, escaped(passports.part_rows(result)), cards=True)
         for title, lines in passports.details(result):
-            yield f"<details><summary>{escape(title)}</summary>{_list(lines)}</details>"
+            yield details(title, listing(lines))
 
 
 def _reliance(result: Result) -> Iterator[str]:
     if reliance.was_measured(result):
         yield f"<h2>{escape(reliance.HEADING)}</h2>"
         head = zip(reliance.TITLES, ("", "", "n", "n", "n", "n"), strict=True)
-        yield _table(list(head), _escaped(reliance.rows(result)), cards=True)
+        yield table(list(head), escaped(reliance.rows(result)), cards=True)
         yield f'<p class="small">{escape(reliance.NOTE)}</p>'
 
 
@@ -176,22 +209,22 @@ def _initial(result: Result) -> Iterator[str]:
         if initial.rest:
             lines = (f"{name}: {why}" for name, why in initial.rest.items())
             tensors = f"{count(len(initial.rest), 'tensor')} not as in the reference at the start"
-            yield f"<details><summary>{escape(arm)}: {tensors}</summary>{_list(lines)}</details>"
+            yield details(f"{arm}: {tensors}", listing(lines))
 
 
 def _tuning(result: Result) -> Iterator[str]:
     if rows := list(tables.tuning_rows(result)):
         yield "<h2>Tuning, on validation</h2>"
         head = zip(tables.tuning_titles(result), ("", "wrap", "n", "n", ""), strict=True)
-        cells = ((*row, f"<b>{chosen}</b>" if chosen else "") for *row, chosen in _escaped(rows))
-        yield _table(list(head), cells)
+        cells = ((*row, f"<b>{chosen}</b>" if chosen else "") for *row, chosen in escaped(rows))
+        yield table(list(head), cells)
 
 
 def _claims(result: Result) -> Iterator[str]:
     if rows := list(tables.claim_rows(result)):
         yield "<h2>Published figures</h2>"
         head = zip(tables.CLAIM_TITLES, ("", "", "n", "n", "", "wrap"), strict=True)
-        yield _table(list(head), _escaped(rows))
+        yield table(list(head), escaped(rows))
 
 
 def _registration(result: Result) -> Iterator[str]:
@@ -200,9 +233,9 @@ def _registration(result: Result) -> Iterator[str]:
         return
     when, under = escape(registration.date), escape(registration.hash[:16])
     yield f"<h2>Registration</h2><p>Registered {when} under <code>{under}</code>.</p>"
-    yield _list(f"hypothesis: {text}" for text in registration.hypotheses)
+    yield listing(f"hypothesis: {text}" for text in registration.hypotheses)
     if registration.deviations:
-        yield f'<div class="warnings"><p>Deviations</p>{_list(registration.deviations)}</div>'
+        yield warnings("Deviations", registration.deviations)
     else:
         yield "<p>No deviation.</p>"
 
@@ -215,28 +248,3 @@ def series_of_arms(reference: str, arms: Iterable[str]) -> dict[str, int]:
 
 def _class(c: Comparison) -> str:
     return wording.tone(c).replace(" ", "-")
-
-
-def _escaped(rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
-    """Rows of plain text as rows of HTML."""
-    return (tuple(map(escape, row)) for row in rows)
-
-
-def _list(lines: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
-
-
-def _table(head: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]], *, cards: bool = False) -> str:
-    """A table that scrolls by itself; head: title and class of each column. Cells are HTML already.
-
-    cards: on a narrow screen each row becomes a card, in which every cell names its column.
-    """
-    classes = [f' class="{kind}"' if kind else "" for _, kind in head]
-    names = [f' data-name="{escape(title)}"' if cards and title else "" for title, _ in head]
-    top = "".join(f"<th{kind}>{escape(title)}</th>" for (title, _), kind in zip(head, classes, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{k}{n}>{cell}</td>" for cell, k, n in zip(row, classes, names, strict=True)) + "</tr>"
-        for row in rows
-    )
-    kind = "scroll cards" if cards else "scroll"
-    return f'<div class="{kind}"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from lot_cli.study.design.registration import Registration
-from lot_cli.study.report import equal_time, passports, reliance, tables, wording
+from lot_cli.study.report import equal_time, passports, reliance, runs, tables, wording
 from lot_cli.study.result import Result, Summary
 from lot_cli.terminal.numbers import interval, number
 
@@ -34,6 +34,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield ""
     if lost := [f"- {line}" for line in wording.lost_lines(result)]:
         yield from (*lost, "")
+    yield from _table(runs.TITLES, runs.rows(result))
+    yield ""
     yield from ("## What each arm is", "")
     yield from _table(("arm", "configuration"), wording.setup_rows(result))
     yield from _passports(result)

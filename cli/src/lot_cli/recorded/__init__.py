@@ -1,0 +1,1 @@
+"""A recorded run for people: its curves, its pictures, its page."""

@@ -1,0 +1,249 @@
+"""What is said of a run: how far it came, what was measured and how, and how it is repeated. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+from statistics import median
+from typing import Any
+
+from lot.config.compare import leaves
+from lot.errors import BadInput
+from lot_cli.recorded.curves import course, is_drawable
+from lot_cli.recorded.facts import RunFacts, at, table
+from lot_cli.terminal.numbers import binary_bytes, compact, count, duration, number
+
+STATES = {
+    "complete": ("done", "The run is complete."),
+    "running": ("going", "The run is still training: what follows is how far it has come."),
+    "interrupted": ("stopped", "The run is unfinished: it was interrupted, and saved itself first."),
+    "killed": ("stopped", "The run is unfinished: its process ended without a word."),
+    "failed": ("stopped", "The run is unfinished: it failed."),
+}
+"""State -> its class in the page, and what it means."""
+PROBES = {
+    "passed": "A probe of the trained model found no leak: no prediction changes with a later token or another sequence.",
+    "rounding": "A probe for leaks found differences as small as rounding makes them, and no leak.",
+    "leak": "LEAK: a probe found that predictions change with what is to be predicted.",
+    "not_causal_task": "The task is not causal: a probe found that no sequence of a batch changes the prediction of another.",
+    "not_finite": "A probe for leaks could tell nothing: the logits were no numbers.",
+    "not_repeatable": "A probe for leaks could tell nothing: equal passes of the model differ.",
+    "not probed": "No probe for leaks was made.",
+}
+
+
+def title(facts: RunFacts) -> str:
+    """What a run is called: the last parts of its path."""
+    path = facts.path.resolve()
+    return f"{path.parent.name}/{path.name}" if path.name.startswith("version_") else path.name
+
+
+def summary(facts: RunFacts) -> str:
+    """What was trained on what, in a line."""
+    sizes = [
+        f"{value} {word}"
+        for word, value in (("layers", facts.setting("model", "layers")), ("heads", facts.setting("model", "heads")))
+        if value is not None
+    ]
+    width, parameters = facts.setting("model", "width"), facts.record.get("parameters")
+    sizes += [f"width {width}"] if width is not None else []
+    sizes += [f"{parameters:,} parameters"] if isinstance(parameters, int) else []
+    sizes += [f"seed {facts.setting('seed')}"] if facts.setting("seed") is not None else []
+    return ", ".join([f"{mechanism(facts)} on {facts.setting('task', 'name') or 'an unknown task'}", *sizes])
+
+
+def mechanism(facts: RunFacts) -> str:
+    """The names of the attentions of a run, or else that of its model."""
+    others = table(facts.setting("attn", "layers")).values()
+    names = [facts.setting("attn", "name"), *(at(other, "name") for other in others)]
+    told = " and ".join(dict.fromkeys(str(name) for name in names if name))
+    return told or str(facts.setting("model", "name") or "an unknown model")
+
+
+def progress(facts: RunFacts) -> str:
+    """How many steps were made, and when the run was last heard of."""
+    made, wanted = facts.status.get("step"), facts.status.get("steps") or facts.setting("train", "steps")
+    steps = f"step {made or 0:,}" + (f" of {wanted:,}" if isinstance(wanted, int) else "")
+    updated = facts.status.get("updated")
+    return steps + (f", {updated.replace('T', ' ').partition('+')[0]} UTC" if updated else "")
+
+
+def go_on(facts: RunFacts) -> str | None:
+    """The command by which an unfinished run goes on."""
+    if facts.state in ("complete", "running"):
+        return None
+    return f"lot run --resume --run-dir {shlex.quote(str(facts.path))}"
+
+
+def measured(facts: RunFacts) -> Iterator[str]:
+    """What the metrics are metrics of, and what the run found out about itself, a line each."""
+    result = facts.result
+    if result is not None:
+        split, steps = result.get("split"), result.get("steps")
+        weights = (
+            f"the {result.get('weights') or 'best'} weights, of step {_plain(result.get('step'))} of {_plain(steps)}"
+        )
+        if split == "test":
+            yield f"Measured on the test split, which nothing had read before, with {weights}; validation chose them."
+        else:
+            yield f"Measured on the {_plain(split)} split with {weights}. The test split was not read."
+    else:
+        yield "There is no final result: the metrics are those of the last validation. The test split was not read."
+    probe = table(facts.record.get("leak_probe")) or table((result or {}).get("leak_probe"))
+    status = str(probe.get("status") or "not probed")
+    line = PROBES.get(status, f"The probe for leaks says: {status}.")
+    if is_drawable(probe.get("largest")) and status != "not probed":
+        line += f" Largest difference {number(probe['largest'])}, relative to the largest logit; step {_plain(probe.get('step'))}."
+    yield line
+    if facts.leak and status != "leak":
+        yield "LEAK: the run declares that its model sees what it is asked to predict."
+    if facts.setting("train", "neutral") is True:
+        yield "The mechanism was held neutral: attention computed what vanilla attention computes."
+    parent = table(facts.record.get("parent"))
+    if parent:
+        yield f"It goes on from step {_plain(parent.get('step'))} of {_plain(parent.get('path'))}."
+    if begun := table(facts.record.get("init_from")):
+        yield f"Its initial weights come from {_plain(begun.get('path'))}."
+
+
+def warnings(facts: RunFacts) -> Iterator[str]:
+    """What a reader should hold against the run, a line each."""
+    yield from facts.problems
+    memory = facts.record.get("memory")
+    if isinstance(memory, list) and memory:
+        names = ", ".join(map(str, memory[:5])) + (f" and {len(memory) - 5} more" if len(memory) > 5 else "")
+        yield f"The model remembers ({names}), so that a metric depends on what was seen before it."
+    if table(facts.record.get("parent")).get("tested") is True:
+        yield "The run that it goes on from had been tested: its test is on unseen data only if that result did not lead here."
+    lost = [name for name, value in final_metrics(facts)[0].items() if value is None]
+    if lost:
+        yield f"{' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} not finite."
+    best, steps = (facts.result or {}).get("step"), (facts.result or {}).get("steps")
+    if best == steps and isinstance(steps, int) and steps > 0 and facts.result is not None:
+        yield "The last validation was the best one: the model was still improving, and more steps may take it further."
+    unread = [row["step"] for row in facts.rows if row.get("split") == "train" and row.get("loss", 0.0) is None]
+    if unread:
+        yield f"The training loss was not finite in {count(len(unread), 'row')} of the log, first at step {unread[0]:,}."
+
+
+def final_metrics(facts: RunFacts) -> tuple[dict[str, Any], str]:
+    """The metrics to show, and what they are of: the final ones, or else those of the last validation."""
+    if facts.result is not None:
+        return facts.result["metrics"], str(facts.result.get("split") or "")
+    rows = [row for row in facts.rows if row.get("split") == "validation"]
+    if not rows:
+        return {}, ""
+    return {
+        key: value for key, value in rows[-1].items() if key not in ("step", "split")
+    }, f"validation, step {rows[-1]['step']:,}"
+
+
+def commands(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """What the run was started with, and what repeats it from its folder alone, as pairs of heading and command."""
+    words = facts.record.get("command")
+    if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+        program = PurePath(words[0])
+        ours = program.name == "lot" or program.parts[-2:] == ("lot_cli", "__main__.py")
+        yield "As it was started", shlex.join(["lot", *words[1:]] if ours else ["python", *words])
+    again = ["lot", "run", "--config", str(facts.path / "config.yaml"), "--name", "again"]
+    if begun := table(facts.record.get("init_from")):
+        again += ["--init-from", str(begun.get("path"))]
+        only = begun.get("only")
+        again += [word for part in (only if isinstance(only, list) else ()) for word in ("--only", str(part))]
+    if not facts.record.get("parent"):
+        yield "From this folder alone", shlex.join(again)
+
+
+def settings(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """The configuration, a row for each section: its options and their values."""
+    for section, value in facts.tree.items():
+        yield str(section), _options(leaves(value)) if isinstance(value, dict) else _value(value)
+
+
+def chosen(facts: RunFacts) -> list[tuple[str, str]] | None:
+    """The same, without the options that are as they are by default; None where the defaults are not known here."""
+    from lot.config.load import load_config
+
+    try:
+        usual = dict(leaves(load_config(_names_only(facts.tree)).to_dict()))
+    except BadInput:  # of a component that is not installed, or of another version
+        return None
+    others: dict[str, list[tuple[str, Any]]] = {}
+    for path, value in leaves(facts.tree):
+        section, _, option = path.partition(".")
+        if option.rpartition(".")[2] == "name" or path not in usual or usual[path] != value:
+            others.setdefault(section, []).append((option, value))
+    return [(section, _options(found)) for section, found in others.items()]
+
+
+def _names_only(tree: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of the same components with their options as they are by default."""
+    found: dict[str, Any] = {}
+    for section, value in tree.items():
+        if section in ("losses", "diagnostics"):
+            found[section] = {name: None if options is None else {} for name, options in table(value).items()}
+        elif isinstance(value, dict) and "name" in value:
+            layers = {layer: {"name": at(own, "name")} for layer, own in table(value.get("layers")).items()}
+            found[section] = {"name": value["name"], **({"layers": layers} if layers else {})}
+    return found
+
+
+def _options(found: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{path} = {_value(value)}" if path else _value(value) for path, value in found)
+
+
+def environment(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """What the run ran on, and how fast it was."""
+    recorded = table(facts.record.get("environment"))
+    for key in ("device", "torch", "cuda", "python", "system"):
+        if recorded.get(key):
+            yield key, str(recorded[key])
+    for name, package in table(recorded.get("plugins")).items():
+        commit = at(package, "commit")
+        yield str(name), str(at(package, "version") or "?") + (f" ({commit})" if commit else "")
+    prints = table(facts.record.get("fingerprint"))
+    if told := {key: value for key, value in prints.items() if key not in ("torch", "device", "data")}:
+        yield "bits depend on", _options(leaves(told))
+    for name, file in table(facts.record.get("files")).items():
+        size = at(file, "bytes")
+        where = f"{_plain(at(file, 'path'))}, sha256 {_plain(at(file, 'sha256'))}"
+        yield f"file {name}", where + (f", {size:,} bytes" if isinstance(size, int) else "")
+    yield from _speed(facts)
+
+
+def _speed(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    if spent := course(facts.timing, "seconds").values:
+        yield "training time", duration(sum(spent))
+    if rates := course(facts.timing, "tokens_per_second").values:
+        yield "speed", f"{compact(median(rates))} tokens per second (median)"
+    if peaks := course(facts.timing, "peak_memory_bytes").values:
+        yield "peak memory", binary_bytes(max(peaks))
+
+
+def asked(evaluation: dict[str, Any]) -> str:
+    """What `lot eval` was asked for."""
+    task = table(evaluation.get("task"))
+    parts = [f"{_plain(evaluation.get('split'))}, step {_plain(evaluation.get('step'))}", str(task.get("name") or "")]
+    if isinstance(task.get("seq_len"), int):
+        parts.append(f"length {task['seq_len']:,}")
+    if isinstance(evaluation.get("examples"), int):
+        parts.append(f"{evaluation['examples']:,} examples")
+    return ", ".join(part for part in parts if part)
+
+
+def look(label: str) -> str:
+    """What `lot diagnose` was asked for, out of the name of its folder."""
+    found = re.fullmatch(r"step_0*(\d+)-(\w+)(-.*)?", label)
+    return f"step {found[1]}, {found[2]}{', other options' if found[3] else ''}" if found else label
+
+
+def _plain(value: Any) -> str:
+    return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _value(value: Any) -> str:
+    """A value as YAML has it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
