@@ -88,8 +88,12 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _glob(pattern: Path) -> list[Path]:
-    anchor = Path(pattern.anchor)
-    return list(anchor.glob(str(pattern.relative_to(anchor))))
+    """What a pattern names, hidden files and folders only where it names them itself."""
+    fixed = next(number for number, part in enumerate(pattern.parts) if _GLOB & set(part))
+    root, rest = Path(*pattern.parts[:fixed]), Path(*pattern.parts[fixed:])
+    hidden = any(part.startswith(".") for part in rest.parts)
+    found = root.glob(str(rest))
+    return [path for path in found if hidden or not any(p.startswith(".") for p in path.relative_to(root).parts)]
 
 
 def _format_of(path: Path) -> tuple[Format, bool] | None:

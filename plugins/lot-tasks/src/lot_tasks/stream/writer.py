@@ -16,6 +16,8 @@ from lot_tasks.stream.encoders import Encoder
 
 FILES = ("tokens.bin", "ends.bin", "hashes.bin")
 _NOTE = "progress.json"
+_NOTHING: dict[str, Any] = {"place": [0, 0], "read": 0, "documents": 0, "empty": 0, "tokens": 0, "files": {}}
+"""The note of an index that is not begun."""
 _CHUNK = 1 << 22
 
 
@@ -58,15 +60,20 @@ class Writer:
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
         self.folder, self.encoder = folder, encoder
-        self._begin(read_json(folder / _NOTE))
-        if not all(file.sound for file in self.files):
+        self.files: list[_Appended] = []
+        try:
+            self._begin(read_json(folder / _NOTE) or _NOTHING)
+            sound = all(file.sound for file in self.files)
+        except (KeyError, TypeError, IndexError, FileNotFoundError):  # no note of ours, or no file that it tells of
+            sound = False
+        if not sound:
             self.close()
-            self._begin(None)
+            self._begin(_NOTHING)
 
-    def _begin(self, note: Any) -> None:
-        if not isinstance(note, dict) or not all((self.folder / name).exists() for name in FILES):
-            note = {"place": [0, 0], "read": 0, "documents": 0, "empty": 0, "tokens": 0, "files": {}}
-        self.files = [_Appended(self.folder / name, note["files"].get(name)) for name in FILES]
+    def _begin(self, note: dict[str, Any]) -> None:
+        self.files.clear()
+        for name in FILES:
+            self.files.append(_Appended(self.folder / name, note["files"].get(name)))
         self.place: tuple[int, int] = (note["place"][0], note["place"][1])
         self.read, self.documents = note["read"], note["documents"]
         self.empty, self.tokens = note["empty"], note["tokens"]
