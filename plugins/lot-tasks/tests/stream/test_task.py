@@ -23,7 +23,7 @@ from lot_tasks.stream.sources import content_of
 from lot_tasks.text.source import SPLITS
 
 Make = Callable[..., Task]
-WORDS = "alpha beta gamma δέλτα epsilon ζ eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "δέλτα", "epsilon", "ζ", "eta", "theta", "iota", "kappa"]
 
 
 def texts_of(count: int, seed: int = 0) -> list[str]:
