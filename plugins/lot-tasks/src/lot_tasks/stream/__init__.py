@@ -1,1 +1,1 @@
-"""Language modeling on documents at scale: files and hub datasets, tokenized once into indexes that are mapped into memory."""
+"""Language modeling on documents at scale: files and hub datasets, tokenized once into mapped indexes."""

@@ -126,7 +126,7 @@ def _make(part: Part, encoder: Encoder, most: int | None, folder: Path) -> None:
     """Write the index of a part, going on from where another attempt stopped. Raises OSError, BadInput."""
     started = folder.with_name(f"{folder.name}.part")
     started.mkdir(exist_ok=True)
-    with Writer(started, encoder) as writer, Progress(part.title, part.bytes) as progress:
+    with Writer(started, encoder) as writer, Progress(part.title, part.bytes if part.plain else None) as progress:
         if writer.read:
             say(f"going on after {writer.read / 1e6:,.1f} MB of text, which are indexed already")
         saved = writer.read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -13,7 +14,7 @@ class Progress:
     """A context that says what is read, and how far. total: bytes in all, or None where nobody knows."""
 
     def __init__(self, what: str, total: int | None) -> None:
-        self.what, self.total = what, total
+        self.what, self.total = _shown(what), total
         self.live = sys.stderr.isatty()
         self.next = 0.0
 
@@ -41,4 +42,9 @@ class Progress:
 
 def say(line: str) -> None:
     """One line for the user."""
-    print(line, file=sys.stderr, flush=True)
+    print(_shown(line), file=sys.stderr, flush=True)
+
+
+def _shown(text: str) -> str:
+    """A text whose control characters, which a name may hold, say nothing to a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)

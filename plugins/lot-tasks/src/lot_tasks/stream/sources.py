@@ -25,11 +25,15 @@ Place = tuple[int, int]
 
 
 class Part(abc.ABC):
-    """Documents that are indexed together. split: of ours, where they have one already. bytes: of files, if known."""
+    """Documents that are indexed together. split: of ours, where they have one already. bytes: of files, if known.
+
+    plain: whether these are about the bytes of their text.
+    """
 
     title: str
     split: Split | None = None
     bytes: int | None = None
+    plain: bool = True
 
     @property
     @abc.abstractmethod
@@ -52,6 +56,10 @@ class FilePart(Part):
     bytes: int
     field: str
     separator: str
+
+    @property
+    def plain(self) -> bool:  # type: ignore[override]
+        return not any(file.gzip or file.format == "parquet" for file in self.files)
 
     @property
     def identity(self) -> str:
