@@ -34,6 +34,7 @@ COMMANDS = {
     "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
     "show": ("lot_cli.commands.show:show", "Show a component or a section of a file: options, source, notes."),
     "schema": ("lot_cli.commands.schema:schema", "Write the JSON Schema of run files or study files, for editors."),
+    "cache": ("lot_cli.commands.cache:cache", "List what is kept between runs and can be made again; delete it."),
     "plugins": ("lot_cli.commands.plugins:plugins", "List what is installed; write, check and build plugins."),
 }
 """Name -> (where the command is, its help line). Listed in this order."""

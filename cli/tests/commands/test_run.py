@@ -25,7 +25,7 @@ def test_the_header_names_the_text_that_is_read(lot: Callable) -> None:
     [
         (
             ["--set", "task.path=a.jsonl"],
-            "a.jsonl is JSON Lines: expected plain text; take the text out first: jq -r .text",
+            "a.jsonl is JSON Lines: expected plain text; read it with lot run --task text_stream",
         ),
         (
             ["--set", "task.path=own.txt", "--set", "task.corpus=wikitext2"],

@@ -12,7 +12,8 @@ _COMPONENTS: dict[str, dict[str, str]] = {
     "lot-tasks": {
         "task": "copy_reverse periodic sinusoidal hierarchical random mqar mqar_corrected in_context_recall "
         "in_context_recall_corrected noisy_recall noisy_recall_corrected fuzzy_recall fuzzy_recall_corrected "
-        "selective_copying compression compression_corrected memorization char_lm bytes_lm word_lm text_lm",
+        "selective_copying compression compression_corrected memorization char_lm bytes_lm word_lm text_lm "
+        "text_stream",
     },
     "lot-toroidal": {
         "attention": "toroidal toroidal_ring toroidal_fft toroidal_latent toroidal_adaptive",

@@ -37,6 +37,9 @@ class Component:
     imported only when the options are asked for (a class costs every command half a millisecond).
     check: `"package.module:function"` that imports no torch; called as `function(config)` before a run imports it, to raise
     BadInput for what cannot work here and now, such as a file that is missing. The component itself checks all the same.
+    content: `"package.module:function"` that imports no torch; called as `function(config)`, it returns plain data that change
+    whenever what the options name changes: for a folder, a digest of its files. A study puts them into the keys of its runs.
+    Options that name single files need none.
     reference: where the idea comes from (paper or project).
     emits, needs: names of signals that it can give, or wants from others; a superset is fine.
     replaces: for a loss, names of losses whose term it already contains.
@@ -54,6 +57,7 @@ class Component:
     factory: str = attrs.field()
     config: type | str = NoOptions
     check: str = ""
+    content: str = ""
     reference: str = ""
     emits: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     needs: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
@@ -109,6 +113,10 @@ class Component:
         """Let `check` look at a validated `config`. Raises BadInput with the name of the option, PluginError."""
         if self.check:
             self._import(self.check)(config)
+
+    def content_of(self, config: Any) -> Any:
+        """What `content` says of a validated `config`; None without it. Raises BadInput with the option, PluginError."""
+        return self._import(self.content)(config) if self.content else None
 
     def load(self) -> Any:
         """The factory itself. Raises PluginError when its module does not import or lacks the name."""

@@ -232,4 +232,19 @@ def _texts() -> list[Component]:
             reference="Hugging Face tokenizers (JSON files)",
             notes=(_TEXT_SPLITS, "Perplexities of different tokenizers do not compare."),
         ),
+        Component(
+            name="text_stream",
+            summary="The next token of documents, in files of any number and size, or of a dataset of the Hugging Face hub.",
+            factory="lot_tasks.stream.task:TextStream",
+            config="lot_tasks.stream.config:TextStreamConfig",
+            check="lot_tasks.stream.sources:check_stream",
+            content="lot_tasks.stream.sources:content_of",
+            reference="Penedo et al., The FineWeb Datasets, 2024; Gokaslan and Cohen, OpenWebText Corpus, 2019",
+            notes=(
+                "The content of a document decides its split; wikitext103 keeps its own split.",
+                "Documents are tokenized once, into an index in the cache; `lot cache` shows and deletes it.",
+                "Attention and states go on from one document to the next; a token of its own stands between them.",
+                "Perplexities of different tokenizers do not compare.",
+            ),
+        ),
     ]

@@ -169,14 +169,14 @@ def test_files_that_cannot_be_read_are_told(build: Make, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["char_lm", "bytes_lm", "word_lm", "text_lm"])
-def test_json_lines_are_no_text_and_the_way_to_the_text_is_told(build: Make, tmp_path: Path, name: str) -> None:
+def test_json_lines_are_no_text_and_the_task_that_reads_them_is_told(build: Make, tmp_path: Path, name: str) -> None:
     path = tmp_path / "my notes.jsonl"
     path.write_text('{"id": "a", "body": "a long text, in \\"quotes\\""}\n' * 200)
     with pytest.raises(BadInput) as caught:
         build(name, path=str(path), seq_len=8)
     assert str(caught.value) == (
-        f"path: {path} is JSON Lines: expected plain text; take the text out first: jq -r .body '{path}' > text.txt, "
-        f"or set task.format=raw to learn from it as it stands"
+        f"path: {path} is JSON Lines: expected plain text; read it with lot run --task text_stream --set task.path='{path}' "
+        f"--set task.field=body, or set task.format=raw to learn from it as it stands"
     )
     assert build(name, path=str(path), seq_len=8, format="raw").batch("train", 0, 2).inputs.shape == (2, 8)
 
@@ -184,14 +184,14 @@ def test_json_lines_are_no_text_and_the_way_to_the_text_is_told(build: Make, tmp
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"PAR1\x15\x04\x15 and more", "a Parquet file"),
+        (b"PAR1\x15\x04\x15 and more", r"a Parquet file: .* read it with lot run --task text_stream --set task\.path="),
         (b"\x1f\x8b\x08 and more", "a gzip file"),
         (b"PK\x03\x04 and more", "a zip archive"),
         ("text".encode("utf-16"), "text in UTF-16"),
         (b"some text, then a zero\x00 in it", r"binary data \(byte 22 is 0\)"),
         (b'[\n  {\n    "text": "pretty"\n  }\n]\n', "JSON:"),
-        (b'\xef\xbb\xbf{"a key": "x"}\n', r"JSON Lines: .* jq -r '\.\[\"a key\"\]'"),
-        (b'{"ids": [1, 2]}\n', r"JSON Lines: .* jq -r \.text"),
+        (b'\xef\xbb\xbf{"a key": "x"}\n', r"JSON Lines: .* --set task\.field='a key'"),
+        (b'{"ids": [1, 2]}\n', r"JSON Lines: .* --set task\.path=\S*data, or set"),
     ],
 )
 def test_other_formats_than_text_are_named(build: Make, tmp_path: Path, content: bytes, what: str) -> None:

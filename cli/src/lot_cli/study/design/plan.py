@@ -20,7 +20,7 @@ from typing import Any, Literal
 import attrs
 
 from lot.config.load import load_config
-from lot.config.schema import Config
+from lot.config.schema import Chosen, Config
 from lot.errors import BadInput
 from lot.plugins.component import Component
 from lot_cli.study.design.file import Study, merge
@@ -145,7 +145,25 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
     }
+    if named := named_content(config.components):
+        content["named"] = named
     return digest(content)[:16]
+
+
+def named_content(parts: Iterable[Chosen]) -> list[Any]:
+    """What the options of components name beside single files, such as a folder, by its content.
+
+    Raises BadInput where it is not there.
+    """
+    found = []
+    for part in parts:
+        try:
+            said = part.component.content_of(part.options)
+        except BadInput as error:
+            raise error.under(part.component.kind) from None
+        if said is not None:
+            found.append([part.component.name, said])
+    return found
 
 
 def sources(arms: Iterable[Arm]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from lot.options.validate import unstructure
 from lot.plugins.registry import registry
 from lot.runs.environment import kernel_forms
 from lot_cli.study.design.passport import Part
-from lot_cli.study.design.plan import by_content, digest, modules_of, source_digest
+from lot_cli.study.design.plan import by_content, digest, modules_of, named_content, source_digest
 from lot_cli.study.passports.kit import LONGEST, SHORTEST, left_out, run_kit
 from lot_cli.study.passports.store import Store
 
@@ -121,6 +121,8 @@ def part_key(place: Place, config: Config, device: str, skip: list[str]) -> str:
         "skip": skip,
         **code_of([chosen], device),
     }
+    if named := named_content([chosen]):
+        content["named"] = named
     return digest(content)[:32]
 
 

@@ -14,11 +14,12 @@ HEAD = 1 << 16
 """Bytes at the beginning of a file that are looked at."""
 _UNPACK = "unpack it first"
 _COLUMN = "write its column of texts to a text file first"
+_STREAM = "read it with lot run --task text_stream --set task.path={}"
 _UTF8 = "store it as UTF-8 first"
 _OWN_TEXT = "write its text to a text file first"
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"PAR1", "a Parquet file", _COLUMN),
+    (b"PAR1", "a Parquet file", _STREAM),
     (b"ARROW1", "an Arrow file", _COLUMN),
     (b"\x1f\x8b", "a gzip file", _UNPACK),
     (b"BZh91AY&SY", "a bzip2 file", _UNPACK),
@@ -37,7 +38,7 @@ _JSON = re.compile(r'\s*\[?\s*\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 
 def refuse_other_formats(head: bytes, path: Path) -> None:
     """Raises BadInput where the first `HEAD` bytes of the file `path` are those of another format than plain text."""
-    if (found := _binary(head) or _json(head, path)) is not None:
+    if (found := other_format(head, path)) is not None:
         what, fix = found
         raise BadInput(
             f"{path} is {what}",
@@ -47,10 +48,15 @@ def refuse_other_formats(head: bytes, path: Path) -> None:
         )
 
 
-def _binary(head: bytes) -> tuple[str, str] | None:
+def other_format(head: bytes, path: Path) -> tuple[str, str] | None:
+    """What the file `path` is by its first `HEAD` bytes, and what to do with it; None where it is plain text."""
+    return _binary(head, path) or _json(head, path)
+
+
+def _binary(head: bytes, path: Path) -> tuple[str, str] | None:
     for magic, what, fix in _MAGIC:
         if head.startswith(magic):
-            return what, fix
+            return what, fix.format(_quoted(path))
     place = head.find(b"\0")
     return None if place < 0 else (f"binary data (byte {place} is 0)", _OWN_TEXT)
 
@@ -62,10 +68,14 @@ def _json(head: bytes, path: Path) -> tuple[str, str] | None:
     first = _object(text.lstrip().partition("\n")[0])
     if first is None:
         return "JSON", _OWN_TEXT
-    return (
-        "JSON Lines",
-        f"take the text out first: jq -r {shlex.quote(_field(first))} {shlex.quote(str(path))} > text.txt",
+    field = _field(first)
+    return "JSON Lines", _STREAM.format(_quoted(path)) + (
+        "" if field == "text" else f" --set task.field={shlex.quote(field)}"
     )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -78,7 +88,6 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _field(record: dict[str, Any]) -> str:
-    """The field of a record that holds the longest text, as jq names it."""
+    """The field of a record that holds the longest text."""
     texts = {name: len(value) for name, value in record.items() if isinstance(value, str)}
-    name = max(texts, key=lambda name: texts[name]) if texts else "text"
-    return f".{name}" if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else f".[{json.dumps(name)}]"
+    return max(texts, key=lambda name: texts[name]) if texts else "text"

@@ -13,7 +13,7 @@ import numpy as np
 from lot import BadInput
 from lot_tasks.config import TextConfig
 from lot_tasks.text.source import Source, open_source
-from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words
+from lot_tasks.text.tokenizers import FILE, Bytes, Characters, Tokenizer, TokenizerFile, Words
 
 FORMAT = 1
 _FACTS, _TOKENIZER, _LICENSE = "task.json", "tokenizer.json", "tokenizer-license.txt"
@@ -64,24 +64,15 @@ class Kept:
 
 def pack(kept: Kept) -> dict[str, bytes]:
     """Files by name, from which `unpack` makes the same again."""
-    tokenizer = kept.tokenizer
-    facts: dict[str, Any] = {
+    facts, files = pack_tokenizer(kept.tokenizer)
+    told = {
         "format": FORMAT,
         "kind": kept.kind,
         "counts": kept.counts.tolist(),
         "text": attrs.asdict(kept.text),
-        "tokenizer": {"class": type(tokenizer).__name__},
+        "tokenizer": facts,
     }
-    files: dict[str, bytes] = {}
-    if isinstance(tokenizer, TokenizerFile):
-        files[_TOKENIZER] = tokenizer.content
-        facts["tokenizer"].update(origin=tokenizer.origin, license=None)
-        if tokenizer.license is not None:
-            files[_LICENSE] = tokenizer.license
-            facts["tokenizer"]["license"] = _LICENSE
-    elif not isinstance(tokenizer, Bytes):
-        facts["tokenizer"]["vocabulary"] = list(tokenizer.vocabulary)
-    return {_FACTS: json.dumps(facts).encode(), **files}
+    return {_FACTS: json.dumps(told).encode(), **files}
 
 
 def unpack(files: Mapping[str, bytes]) -> Kept:
@@ -91,7 +82,8 @@ def unpack(files: Mapping[str, bytes]) -> Kept:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}")
         counts = np.array(facts["counts"], dtype=np.int64)
-        kept = Kept(kind=facts["kind"], tokenizer=_tokenizer(facts, files), counts=counts, text=Text(**facts["text"]))
+        tokenizer = unpack_tokenizer(facts["tokenizer"], files)
+        kept = Kept(kind=facts["kind"], tokenizer=tokenizer, counts=counts, text=Text(**facts["text"]))
         if counts.shape != (len(kept.tokenizer.vocabulary),):
             raise ValueError("as many counts as tokens were expected")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -99,8 +91,34 @@ def unpack(files: Mapping[str, bytes]) -> Kept:
     return kept
 
 
-def _tokenizer(facts: dict[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
-    told = facts["tokenizer"]
-    if told["class"] == "TokenizerFile":
-        return TokenizerFile(files[_TOKENIZER], told["origin"], files.get(_LICENSE))
-    return Bytes() if told["class"] == "Bytes" else _MADE[told["class"]](told["vocabulary"])
+def refuse_other_tokens(kind: str, kept_kind: str, tokenizer: Tokenizer) -> None:
+    """Raises BadInput where a kind of tokens is not the kept one; a tokenizer file may lie elsewhere, or be gone."""
+    if kind == kept_kind:
+        return
+    if isinstance(tokenizer, TokenizerFile) and kind.startswith(FILE):
+        path = Path(kind.removeprefix(FILE)).expanduser()
+        if not path.is_file() or TokenizerFile.read(str(path)).fingerprint == tokenizer.fingerprint:
+            return
+    raise BadInput("the tokens of a trained model cannot be changed", expected=kept_kind, got=kind)
+
+
+def pack_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What `unpack_tokenizer` makes the same tokenizer of: facts, and files by name."""
+    facts: dict[str, Any] = {"class": type(tokenizer).__name__}
+    files: dict[str, bytes] = {}
+    if isinstance(tokenizer, TokenizerFile):
+        files[_TOKENIZER] = tokenizer.content
+        facts.update(origin=tokenizer.origin, license=None)
+        if tokenizer.license is not None:
+            files[_LICENSE] = tokenizer.license
+            facts["license"] = _LICENSE
+    elif not isinstance(tokenizer, Bytes):
+        facts["vocabulary"] = list(tokenizer.vocabulary)
+    return facts, files
+
+
+def unpack_tokenizer(facts: dict[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
+    """The tokenizer that was packed. Raises KeyError, TypeError, BadInput for what never was."""
+    if facts["class"] == "TokenizerFile":
+        return TokenizerFile(files[_TOKENIZER], facts["origin"], files.get(_LICENSE))
+    return Bytes() if facts["class"] == "Bytes" else _MADE[facts["class"]](facts["vocabulary"])

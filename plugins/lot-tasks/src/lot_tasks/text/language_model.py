@@ -12,13 +12,13 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lot import IGNORED, BadInput, Batch, Split, Task
-from lot.random import numpy_generator, permutation
 from lot_tasks.batches import to_batch
 from lot_tasks.config import TextConfig, TextLMConfig, WordLMConfig
 from lot_tasks.metrics import language_metrics
-from lot_tasks.text.kept import Kept, Text, pack, unpack
+from lot_tasks.text.kept import Kept, Text, pack, refuse_other_tokens, unpack
 from lot_tasks.text.source import SPLITS, Source, open_source
 from lot_tasks.text.tokens import Tokens, from_file, tokenize, tokenize_with, words
+from lot_tasks.text.windows import held_out_starts, held_out_windows, training_starts
 
 if TYPE_CHECKING:
     import torchmetrics
@@ -62,8 +62,7 @@ class LanguageModeling(Task):
         if not assets:  # of a run that was made before runs kept any
             return cls(config if other is None else other, seed)
         kept = unpack(assets)
-        if cls.kind(config) != kept.kind:
-            raise BadInput("the tokens of a trained model cannot be changed", expected=kept.kind, got=cls.kind(config))
+        refuse_other_tokens(cls.kind(config), kept.kind, kept.tokenizer)
         task = cls.__new__(cls)
         task._begin(config, seed, kept)
         if other is not None:
@@ -118,7 +117,7 @@ class LanguageModeling(Task):
         return self._tokens
 
     def length(self, split: Split) -> int | None:
-        return None if split == "train" else -(-(len(self.tokens.ids[split]) - 1) // self.seq_len)
+        return None if split == "train" else held_out_windows(len(self.tokens.ids[split]), self.seq_len)
 
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
         if index < 0 or size < 1:
@@ -132,10 +131,8 @@ class LanguageModeling(Task):
         numbers = numbers[numbers < count]
         if not len(numbers):
             raise IndexError(f"{split} batch {index} of size {size}: the split has {count} windows")
-        wanted = numbers * self.seq_len
-        starts = np.minimum(wanted, len(self.tokens.ids[split]) - 1 - self.seq_len)
+        starts, again = held_out_starts(numbers, len(self.tokens.ids[split]), self.seq_len)
         windows = self._take(split, starts)
-        again = np.arange(self.seq_len) < (wanted - starts)[:, None]  # targets of the window before
         return to_batch(windows[:, :-1], np.where(again, IGNORED, windows[:, 1:]), device)
 
     def metrics(self) -> torchmetrics.MetricCollection:
@@ -159,16 +156,7 @@ class LanguageModeling(Task):
 
     def _train_starts(self, numbers: np.ndarray) -> np.ndarray:
         """First tokens of training windows by their number in the endless walk through the text."""
-        # Offsets move a window by up to seq_len - 1 tokens, so that many are kept free at the end.
-        windows = (len(self.tokens.ids["train"]) - self.seq_len) // self.seq_len
-        passes, places = np.divmod(numbers, windows)
-        starts = np.empty_like(numbers)
-        for walk in np.unique(passes):
-            now = passes == walk
-            order = permutation(places[now], windows, self.seed, "task", "text", "order", int(walk))
-            offset = numpy_generator(self.seed, "task", "text", "offset", int(walk)).integers(self.seq_len)
-            starts[now] = order * self.seq_len + offset
-        return starts
+        return training_starts(numbers, len(self.tokens.ids["train"]), self.seq_len, self.seed, "task", "text")
 
     def _take(self, split: Split, starts: np.ndarray) -> np.ndarray:
         """The windows (N, T + 1) int32 that begin at `starts`."""

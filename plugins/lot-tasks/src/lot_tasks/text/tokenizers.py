@@ -16,6 +16,8 @@ from lot_tasks.text.files import NAMED, readable
 
 UNKNOWN = "<unk>"
 END_OF_LINE = "<eos>"
+FILE = "file:"
+"""How the kind of tokens of a tokenizer file begins; its path follows."""
 _LICENSES = ("LICENSE", "LICENCE", "COPYING")
 _LONGEST_LICENSE = 1 << 18  # bytes
 
@@ -142,6 +144,8 @@ class TokenizerFile(Tokenizer):
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # the library raises plain Exception
             raise BadInput(f"{origin} is no tokenizer file ({error})", where="tokenizer") from error
+        self._tokenizer.no_truncation()  # many files cut a text, or fill it up, to the length of their model
+        self._tokenizer.no_padding()
         self.fingerprint = hashlib.sha256(content).hexdigest()
         # The ids of a vocabulary may have holes, so that the largest is not its size.
         size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -158,6 +162,21 @@ class TokenizerFile(Tokenizer):
 
     def tokens(self, text: str) -> np.ndarray:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def tokens_of(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of many documents at once; what looks like a special token in them is text like any other."""
+        special = self._tokenizer.encode_special_tokens
+        self._tokenizer.encode_special_tokens = True
+        try:
+            encoded = self._tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)
+        finally:
+            self._tokenizer.encode_special_tokens = special
+        return [np.array(one.ids, dtype=np.int64) for one in encoded]
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its name, or None where there is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
 
     def decode(self, ids: Any) -> str:
         return str(self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False))

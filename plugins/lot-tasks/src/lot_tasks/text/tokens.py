@@ -15,10 +15,10 @@ import numpy as np
 
 from lot import Split, cache_folder
 from lot_tasks.text.source import SPLITS, Source
-from lot_tasks.text.tokenizers import Bytes, Characters, Tokenizer, TokenizerFile, Words
+from lot_tasks.text.tokenizers import FILE, Bytes, Characters, Tokenizer, TokenizerFile, Words
 
 _FORMAT = "1"  # a change of what a tokenizer does must change it
-_WORDS, _FILE = "words-", "file:"
+_WORDS = "words-"
 _KEPT = 1 << 22  # bytes of text from which on its tokens are kept in the cache
 
 
@@ -56,7 +56,7 @@ def tokenize(source: Source, kind: str) -> Tokens:
     if kind.startswith(_WORDS):
         least = int(kind.removeprefix(_WORDS))
         return _kept(source, kind, lambda: Words.of(source.parts["train"].text(), least), Words)
-    return tokenize_with(source, TokenizerFile.read(kind.removeprefix(_FILE)))
+    return tokenize_with(source, TokenizerFile.read(kind.removeprefix(FILE)))
 
 
 def tokenize_with(source: Source, tokenizer: Tokenizer) -> Tokens:
@@ -77,7 +77,7 @@ def words(min_count: int) -> str:
 
 def from_file(path: str) -> str:
     """The kind of tokens that the `tokenizers` JSON file at `path` describes."""
-    return f"{_FILE}{path}"
+    return f"{FILE}{path}"
 
 
 def byte_tokens(source: Source) -> Tokens:
