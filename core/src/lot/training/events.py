@@ -36,7 +36,7 @@ def run_header(
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
-    notes = [a.describe() for a in attentions if hasattr(a, "describe")]
+    notes = [part.describe() for part in (parallel.model, *attentions) if hasattr(part, "describe")]
     return {
         "run": str(path),
         "beginning": beginning,
