@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import lot
-from lot.testing import checks  # noqa: F401, the kit is there
 
 V, D, L = 31, 32, 3
 LLAMA = {
@@ -77,6 +76,23 @@ def random_weights(shapes: dict[str, tuple[int, ...]], dtype: torch.dtype = torc
     }
 
 
+def shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of a model by name."""
+    return gpt2_shapes(config) if config["model_type"] == "gpt2" else llama_shapes(config)
+
+
+@pytest.fixture
+def configs() -> dict[str, dict[str, Any]]:
+    """The content of a config.json by family."""
+    return {"llama": dict(LLAMA), "gpt2": dict(GPT2)}
+
+
+@pytest.fixture
+def values() -> Callable[[dict[str, Any]], dict[str, Tensor]]:
+    """Random weights for the content of a config.json."""
+    return lambda config: random_weights(shapes_of(config))
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Writes a folder: config.json from a table, and the weights, in one file or in `shards` with an index."""
@@ -88,7 +104,7 @@ def write(tmp_path: Path) -> Write:
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(config))
         if weights is None:
-            weights = random_weights(llama_shapes(config) if config["model_type"] != "gpt2" else gpt2_shapes(config))
+            weights = random_weights(shapes_of(config))
         if shards == 1:
             save_file(weights, folder / "model.safetensors")
             return folder

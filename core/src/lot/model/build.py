@@ -118,7 +118,8 @@ def _check_memory(config: Config, dims: Dims) -> None:
     tied, pretrained = getattr(config.model.options, "tie", False), config.sizes.pretrained
     block = 4 * dims.width * dims.heads * dims.head_width + 2 * dims.width * dims.hidden
     parameters = dims.layers * block + dims.width * (dims.max_len + dims.vocab_size * (1 if tied else 2))
-    needed, available = 16 * parameters, memory()  # weight, gradient and two moments in float32
+    each = 4 if config.train.only else 16  # bytes: a weight, and where it trains gradient and two moments, in float32
+    needed, available = each * parameters, memory()
     if needed > available:
         raise BadInput(
             where="model",

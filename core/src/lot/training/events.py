@@ -32,7 +32,7 @@ def run_header(
     """The facts of the events `start` and `resume`.
 
     parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
-    beginning: where the weights come from; empty where they are drawn.
+    parameters, resting: numbers that train, and that stay as they are. beginning: where the weights come from; empty where they are drawn.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
@@ -43,6 +43,7 @@ def run_header(
         "config": config.to_dict(),
         "title": config.title,
         "parameters": composition.parameters,
+        "resting": composition.resting,
         "attention": {layer: chosen.name for layer, chosen in config.attentions.items()},
         "mlp": {layer: chosen.name for layer, chosen in config.mlps.items()},
         "sizes": {name: getattr(config.sizes, name) for name in ("layers", "width", "heads", "positions")},
