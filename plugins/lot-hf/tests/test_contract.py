@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lot import registry
 from lot.testing import KitFailure, run_checks
 
@@ -13,9 +14,7 @@ def test_the_kit_finds_nothing_wrong(family, layers, write, configs):
     options = {"path": str(write(configs[family])), "layers": layers}
     component = registry().get("model", "hf")
     wrong = {
-        check: str(outcome)
-        for check, outcome in run_checks(component, options)
-        if isinstance(outcome, KitFailure)
+        check: str(outcome) for check, outcome in run_checks(component, options) if isinstance(outcome, KitFailure)
     }
     assert wrong == {}
 

@@ -86,8 +86,7 @@ def dims_around(config: Config, task: Task) -> Dims:
         )
     if sizes.tokens not in (None, task.vocab_size):
         raise BadInput(
-            f"the tokenizer of model {config.model.name} has {sizes.tokens:,} tokens, and task {config.task.name} "
-            f"{task.vocab_size:,}",
+            f"model {config.model.name} knows {sizes.tokens:,} tokens, and task {config.task.name} has {task.vocab_size:,}",
             where="task",
             fix="use the tokenizer of the model, as in --task text_lm --set task.tokenizer=FOLDER/tokenizer.json",
         )

@@ -92,7 +92,7 @@ def read_architecture(facts: Mapping[str, Any], where: str) -> Architecture:
     """
     read = Facts(facts, where)
     family = facts.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise BadInput(where=where, expected=f"a model_type that LOT can compute ({known})", got=repr(family))
     if facts.get("quantization_config") is not None:
@@ -138,7 +138,7 @@ class Facts:
         """Refuse a value that LOT's decoder does not compute."""
         value = self.facts.get(name, default)
         allowed = allowed if isinstance(allowed, frozenset) else frozenset({allowed})
-        if value not in allowed:
+        if isinstance(value, (dict, list)) or value not in allowed:
             raise BadInput(
                 where=f"{self.where}: {name}",
                 expected=" or ".join(str(one) for one in sorted(allowed, key=str)),

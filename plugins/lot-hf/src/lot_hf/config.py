@@ -44,7 +44,7 @@ class PretrainedConfig:
             owned=frozenset({"embed", "mlp"}),
             max_len=self.max_len,
             vocab_size=found.vocab_size,
-            tokens=found.tokens,
+            tokens=found.vocab_size if found.tokens is None else found.tokens,
             pretrained=True,
             positions=found.positions,
             dropout=self.dropout,
