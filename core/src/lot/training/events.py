@@ -32,7 +32,8 @@ def run_header(
     """The facts of the events `start` and `resume`.
 
     parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
-    parameters, resting: numbers that train, and that stay as they are. beginning: where the weights come from; empty where they are drawn.
+    parameters, resting: numbers that train, and that stay as they are.
+    beginning: where the weights come from; empty where they are drawn.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
