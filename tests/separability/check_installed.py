@@ -12,6 +12,7 @@ from importlib import metadata
 OURS = {
     "lot-core": "lot",
     "lot-cli": "lot_cli",
+    "lot-hf": "lot_hf",
     "lot-lattice": "lot_lattice",
     "lot-tasks": "lot_tasks",
     "lot-toroidal": "lot_toroidal",

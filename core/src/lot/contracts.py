@@ -45,7 +45,8 @@ class Dims:
     head_channels: channels of a head where they are not D / H. kv_heads: heads of keys and values, each of which serves
     H / kv_heads heads of queries; None: H. qk_norm: whether queries and keys of a head are normalized (RMS) before they are
     turned. rope_base, rotary_fraction: the slowest rotary wavelength / 2 pi, and the share of a head's channels that turn.
-    bias: whether linear maps have one. mlp_ratio: channels inside an MLP, divided by D. norm_eps: added to a variance.
+    bias: whether linear maps have one. qkv_bias: whether those to queries, keys and values have one; None: as `bias`.
+    mlp_ratio: channels inside an MLP, divided by D. norm_eps: added to a variance.
     `lot.nn.Projections` heeds what concerns heads; a mechanism without them is refused where these are not the defaults.
     """
 
@@ -65,6 +66,7 @@ class Dims:
     rope_base: float = 10000.0
     rotary_fraction: float = 1.0
     bias: bool = True
+    qkv_bias: bool | None = None
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-5
 

@@ -149,7 +149,10 @@ def _header_table(header: dict[str, Any]) -> Table:
         *([f"embedding {config['embed']['name']}"] if "embed" in config else []),
         *([f"MLP {_by_layer(header['mlp'])}"] if header["mlp"] else []),
     ]
-    table.add_row("model", f"{config['model']['name']}, {header['parameters']:,} parameters: {', '.join(parts)}")
+    count = f"{header['parameters']:,} parameters"
+    if header["resting"]:
+        count += f" and {header['resting']:,} that do not train"
+    table.add_row("model", f"{config['model']['name']}, {count}: {', '.join(parts)}")
     terms = [f"{name} x {options['weight']:g}" for name, options in config["losses"].items() if options is not None]
     table.add_row("objective", " + ".join(terms))
     table.add_row("optimizer", _with_options(config["optim"]))

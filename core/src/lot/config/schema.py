@@ -83,6 +83,11 @@ class TrainConfig:
         100.0, gt=1, help="a gradient norm above this many times its running mean counts as a spike"
     )
     spike_limit: int = option(20, ge=1, help="spikes in a row after which the run counts as diverged")
+    only: tuple[str, ...] = option(
+        (),
+        help="what trains, while the rest stays as it begins: attn or mlp (those that this file chooses), embed, new (what "
+        "has no pretrained value), or patterns of names as in blocks.1.*; empty: everything",
+    )
     neutral: bool = option(
         False,
         help="train with the mechanism left out: the same parameters and initial values, computing vanilla attention; "

@@ -84,6 +84,12 @@ def dims_around(config: Config, task: Task) -> Dims:
             where="model",
             fix="use the tokenizer of the model",
         )
+    if sizes.tokens not in (None, task.vocab_size):
+        raise BadInput(
+            f"model {config.model.name} knows {sizes.tokens:,} tokens, and task {config.task.name} has {task.vocab_size:,}",
+            where="task",
+            fix="use the tokenizer of the model, as in --task text_lm --set task.tokenizer=FOLDER/tokenizer.json",
+        )
     dims = dims_of(
         sizes, max_len=max_len, vocab_size=task.vocab_size, causal=task.causal, token_counts=task.token_counts
     )
@@ -108,16 +114,17 @@ def dims_of(sizes: Sizes, *, max_len: int, vocab_size: int, **facts: Any) -> Dim
 
 def _check_memory(config: Config, dims: Dims) -> None:
     """Refuse a model whose weights, gradients and moments alone exceed this machine's memory, before it is allocated."""
-    tied = getattr(config.model.options, "tie", False)
+    tied, pretrained = getattr(config.model.options, "tie", False), config.sizes.pretrained
     block = 4 * dims.width * dims.heads * dims.head_width + 2 * dims.width * dims.hidden
     parameters = dims.layers * block + dims.width * (dims.max_len + dims.vocab_size * (1 if tied else 2))
-    needed, available = 16 * parameters, memory()  # weight, gradient and two moments in float32
+    each = 4 if config.train.only else 16  # bytes: a weight, and where it trains gradient and two moments, in float32
+    needed, available = each * parameters, memory()
     if needed > available:
         raise BadInput(
             where="model",
             expected=f"weights, gradients and optimizer state within the memory of {available / 2**30:.1f} GiB",
             got=f"about {needed / 2**30:.3g} GiB for {parameters:.3g} parameters",
-            fix="lower model.width, model.layers or the vocabulary",
+            fix="choose a smaller model" if pretrained else "lower model.width, model.layers or the vocabulary",
         )
 
 
@@ -139,6 +146,8 @@ def _check_heads(config: Config, dims: Dims, attentions: dict[int, Attention]) -
         ("rope_base", dims.rope_base != Dims.rope_base),
         ("rotary_fraction", dims.rotary_fraction != Dims.rotary_fraction),
     ]
+    if config.sizes.pretrained:
+        return
     for layer, attention in attentions.items():
         for name, given in asked:
             needs = Rotary if name.startswith("ro") else Projections
@@ -152,7 +161,7 @@ def _check_heads(config: Config, dims: Dims, attentions: dict[int, Attention]) -
 
 
 def _check_positions(config: Config, attentions: dict[int, Attention]) -> None:
-    if config.sizes.positions != "rotary":
+    if config.sizes.positions != "rotary" or config.sizes.pretrained:
         return
     for layer, attention in attentions.items():
         if not attention.rotary:

@@ -176,7 +176,7 @@ class Decoder(Model):
 
     def init_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> list[Any]:
         """One empty cache per layer."""
-        attentions: list[Any] = list(self.attentions.values())
+        attentions: list[Any] = [block.attention for block in self.layers]
         return [attention.init_cache(batch, device, dtype) for attention in attentions]
 
     def extend(self, ids: Tensor, ctx: Context, caches: list[Any]) -> tuple[Tensor, list[Any]]:

@@ -14,7 +14,7 @@ from lot.builtin.vanilla import Vanilla
 from lot.config.schema import Config
 from lot.contracts import Attention, Context, Dims, Model
 from lot.errors import BadInput
-from lot.nn import Projections
+from lot.nn import find_projections
 from lot.random import initialize, isolated, torch_generator
 
 TOLERANCE = 1e-5
@@ -69,10 +69,10 @@ def check_neutral(config: Config, dims: Dims) -> None:
 
 def vanilla_twin(attention: Attention, dims: Dims) -> Vanilla:
     """Vanilla attention with the projections of `attention`. Raises BadInput where it has none that fit."""
-    found = next((child for child in attention.modules() if isinstance(child, Projections)), None)
+    found = find_projections(attention)
     if found is None:
         raise BadInput("its neutral form cannot be compared with vanilla: it has no lot.nn.Projections")
-    weight, given = found.out.weight, found.state_dict()
+    weight, given = found[1].out.weight, found[1].state_dict()
     with isolated(0, "neutral", "twin"):  # constructors draw values that are replaced right below
         twin = Vanilla(VanillaConfig(causal=attention.causal), dims).to(weight.device, weight.dtype)
     try:

@@ -5,7 +5,7 @@ from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention
 from lot.nn.decoding import CachedAttention, KeyValueCache
 from lot.nn.export_forms import export_form, scan
 from lot.nn.neutral import Neutralizable
-from lot.nn.projections import Projections, Rotary, require_heads
+from lot.nn.projections import Projections, Rotary, find_projections, require_heads
 
 __all__ = [
     "FEATURE_MULTIPLE",
@@ -20,6 +20,7 @@ __all__ = [
     "attention_weights",
     "dropout_now",
     "export_form",
+    "find_projections",
     "require_heads",
     "scan",
 ]

@@ -32,7 +32,8 @@ class Projections(nn.Module):
         require_heads(dims)
         self.dims = dims
         d, self.kv_heads = dims.head_width, dims.heads if dims.kv_heads is None else dims.kv_heads
-        self.qkv = nn.Linear(dims.width, (dims.heads + 2 * self.kv_heads) * d, bias=dims.bias)
+        qkv_bias = dims.bias if dims.qkv_bias is None else dims.qkv_bias
+        self.qkv = nn.Linear(dims.width, (dims.heads + 2 * self.kv_heads) * d, bias=qkv_bias)
         self.out = nn.Linear(dims.heads * d, dims.width, bias=dims.bias)
         self.query_norm = nn.RMSNorm(d, eps=dims.norm_eps) if dims.qk_norm else None
         self.key_norm = nn.RMSNorm(d, eps=dims.norm_eps) if dims.qk_norm else None
@@ -44,9 +45,9 @@ class Projections(nn.Module):
         nn.init.normal_(self.qkv.weight, std=0.02, generator=generator_for("qkv.weight"))
         std = 0.02 / math.sqrt(2 * self.dims.layers)
         nn.init.normal_(self.out.weight, std=std, generator=generator_for("out.weight"))
-        if self.dims.bias:
-            nn.init.zeros_(self.qkv.bias)
-            nn.init.zeros_(self.out.bias)
+        for linear in (self.qkv, self.out):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
         for norm in (self.query_norm, self.key_norm):
             if norm is not None:
                 norm.reset_parameters()
@@ -72,6 +73,18 @@ class Projections(nn.Module):
     def merge(self, y: Tensor) -> Tensor:
         """y (B, H, T, d) -> (B, T, D) through the output projection."""
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def find_projections(attention: nn.Module) -> tuple[str, Projections] | None:
+    """The projections of an attention, and what their names begin with (`heads.`); None where it has none.
+
+    They are what it shares with vanilla attention: what its neutral form is compared by, and what takes over the queries,
+    keys, values and output of a pretrained layer. Of several, the first counts.
+    """
+    for path, module in attention.named_modules():
+        if isinstance(module, Projections):
+            return f"{path}." if path else "", module
+    return None
 
 
 class Rotary(nn.Module):

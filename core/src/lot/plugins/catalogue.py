@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _COMPONENTS: dict[str, dict[str, str]] = {
+    "lot-hf": {"model": "hf"},
     "lot-lattice": {
         "attention": "lattice phase hybrid",
         "kernel": "lattice",

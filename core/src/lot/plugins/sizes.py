@@ -16,6 +16,8 @@ class Sizes:
     slots: the layers whose attention a configuration chooses; None: all. mlp: the MLP of a configuration that names none.
     owned: sections of a run file whose part the model brings itself, of `embed` and `mlp`; they cannot be given.
     max_len: longest sequence in tokens; None: that of the task. vocab_size: None: that of the task.
+    tokens: the number of tokens that the task must have, where the model knows: that of its own tokenizer.
+    pretrained: whether the sizes are those of given weights rather than of options, so that no attention has to heed all.
     positions, dropout: as in `Dims`. details: further fields of `Dims` by name, where they are not the defaults.
     """
 
@@ -27,6 +29,8 @@ class Sizes:
     owned: frozenset[str] = frozenset()
     max_len: int | None = None
     vocab_size: int | None = None
+    tokens: int | None = None
+    pretrained: bool = False
     positions: Literal["learned", "rotary", "none"] = "learned"
     dropout: float = 0.0
     details: Mapping[str, Any] = attrs.field(factory=dict)

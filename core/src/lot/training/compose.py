@@ -11,6 +11,7 @@ from lot.model.build import build_model, build_task, leaks, memory
 from lot.model.neutral import check_neutral
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
+from lot.training.trained_part import train_only
 
 
 @dataclass
@@ -34,6 +35,11 @@ class Composition:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
+    @property
+    def resting(self) -> int:
+        """Number of those that stay as they are (see `train.only`)."""
+        return sum(p.numel() for p in self.model.parameters() if not p.requires_grad)
+
 
 def compose(config: Config, task: Task | None = None, processes: int = 1) -> Composition:
     """The parts of the run that `config` describes. Raises BadInput for what does not fit.
@@ -51,6 +57,7 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     model = build_model(config, task)
     if config.train.neutral:
         check_neutral(config, model.dims)
+    train_only(model, config.train.only)
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)

@@ -32,17 +32,19 @@ def run_header(
     """The facts of the events `start` and `resume`.
 
     parallel: none, ddp or fsdp. leak: declared or measured. context_parallel: how many processes hold a sequence together.
+    parameters, resting: numbers that train, and that stay as they are.
     beginning: where the weights come from; empty where they are drawn.
     """
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
-    notes = [a.describe() for a in attentions if hasattr(a, "describe")]
+    notes = [part.describe() for part in (parallel.model, *attentions) if hasattr(part, "describe")]
     return {
         "run": str(path),
         "beginning": beginning,
         "config": config.to_dict(),
         "title": config.title,
         "parameters": composition.parameters,
+        "resting": composition.resting,
         "attention": {layer: chosen.name for layer, chosen in config.attentions.items()},
         "mlp": {layer: chosen.name for layer, chosen in config.mlps.items()},
         "sizes": {name: getattr(config.sizes, name) for name in ("layers", "width", "heads", "positions")},

@@ -138,7 +138,7 @@ class AdaptiveAttention(Neutralizable, CachedAttention[KeyValueCache]):
         return self.heads.merge(y), signals  # type: ignore[arg-type]
 
     def _neutral_forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
-        q, k, v = self.heads.plain(x, ctx.start)
+        q, k, v = self.heads.plain(x, ctx.start, ctx.positions)
         dropout = dropout_now(self, self.dims)
         y = plain_attend(q, k, v, causal=self.causal, padding=ctx.padding, dropout=dropout)
         signals = {}
@@ -187,7 +187,7 @@ class AdaptiveAttention(Neutralizable, CachedAttention[KeyValueCache]):
     def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         if self.is_neutral:
-            q, k, v = self.heads.plain(x, ctx.start)
+            q, k, v = self.heads.plain(x, ctx.start, ctx.positions)
             cache.append(k, v, padding=ctx.padding)
             return self.heads.merge(cache.attend(q)), cache
         q, k, v = self.heads.split(x)

@@ -94,7 +94,7 @@ class FFTAttention(Neutralizable, CachedAttention[ValueCache]):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """y (B, T, D); on request attention (B, H, T, T) and platter_mixing (D, D)."""
         if self.is_neutral:
-            q, k, v = self.heads.plain(x, ctx.start)
+            q, k, v = self.heads.plain(x, ctx.start, ctx.positions)
             y = attend(q, k, v, causal=self.causal, padding=ctx.padding)
             return self.heads.merge(y), neutral_signals(q, k, self.torus, self.want, ctx.padding)
         v, score = self._values_and_scores(x, ctx)

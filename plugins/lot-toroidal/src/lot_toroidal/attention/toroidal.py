@@ -112,7 +112,7 @@ class TorusAttention(Neutralizable, CachedAttention[KeyValueCache]):
             raise BadInput(
                 "neutral toroidal attention takes padding, but no mask of the batch", fix="leave one of the two out"
             )
-        q, k, v = self.heads.plain(x, ctx.start)
+        q, k, v = self.heads.plain(x, ctx.start, ctx.positions)
         y = self.neutral_attend(q, k, v, ctx)
         return self.heads.merge(y), neutral_signals(q, k, self.torus, self.want, ctx.padding)
 
@@ -127,7 +127,7 @@ class TorusAttention(Neutralizable, CachedAttention[KeyValueCache]):
     def extend(self, x: Tensor, ctx: Context, cache: KeyValueCache) -> tuple[Tensor, KeyValueCache]:
         """y (B, n, D) of the next n tokens x (B, n, D), which join the cache."""
         if self.is_neutral:
-            q, k, v = self.heads.plain(x, ctx.start)
+            q, k, v = self.heads.plain(x, ctx.start, ctx.positions)
             cache.append(k, v, padding=ctx.padding)
             return self.heads.merge(cache.attend(q)), cache
         q, k, v = self.heads.platters(x, ctx.start)

@@ -1,0 +1,90 @@
+"""Pretrained models through the command that a user types."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("lot_cli")
+pytest.importorskip("lot_tasks")
+
+
+def lot(*words, cwd):
+    command = [sys.executable, "-m", "lot_cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(write, configs, values):
+    """A model of bytes."""
+    config = {**configs["llama"], "vocab_size": 256}
+    return write(config, {
+        name: value if value.shape[0] != 31 else value.repeat(9, 1)[:256] for name, value in values(config).items()
+    })  # fmt: skip
+
+
+SETTINGS = ("train.steps=4", "train.batch_size=4", "train.eval_examples=8", "train.test=false", "task.seq_len=16")
+RUN = ("run", "--model", "hf", "--task", "bytes_lm", "--run-dir", "run", *(f"--set={one}" for one in SETTINGS))
+
+
+def test_a_graft_is_trained_evaluated_resumed_and_speaks(folder, tmp_path):
+    done = lot(*RUN, f"--set=model.path={folder}", "--set=model.layers=[1]", "--set=train.only=[attn]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split() + done.stdout.split())
+    assert "Vanilla in layer 1: takes over queries, keys, values and output" in told
+    assert "3,072 parameters and 28,384 that do not train" in told  # W of q, k, v and o of one layer; all the rest
+    again = lot("run", "--resume", "--run-dir", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    evaluated = lot("eval", "run", "--split", "validation", "--examples", "8", "--json", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    logged = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    (validation,) = [row for row in logged if row.get("split") == "validation"]
+    assert json.loads(evaluated.stdout)["metrics"]["loss"] == pytest.approx(validation["loss"], rel=1e-6)
+    spoken = lot("generate", "run", "--prompt", "Hello", "--tokens", "8", cwd=tmp_path)
+    assert spoken.returncode == 0, spoken.stderr
+
+
+def test_what_rests_is_what_the_file_says(folder, tmp_path):
+    from safetensors.torch import load_file
+
+    options = (f"--set=model.path={folder}", "--set=model.layers=[2]", "--set=train.only=[attn]")
+    assert lot(*RUN, *options, cwd=tmp_path).returncode == 0
+    assert lot("export", "run", "x.safetensors", cwd=tmp_path).returncode == 0
+    trained, given = load_file(tmp_path / "x.safetensors"), load_file(folder / "model.safetensors")
+    assert trained["embedding.table.weight"].equal(given["model.embed_tokens.weight"])
+    assert trained["blocks.1.attention.heads.out.weight"].equal(given["model.layers.1.self_attn.o_proj.weight"])
+    assert not trained["blocks.2.attention.heads.out.weight"].equal(given["model.layers.2.self_attn.o_proj.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "model.path: required, but not given"),
+        (("--set=model.path=nowhere/at/all",), "no such folder or file: nowhere/at/all"),
+        (("--set=model.path=FOLDER", "--set=train.only=[heads]"), "train.only: 'heads' means no parameter"),
+        (("--set=model.path=FOLDER", "--set=model.layers=[9]"), "model.layers: expected layers from 0 to 2, got 9"),
+        (("--set=model.path=FOLDER", "--task=char_lm"), "knows 256 tokens, and task char_lm has"),
+        (("--set=model.path=FOLDER", "--set=mlp.name=gelu"), "for model hf brings its own"),
+        (("--set=model.path=FOLDER", "--set=task.seq_len=65"), "at most the 64 tokens of the pretrained model"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_is_one_line_and_exit_code_2(options, told, folder, tmp_path):
+    done = lot(*RUN, *(one.replace("FOLDER", str(folder)) for one in options), cwd=tmp_path)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2
+    assert told in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_and_lists_import_neither_the_plugin_nor_torch(tmp_path):
+    code = (
+        "import sys\nfrom lot_cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] in ('lot_hf', 'torch', 'safetensors')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
