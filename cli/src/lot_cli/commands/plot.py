@@ -89,8 +89,9 @@ def save_figure(figure: Figure | None, path: Path, name: str, *, leak: bool) -> 
         echo(f"{name}: nothing to draw", err=True)
         return
     if leak:
-        text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
-        figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
+        from lot.figure import mark_leak
+
+        mark_leak(figure)
     with writing_to(path):
         figure.savefig(path)
     echo(f"{name}: {path}")

@@ -70,7 +70,7 @@ class Subject:
     def composition(self) -> Composition:
         """The parts of a run, as diagnostics need them; those of the configuration are not created."""
         objective = Objective(self.config.losses, signals_given(self.config))
-        return Composition(self.config, self.task, self.model, objective, {}, self.leak)
+        return Composition(self.config, self.task, self.model, objective, {}, {}, self.leak)
 
     def label(self, *further: Any) -> str:
         """A name for what was asked: empty for the task of the training, else the task and a digest of all that differs."""
