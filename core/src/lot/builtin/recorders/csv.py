@@ -9,7 +9,7 @@ from typing import IO
 
 from lot.contracts import Recorder, Recording
 from lot.options.declare import NoOptions
-from lot.storage.files import make_folder, write_atomic
+from lot.storage.files import make_folder, remove_leftovers, write_atomic
 
 FOLDER = "csv"
 
@@ -27,6 +27,7 @@ class Csv(Recorder):
     def open(self, recording: Recording) -> int:
         """Begin with no table."""
         self._folder = make_folder(recording.path, FOLDER)
+        remove_leftovers(self._folder)
         for table in self._folder.glob("*.csv"):
             table.unlink()
         return 0

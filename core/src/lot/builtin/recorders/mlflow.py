@@ -37,7 +37,8 @@ class MLflow(Recorder):
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # a new database is made in fifty lines of log
+        for name in ("alembic", "mlflow.store.db.utils"):  # a new database is made in fifty lines of log
+            logging.getLogger(name).setLevel(logging.WARNING)
         client = MlflowClient(tracking_uri=self.options.uri)
         if "run_id" in recording.kept:
             client.update_run(recording.kept["run_id"], status="RUNNING")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 import sys
 import tempfile
@@ -31,9 +30,10 @@ class Trackio(Recorder):
         """Begin a run, or go on with the one whose name was kept. Raises Trackio's own error where it cannot be had."""
         import trackio
 
-        # Trackio prints to stdout, where a caller of `lot run --json` reads a result.
-        for module in (trackio, trackio.utils):
-            module.print = functools.partial(print, file=sys.stderr)
+        # Trackio prints to stdout, where a caller of `lot run --json` reads a result; to turn that for all threads would turn
+        # what the run itself prints.
+        for module in [each for name, each in sys.modules.items() if name.partition(".")[0] == "trackio"]:
+            module.print = _say_nothing  # type: ignore[attr-defined]
         name = recording.kept.setdefault("name", f"{recording.title}-{secrets.token_hex(4)}")
         self._run = trackio.init(
             project=self.options.project,
@@ -68,3 +68,7 @@ class Trackio(Recorder):
         """Finish the run there."""
         if self._run is not None:
             self._run.finish()
+
+
+def _say_nothing(*words: object, **options: object) -> None:
+    """In place of `print`."""
