@@ -535,16 +535,16 @@ class Recorder(abc.ABC):
     def write(self, group: str, step: int, values: Mapping[str, float]) -> None:
         """Take a row. group: `train`, `validation`, `speed` or the name of a diagnostic; a value may be NaN."""
 
-    def result(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
+    def result(self, split: str, step: int, metrics: Mapping[str, float]) -> None:  # noqa: B027
         """Take the final metrics of a run that is complete, measured at `step` on `split`."""
 
-    def picture(self, name: str, step: int, png: bytes) -> None:
+    def picture(self, name: str, step: int, png: bytes) -> None:  # noqa: B027
         """Take the picture of the diagnostic `name`, drawn after `step`."""
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027
         """Bring what was given to where the end of the process does not reach it; called after each checkpoint."""
 
-    def close(self, state: str) -> None:
+    def close(self, state: str) -> None:  # noqa: B027
         """End. state: `complete`, `failed` or `interrupted`, as in status.json."""
 
 

@@ -198,14 +198,14 @@ def _say_what_starts(config: Config, resume: bool) -> None:
 def _config(
     file: Path | None,
     chosen: dict[str, str],
-    added: dict[str, tuple[str, ...]],
+    added: dict[str, Any],
     overrides: list[str],
     recorded: Path | None,
 ) -> Config:
     """The configuration that is asked for.
 
-    added: losses and recorders by name. recorded: the run to resume or to extend, if one is named. What is given then refines its configuration, unless a file or
-    a task begins another one; whether the two agree is checked where the run goes on.
+    added: losses and recorders by name. recorded: the run to resume or to extend, if one is named. What is given then refines
+    its configuration, unless a file or a task begins another one; whether the two agree is checked where the run goes on.
     """
     from lot.config.load import load_config
     from lot.config.other_attention import without_attention

@@ -183,7 +183,8 @@ def lot_recorders() -> list[Component]:
             reference="wandb, https://docs.wandb.ai",
             notes=(
                 "Needs wandb: pip install 'lot-core[wandb]'.",
-                "Log in once (wandb login). WANDB_MODE=offline keeps all in wandb/ of the run, for wandb sync later.",
+                "Log in once (wandb login). WANDB_MODE=offline keeps all for a later wandb sync.",
+                "Its files lie in wandb/ of the current folder, or where WANDB_DIR says.",
             ),
         ),
         Component(

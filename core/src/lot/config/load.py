@@ -14,6 +14,7 @@ from lot.config.schema import (
     BY_LAYER,
     DEFAULT_NAMES,
     SINGLE,
+    USUAL_RECORDER,
     Chosen,
     ChosenDiagnostic,
     ChosenLoss,
@@ -22,7 +23,6 @@ from lot.config.schema import (
     LossTable,
     TopConfig,
     TrainConfig,
-    USUAL_RECORDER,
     watched,
 )
 from lot.config.yaml import parse_yaml, read_yaml

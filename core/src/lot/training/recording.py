@@ -14,6 +14,7 @@ from typing import Any
 
 from lot.config.schema import Config
 from lot.contracts import Recorder, Recording
+from lot.errors import LotError
 from lot.plugins.discovery import reason
 from lot.runs.directory import RunDir
 from lot.storage.files import make_folder, read_json, write_json
@@ -78,7 +79,9 @@ class Recorders:
         for worker in self._workers:
             if worker.trouble is not None and not worker.told:
                 worker.told = True
-                found.append(f"recorder {worker.name}: {worker.trouble}; {self._run.path / 'metrics.jsonl'} has every row")
+                found.append(
+                    f"recorder {worker.name}: {worker.trouble}; {self._run.path / 'metrics.jsonl'} has every row"
+                )
         return found
 
     def _tell(self, job: Callable[[_Worker], None]) -> None:
@@ -143,7 +146,8 @@ class _Worker:
                 job()
             self.recorder.close(self._state or "failed")
         except (Exception, SystemExit) as error:
-            self.trouble = f"left out from here on ({reason(error)})"
+            told = str(error) if isinstance(error, LotError) else reason(error)
+            self.trouble = f"left out from here on ({told})"
             try:
                 self.recorder.close("failed")
             except (Exception, SystemExit):

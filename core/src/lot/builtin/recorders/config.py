@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import ClassVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,8 +15,6 @@ from lot.options.declare import option
 class TensorBoardConfig:
     """Options of the TensorBoard recorder."""
 
-    PACKAGE: ClassVar[str] = "tensorboardX"
-
     config: bool = option(True, help="begin with the configuration, as text")
     pictures: bool = option(False, help="draw the diagnostics at the end of the run, and add the pictures")
 
@@ -25,8 +22,6 @@ class TensorBoardConfig:
 @attrs.frozen(kw_only=True)
 class WandbConfig:
     """Options of the Weights & Biases recorder."""
-
-    PACKAGE: ClassVar[str] = "wandb"
 
     project: str = option("lot", help="project that the run goes to")
     entity: str | None = option(None, help="user or team that it belongs to; null: the default of the account")
@@ -36,8 +31,6 @@ class WandbConfig:
 @attrs.frozen(kw_only=True)
 class MLflowConfig:
     """Options of the MLflow recorder."""
-
-    PACKAGE: ClassVar[str] = "mlflow"
 
     experiment: str = option("lot", help="experiment that the run goes to")
     uri: str | None = option(
@@ -60,8 +53,6 @@ class MLflowConfig:
 class TrackioConfig:
     """Options of the Trackio recorder."""
 
-    PACKAGE: ClassVar[str] = "trackio"
-
     project: str = option("lot", help="project that the run goes to")
     space: str | None = option(
         None, help="Hugging Face Space that the run is sent to; null: TRACKIO_SPACE_ID, else a folder of this machine"
@@ -69,10 +60,18 @@ class TrackioConfig:
     pictures: bool = option(False, help="draw the diagnostics at the end of the run, and send the pictures")
 
 
+_PACKAGES = {
+    TensorBoardConfig: "tensorboardX",
+    WandbConfig: "wandb",
+    MLflowConfig: "mlflow",
+    TrackioConfig: "trackio",
+}
+
+
 def check_packages(config: TensorBoardConfig | WandbConfig | MLflowConfig | TrackioConfig) -> None:
     """Raise BadInput where a package that these options ask for is not installed."""
-    if importlib.util.find_spec(config.PACKAGE) is None:
-        name = config.PACKAGE
+    name = _PACKAGES[type(config)]
+    if importlib.util.find_spec(name) is None:
         raise BadInput(f"the package {name} is not installed", fix=f"pip install 'lot-core[{name}]'")
     if config.pictures and importlib.util.find_spec("matplotlib") is None:
         raise BadInput(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -74,6 +75,7 @@ class _Table:
         self.close()
         earlier = self._path.read_text(encoding="utf-8").splitlines()[1:] if self._columns else []
         self._columns += new
-        header = ",".join(self._columns)
-        write_atomic(self._path, "".join(f"{line}\n" for line in (header, *(f"{e}{',' * len(new)}" for e in earlier))))
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(self._columns)
+        write_atomic(self._path, header.getvalue() + "".join(f"{line}{',' * len(new)}\n" for line in earlier))
         self._file = self._path.open("a", encoding="utf-8", newline="")

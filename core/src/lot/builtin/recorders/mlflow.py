@@ -61,7 +61,9 @@ class MLflow(Recorder):
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        metrics = [Metric(f"{group}/{name}".replace(":", "-"), float(value), now, step) for name, value in values.items()]
+        metrics = [
+            Metric(f"{group}/{name}".replace(":", "-"), float(value), now, step) for name, value in values.items()
+        ]
         self._client.log_batch(self._run, metrics=metrics)
 
     def result(self, split: str, step: int, metrics: Mapping[str, float]) -> None:

@@ -28,10 +28,15 @@ class TensorBoard(Recorder):
         if not recording.resumed:
             for events in earlier:
                 events.unlink()
+        goes_on = recording.resumed and bool(earlier)
         self._board = SummaryWriter(
-            str(recording.path), purge_step=recording.step + 1 if recording.resumed and earlier else None
+            str(recording.path),
+            purge_step=recording.step + 1 if goes_on else None,
+            filename_suffix=f".{recording.step}"
+            if goes_on
+            else "",  # names have whole seconds: a quick one would be lost
         )
-        if recording.resumed and earlier:
+        if goes_on:
             return recording.rows
         if self.config:
             told = ["**LEAK: this model saw what it was asked to predict**", ""] if recording.leak else []

@@ -10,13 +10,15 @@ from typing import Any
 
 from lot.builtin.recorders.config import WandbConfig, check_packages
 from lot.contracts import Recorder, Recording
+from lot.errors import BadInput
 
 
 class Wandb(Recorder):
     """A chart `GROUP/NAME` over `step` for each number; configuration, result and pictures.
 
     The number of the remote run stays with the run, and a resumed run goes on in it. Whether anything is sent at once is
-    up to wandb (WANDB_MODE, `wandb login`, `wandb offline`); its own files lie in `wandb/` of the run.
+    up to wandb (WANDB_MODE, `wandb login`, `wandb offline`). Its own files lie where it puts them, by default in `wandb/` of the
+    current folder (WANDB_DIR): they hold a link to the user's cache, and a run may hold none that leads out of it.
     """
 
     final = True
@@ -30,19 +32,19 @@ class Wandb(Recorder):
         """Begin a run, or go on in the one whose number was kept. Raises wandb's own error where it cannot be had."""
         import wandb
 
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise BadInput("wandb has no key", fix="wandb login, or WANDB_MODE=offline")
         number = recording.kept.setdefault("id", secrets.token_hex(8))
         self._run = wandb.init(
             project=self.options.project,
             entity=self.options.entity,
-            dir=str(recording.path),
             id=number,
             name=recording.title,
             config=dict(recording.config),
             tags=["LEAK"] if recording.leak else None,
             resume="allow",
             reinit="create_new",  # the caller of lot.train may have a run of his own
-            # Nothing is printed, stdout is left alone, and no link is made that a moved run would lead out of itself by.
-            settings=wandb.Settings(console="off", silent=True, symlink=False, login_timeout=0),
+            settings=wandb.Settings(console="off", silent=True),  # stdout is left alone
         )
         self._run.define_metric("*", step_metric="step")  # of wandb's own step, none may come twice or late
         return recording.given
