@@ -17,8 +17,8 @@ SURFACE = {
     "lot": """
         Attention BadInput Batch Cache Component Config Context CrossEntropy Damage Decoder Diagnostic Dims Diverged
         Embedding GeneratorFor IGNORED Interrupted Kernel Look Loss LotError MLP Model NoOptions Output Parts PluginError Positions
-        Probe Record RecordedRun Registry Reliance Result RunFailed Sizes Split Task __version__ ablation build_model build_task
-        cache_folder diagnose evaluate generate hookimpl load_config load_run option registry reliance train
+        Probe Record RecordedRun Recorder Recording Registry Reliance Result RunFailed Sizes Split Task __version__ ablation
+        build_model build_task cache_folder diagnose evaluate generate hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
         Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary attend attention_mask
@@ -28,13 +28,13 @@ SURFACE = {
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",
     "lot.circular": "chance_order circular_mean circular_variance order_parameter wrap",
     "lot.figure": """
-        DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP apart heading literal new_figure over_training pack save_animation
-        smooth spaced token_names unpack
+        DIVERGING_MAP MOVIES PALETTE PHASE_MAP SEQUENTIAL_MAP apart heading literal mark_leak new_figure over_training pack
+        save_animation smooth spaced token_names unpack
     """,
     "lot.signals": "SIGNALS Shape Signal Source shape_problem",
     "lot.testing": """
         CheckResult DIMS KitFailure KitResult NotApplicable check_attention check_diagnostic check_embedding check_loss
-        check_mlp check_model check_optimizer check_task checks examine run_checks
+        check_mlp check_model check_optimizer check_recorder check_task checks examine run_checks
     """,
 }
 

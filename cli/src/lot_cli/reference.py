@@ -181,6 +181,13 @@ _SECTIONS = (
         home="lot.config.schema:DiagnosticTable",
     ),
     Section(
+        name="recorders",
+        path="recorders.NAME",
+        file="run",
+        summary="A recorder: where the rows of the log go too. tensorboard is one, unless it is null.",
+        kind="recorder",
+    ),
+    Section(
         name="study",
         path="",
         file="study",

@@ -108,8 +108,9 @@ def test_what_is_written_passes_the_kit(environment: dict[str, str], tmp_path: P
     assert ", 0 failed" in done.stdout
 
 
-def test_all_six_train_together(environment: dict[str, str], tmp_path: Path) -> None:
+def test_all_of_them_train_together(environment: dict[str, str], tmp_path: Path) -> None:
     flags = {"attn": "attention", "embed": "embedding", "optim": "optimizer", "loss": "loss", "task": "task"}
+    flags["record"] = "recorder"
     chosen = [part for flag, kind in flags.items() for part in (f"--{flag}", f"my_{kind}")]
     small = ["model.width=32", "model.layers=1", "train.steps=6", "train.batch_size=8", "train.warmup=1"]
     small += ["task.held_out=16", "train.test=false", "diagnostics.my_diagnostic.every=3"]
@@ -121,6 +122,7 @@ def test_all_six_train_together(environment: dict[str, str], tmp_path: Path) -> 
         "step_00000003.safetensors",
         "step_00000006.safetensors",
     ]
+    assert "| my_diagnostic/entropy |" in (tmp_path / "x" / "my_recorder.md").read_text()
 
 
 def test_what_to_do_next_is_said(lot: Callable) -> None:

@@ -14,8 +14,8 @@ A run
 
 A plugin
     Component, hookimpl, option, NoOptions       what a plugin registers; no torch is imported for these
-    Attention, MLP, Embedding, Model, Task, Loss, Diagnostic, Kernel      the contract of each kind of component
-    Dims, Context, Parts, Sizes, Batch, Output, Probe, Record  what a component is given and returns
+    Attention, MLP, Embedding, Model, Task, Loss, Diagnostic, Recorder, Kernel      the contract of each kind of component
+    Dims, Context, Parts, Sizes, Batch, Output, Probe, Record, Recording  what a component is given and returns
     BadInput, PluginError, RunFailed, Diverged, Interrupted, LotError       errors and their exit codes
     IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation, cache_folder    parts that these use
 
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         Positions as Positions,
         Probe as Probe,
         Record as Record,
+        Recorder as Recorder,
+        Recording as Recording,
         Split as Split,
         Task as Task,
         ablation as ablation,
@@ -106,6 +108,8 @@ _HOMES = {
         "Positions",
         "Probe",
         "Record",
+        "Recorder",
+        "Recording",
         "Split",
         "Task",
         "ablation",

@@ -91,6 +91,12 @@ def over_training(axes: Axes, steps: list[int]) -> dict[str, Any]:
     return {"marker": "o", "ms": 4} if len(steps) < 12 else {}
 
 
+def mark_leak(figure: Figure) -> None:
+    """Write below all panels that the model saw what it was asked to predict."""
+    text = f"{figure.get_supxlabel()}\nLEAK: this model saw what it was asked to predict".strip()
+    figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
+
+
 def apart(figure: Figure, share: float = 0.06) -> None:
     """Leave `share` of a panel's width between panels, so that color bars and neighbors do not touch."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine

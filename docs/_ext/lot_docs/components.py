@@ -18,6 +18,7 @@ SECTIONS = {
     "loss": "losses",
     "task": "task",
     "diagnostic": "diagnostics",
+    "recorder": "recorders",
     "kernel": "",
 }
 """Kind of component -> the section of the configuration that chooses it; kernels have none."""
@@ -66,7 +67,7 @@ def _pairs(component: lot.Component) -> Iterator[tuple[str, str]]:
 
 
 def _use(component: lot.Component) -> str:
-    flags = {"attention": "attn", "embedding": "embed", "optimizer": "optim"}
+    flags = {"attention": "attn", "embedding": "embed", "optimizer": "optim", "recorder": "record"}
     if component.kind in (*flags, "mlp", "model", "loss", "task"):
         return f"lot run --{flags.get(component.kind, component.kind)} {component.name}"
     if component.kind == "diagnostic":

@@ -89,7 +89,7 @@ def save_figure(figure: Figure | None, path: Path, name: str, *, leak: bool) -> 
         echo(f"{name}: nothing to draw", err=True)
         return
     if leak:
-        from lot_cli.recorded.pictures import mark_leak
+        from lot.figure import mark_leak
 
         mark_leak(figure)
     with writing_to(path):

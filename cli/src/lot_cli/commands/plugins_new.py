@@ -70,6 +70,11 @@ TEMPLATES = {
         "the diagnostic: what it measures, draws and concludes",
         "lot run --task copy_reverse --set diagnostics.{name}.every=50",
     ),
+    "recorder": Template(
+        "A recorder",
+        "the recorder: where it takes the rows of a run",
+        "lot run --task copy_reverse --record {name}",
+    ),
 }
 
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")

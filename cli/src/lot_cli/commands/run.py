@@ -58,6 +58,13 @@ def _path_of(name: str) -> str | None:
 @click.option("--optim", type=ComponentName("optimizer"), help="Optimizer.")
 @click.option("--loss", "losses", type=ComponentName("loss"), multiple=True, help="Add a loss; repeat for more.")
 @click.option(
+    "--record",
+    "recorders",
+    type=ComponentName("recorder"),
+    multiple=True,
+    help="Record elsewhere too, as in csv or wandb; repeat for more.",
+)
+@click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
@@ -97,6 +104,7 @@ def _path_of(name: str) -> str | None:
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 def run(
     losses: tuple[str, ...],
+    recorders: tuple[str, ...],
     config_file: Path | None,
     overrides: tuple[str, ...],
     seed: int | None,
@@ -129,7 +137,8 @@ def run(
         raise click.UsageError("--extend takes the configuration of its run; leave out --config")
     if resume and recorded is None and config_file is None and "task" not in chosen:
         raise click.UsageError("--resume: which run? name it, as in --run-dir runs/NAME/version_0 or --name NAME")
-    config = _config(config_file, chosen, losses, sets, extend if extend is not None else recorded)
+    added = {"losses": losses, "recorders": recorders}
+    config = _config(config_file, chosen, added, sets, extend if extend is not None else recorded)
     if print_config:
         echo(config.to_yaml(), nl=False)
         return
@@ -187,12 +196,16 @@ def _say_what_starts(config: Config, resume: bool) -> None:
 
 
 def _config(
-    file: Path | None, chosen: dict[str, str], losses: tuple[str, ...], overrides: list[str], recorded: Path | None
+    file: Path | None,
+    chosen: dict[str, str],
+    added: dict[str, Any],
+    overrides: list[str],
+    recorded: Path | None,
 ) -> Config:
     """The configuration that is asked for.
 
-    recorded: the run to resume or to extend, if one is named. What is given then refines its configuration, unless a file or
-    a task begins another one; whether the two agree is checked where the run goes on.
+    added: losses and recorders by name. recorded: the run to resume or to extend, if one is named. What is given then refines
+    its configuration, unless a file or a task begins another one; whether the two agree is checked where the run goes on.
     """
     from lot.config.load import load_config
     from lot.config.other_attention import without_attention
@@ -205,13 +218,13 @@ def _config(
             from lot_cli.terminal.console import warn
 
             warn(f"--attn {chosen['attn']}: left out of {file}, with its attention: {', '.join(dropped)}")
-        return load_config(tree, select=chosen, losses=losses, overrides=overrides)
+        return load_config(tree, select=chosen, overrides=overrides, **added)
     if recorded is None or file is not None or "task" in chosen:
-        return load_config(file, select=chosen, losses=losses, overrides=overrides)
+        return load_config(file, select=chosen, overrides=overrides, **added)
     config = RunDir(recorded_at(recorded)).config()
-    if not (chosen or losses or overrides):
+    if not (chosen or overrides or any(added.values())):
         return config
-    return load_config(config.to_dict(), select=chosen, losses=losses, overrides=overrides)
+    return load_config(config.to_dict(), select=chosen, overrides=overrides, **added)
 
 
 def recorded_at(path: Path) -> Path:

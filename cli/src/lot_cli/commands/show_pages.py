@@ -24,6 +24,7 @@ TABLES = {
     "loss": "losses.{}",
     "task": "task",
     "diagnostic": "diagnostics.{}",
+    "recorder": "recorders.{}",
 }
 """Where the options of a kind stand in the configuration."""
 FLAGS = {
@@ -34,6 +35,7 @@ FLAGS = {
     "optimizer": "--optim",
     "loss": "--loss",
     "task": "--task",
+    "recorder": "--record",
 }
 
 
@@ -104,8 +106,10 @@ def section_page(section: Section, reg: Registry) -> Iterator[str]:
     if facts:
         yield ""
         yield from columns(facts, (DIM, PLAIN), indent=0)
-    yield ""
     options = section.options
+    if not options:
+        return
+    yield ""
     heading = "keys"
     if section.file == "run":
         prefix = f"{section.path}." if section.path else ""

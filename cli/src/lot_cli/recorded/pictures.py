@@ -14,17 +14,10 @@ if TYPE_CHECKING:
 
     from lot.contracts import Diagnostic, Record
 
-LEAK = "LEAK: this model saw what it was asked to predict"
 SHARP = 144
 """Pixels per inch of a picture in a page."""
 MOST_PIXELS = 3200
 """Of the longer side of a picture in a page."""
-
-
-def mark_leak(figure: Figure) -> None:
-    """Write under a picture that the model saw what it was asked to predict."""
-    text = f"{figure.get_supxlabel()}\n{LEAK}".strip()
-    figure.supxlabel(text, color="#B00020", fontsize=9, fontweight="bold")
 
 
 def diagnostic_of(name: str, table: Mapping[str, Any] | None) -> Diagnostic:
@@ -72,6 +65,8 @@ class Picture:
             if figure is None:
                 return None
             if leak:
+                from lot.figure import mark_leak
+
                 mark_leak(figure)
             return as_png(figure)
 
@@ -86,10 +81,7 @@ class Picture:
             from lot.contracts import Record
             from lot.training.diagnose import REMEMBERED
 
-            scalars = [
-                Record(step, {key: value.reshape(()) for key, value in values.items() if value.numel() == 1})
-                for step, values in self.records[-REMEMBERED:]
-            ]
+            scalars = [Record(record.step, record.scalars) for record in self.records[-REMEMBERED:]]
             return self.diagnostic.alarm(scalars)
 
     def film(self) -> bytes | None:

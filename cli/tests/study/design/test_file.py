@@ -138,6 +138,15 @@ def test_addresses_follow_content() -> None:
     assert key(arm=plan_arms(small(arms=dict(reversed(SMALL["arms"].items()))))[1]) == key()
 
 
+def test_an_address_is_the_same_wherever_a_run_is_recorded() -> None:
+    def key(base: dict[str, Any]) -> str:
+        arm = plan_arms(small(base={**SMALL["base"], **base}))[0]
+        return run_key(arm.config(0), {})
+
+    assert key({"recorders": {"csv": {}, "tensorboard": None}}) == key({})
+    assert key({"diagnostics": {"grad_norm": {}}}) != key({})
+
+
 def test_an_address_follows_the_versions_of_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     study = small()
     config = plan_arms(study)[0].config(0)

@@ -155,3 +155,54 @@ def lot_diagnostics() -> list[Component]:
             every=100,
         ),
     ]
+
+
+@hookimpl
+def lot_recorders() -> list[Component]:
+    return [
+        Component(
+            name="tensorboard",
+            summary="TensorBoard: event files in the directory of the run. Every run has it, unless it is set to null.",
+            factory="lot.builtin.recorders.tensorboard:TensorBoard",
+            config="lot.builtin.recorders.config:TensorBoardConfig",
+            check="lot.builtin.recorders.config:check_packages",
+            reference="tensorboardX, the event files of TensorBoard without TensorFlow",
+        ),
+        Component(
+            name="csv",
+            summary="CSV: a table of each kind of row, in csv/ of the run, for spreadsheets and plots.",
+            factory="lot.builtin.recorders.csv:Csv",
+            reference="RFC 4180, Common Format and MIME Type for Comma-Separated Values Files, 2005",
+        ),
+        Component(
+            name="wandb",
+            summary="Weights & Biases. A run that is resumed goes on in the same remote run.",
+            factory="lot.builtin.recorders.wandb:Wandb",
+            config="lot.builtin.recorders.config:WandbConfig",
+            check="lot.builtin.recorders.config:check_packages",
+            reference="wandb, https://docs.wandb.ai",
+            notes=(
+                "Needs wandb: pip install 'lot-core[wandb]'.",
+                "Log in once (wandb login). WANDB_MODE=offline keeps all for a later wandb sync.",
+                "Its files lie in wandb/ of the current folder, or where WANDB_DIR says.",
+            ),
+        ),
+        Component(
+            name="mlflow",
+            summary="MLflow: a server, a database or a folder. A run that is resumed goes on in the same MLflow run.",
+            factory="lot.builtin.recorders.mlflow:MLflow",
+            config="lot.builtin.recorders.config:MLflowConfig",
+            check="lot.builtin.recorders.config:check_packages",
+            reference="MLflow Tracking, https://mlflow.org/docs/latest/ml/tracking",
+            notes=("Needs mlflow: pip install 'lot-core[mlflow]'.",),
+        ),
+        Component(
+            name="trackio",
+            summary="Trackio: on this machine, or in a Hugging Face Space. A run that is resumed goes on under its name.",
+            factory="lot.builtin.recorders.trackio:Trackio",
+            config="lot.builtin.recorders.config:TrackioConfig",
+            check="lot.builtin.recorders.config:check_packages",
+            reference="Trackio, https://huggingface.co/docs/trackio",
+            notes=("Needs trackio: pip install 'lot-core[trackio]'; trackio show opens its pages.",),
+        ),
+    ]

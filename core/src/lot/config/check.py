@@ -13,6 +13,7 @@ def check_options(config: Config) -> None:
     chosen |= {f"mlp.layers.{layer}": mlp for layer, mlp in config.mlp_layers.items()}
     chosen |= {f"losses.{name}": loss for name, loss in config.losses.items()}
     chosen |= {f"diagnostics.{name}": diagnostic for name, diagnostic in config.diagnostics.items()}
+    chosen |= {f"recorders.{name}": recorder for name, recorder in config.recorders.items()}
     for path, one in chosen.items():
         try:
             one.component.check_options(one.options)

@@ -8,7 +8,7 @@ from typing import Any
 from lot.errors import BadInput
 
 FREE = frozenset({"train.parallel", "train.context_parallel"})
-"""Keys that may change when a run is resumed: they say how to compute, not what."""
+"""Keys that may change when a run is resumed: they say how to compute, not what. So may all of `recorders`."""
 
 
 def require_none(what: str, differing: list[str]) -> None:
@@ -31,9 +31,14 @@ def differences(recorded: dict[str, Any], given: dict[str, Any], *, known_only: 
     keys = theirs.keys() if known_only else ours.keys() | theirs.keys()
     return [
         f"{key} is {ours.get(key, 'absent')!r}, was {theirs.get(key, 'absent')!r}"
-        for key in sorted(keys - FREE)
-        if ours.get(key, "absent") != theirs.get(key, "absent")
+        for key in sorted(keys)
+        if not is_free(key) and ours.get(key, "absent") != theirs.get(key, "absent")
     ]
+
+
+def is_free(key: str) -> bool:
+    """Whether the key at a dotted path may change when a run is resumed."""
+    return key in FREE or key.partition(".")[0] == "recorders"
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

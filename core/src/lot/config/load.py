@@ -14,6 +14,7 @@ from lot.config.schema import (
     BY_LAYER,
     DEFAULT_NAMES,
     SINGLE,
+    USUAL_RECORDER,
     Chosen,
     ChosenDiagnostic,
     ChosenLoss,
@@ -37,12 +38,13 @@ def load_config(
     overrides: Sequence[str] = (),
     select: Mapping[str, str] | None = None,
     losses: Iterable[str] = (),
+    recorders: Iterable[str] = (),
     registry: Registry | None = None,
 ) -> Config:
-    """The configuration made of defaults < `source` < `select` and `losses` < `overrides`.
+    """The configuration made of defaults < `source` < `select`, `losses` and `recorders` < `overrides`.
 
     source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces
-    that section's table unless it names the same component. losses: losses added by name. overrides: `"optim.lr=3e-4"`,
+    that section's table unless it names the same component. losses, recorders: added by name. overrides: `"optim.lr=3e-4"`,
     values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it. Raises BadInput,
     with the path, for all that is unknown, missing, of the wrong type or out of bounds.
     """
@@ -59,12 +61,11 @@ def load_config(
     tree: dict[str, Any] = copy.deepcopy(dict(loaded))
     for section, name in (select or {}).items():
         _select(tree, (section,), name)
-    for name in losses:
-        table = tree.setdefault("losses", {})
-        if not isinstance(table, dict):
-            raise BadInput(where="losses", expected="a table of losses", got=repr(table))
-        if table.get(name) is None:
-            table[name] = {}
+    for section, added in (("losses", losses), ("recorders", recorders)):
+        for name in added:
+            table = _descend(tree, section, f"{section}.{name}")
+            if table.get(name) is None:
+                table[name] = {}
     for keys, value in sorted(map(_parse_override, overrides), key=lambda one: len(one[0]) - _names_component(one[0])):
         _apply_override(tree, keys, value)
     return _resolve(tree, installed() if registry is None else registry)
@@ -154,6 +155,7 @@ def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
         train=train,
         losses=_choose_losses(_table(tree, "losses"), registry),
         diagnostics=_choose_diagnostics(tree, attentions, registry),
+        recorders=_choose_recorders(tree, registry),
         **chosen,
         **by_layer,
     )
@@ -284,4 +286,17 @@ def _choose_diagnostics(
             options=component.parse(table, path),
             every=component.every if own.every is None else own.every,
         )
+    return found
+
+
+def _choose_recorders(tree: Mapping[str, Any], registry: Registry) -> dict[str, Chosen]:
+    found = {}
+    for name, table in {USUAL_RECORDER: {}, **_table(tree, "recorders")}.items():
+        path = f"recorders.{name}"
+        _find(registry, "recorder", name, path)
+        if table is None:
+            continue
+        if not isinstance(table, dict):
+            raise BadInput(where=path, expected="a table of options, or null to remove it", got=repr(table))
+        found[name] = _chosen(registry, "recorder", name, dict(table), path)
     return found

@@ -35,8 +35,12 @@ DEFAULT_NAMES = {"model": "decoder", "embed": "token", "attn": "vanilla", "mlp":
 """The component of a section that names none; a model may choose another MLP."""
 
 
-MANY = {"losses": "loss", "diagnostics": "diagnostic"}
+MANY = {"losses": "loss", "diagnostics": "diagnostic", "recorders": "recorder"}
 """Sections that hold components by name, and their kind."""
+
+
+USUAL_RECORDER = "tensorboard"
+"""The recorder that a run has unless its configuration removes it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -186,6 +190,7 @@ class Config:
     optim: Chosen
     train: TrainConfig
     diagnostics: Mapping[str, ChosenDiagnostic]
+    recorders: Mapping[str, Chosen]
 
     @functools.cached_property
     def sizes(self) -> Sizes:
@@ -213,7 +218,7 @@ class Config:
 
     @property
     def components(self) -> list[Chosen]:
-        """Every component of the run."""
+        """Every component that the result depends on: all but the recorders."""
         chosen = [self.task, self.model, *self.parts, self.optim]
         return [*chosen, *self.losses.values(), *self.diagnostics.values()]
 
@@ -249,7 +254,18 @@ class Config:
             "optim": self.optim.table(),
             "train": unstructure(self.train),
             "diagnostics": diagnostics,
+            **self._recorders(),
         }
+
+    def _recorders(self) -> dict[str, Any]:
+        """The section `recorders`; nothing where the usual one stands alone, as in every run before there were others."""
+        tables: dict[str, Any] = {name: unstructure(chosen.options) for name, chosen in self.recorders.items()}
+        usual = self.recorders.get(USUAL_RECORDER)
+        if usual is None:
+            tables[USUAL_RECORDER] = None
+        elif len(tables) == 1 and usual.options == usual.component.config_class():
+            return {}
+        return {"recorders": tables}
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""

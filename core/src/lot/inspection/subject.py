@@ -73,7 +73,7 @@ class Subject:
     def _composition(self) -> Composition:
         """The parts of a run, as diagnostics need them; those of the configuration are not created."""
         objective = Objective(self.config.losses, signals_given(self.config))
-        return Composition(self.config, self.task, self.model, objective, {}, self.leak)
+        return Composition(self.config, self.task, self.model, objective, {}, {}, self.leak)
 
     def look(self, name: str, diagnostic: Diagnostic, split: Split, prompted: Batch | None = None) -> Record:
         """What a diagnostic measures: on the text of a user, or without one on the first sequences of `split`."""

@@ -12,7 +12,7 @@ import attrs
 from lot.errors import PluginError, place_of
 from lot.options.declare import RESERVED, RESERVED_BY_LAYER, NoOptions
 
-KINDS = ("attention", "embedding", "mlp", "model", "optimizer", "loss", "task", "diagnostic", "kernel")
+KINDS = ("attention", "embedding", "mlp", "model", "optimizer", "loss", "task", "diagnostic", "recorder", "kernel")
 """The kinds of component; each has a hook of its own in `lot.plugins.hookspecs`."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")

@@ -30,6 +30,7 @@ HOOKS = {
     "loss": "lot_losses",
     "task": "lot_tasks",
     "diagnostic": "lot_diagnostics",
+    "recorder": "lot_recorders",
     "kernel": "lot_kernels",
 }
 """The hook that registers each kind of component."""
@@ -73,6 +74,11 @@ def lot_tasks() -> Iterable[Component]:  # type: ignore[empty-body]
 @hookspec
 def lot_diagnostics() -> Iterable[Component]:  # type: ignore[empty-body]
     """Diagnostics; factory(config) -> Diagnostic."""
+
+
+@hookspec
+def lot_recorders() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Recorders, which take the rows of a run elsewhere; factory(config) -> Recorder."""
 
 
 @hookspec

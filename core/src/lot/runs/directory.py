@@ -45,7 +45,7 @@ class RunDir:
     """A run's directory, held by one process at a time.
 
     Files: config.yaml, run.json, metrics.jsonl, timing.jsonl, test_examples.safetensors, metrics.json (written last: the
-    run is complete), status.json, checkpoints/, snapshots/, plots/, links `best` and `last`.
+    run is complete), status.json, checkpoints/, snapshots/, recorders/, plots/, links `best` and `last`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class RunDir:
             raise BadInput(
                 f"{self.path}: cannot be written ({error.strerror})", fix="choose another directory with --run-dir"
             ) from None
-        for folder in (self.path, self.checkpoints, *self.snapshots.glob("*")):
+        for folder in (self.path, self.checkpoints, *self.snapshots.glob("*"), self.path / "recorders"):
             if folder.is_dir():
                 remove_leftovers(folder)
 

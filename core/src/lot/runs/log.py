@@ -1,4 +1,4 @@
-"""What a run writes while it goes: metrics.jsonl, timing.jsonl and TensorBoard."""
+"""What a run writes while it goes: metrics.jsonl and timing.jsonl."""
 
 from __future__ import annotations
 
@@ -18,33 +18,24 @@ class RunLog:
         self._run = run
         self._metrics: Log | None = None
         self._timing: Log | None = None
-        self._board: Any = None
 
-    def open(self, step: int, offsets: tuple[int, int] | None) -> None:
-        """Open the logs. offsets: of a resumed run, their lengths as its checkpoint at `step` knew them; the rest is cut."""
-        from tensorboardX import SummaryWriter
-
+    def open(self, offsets: tuple[int, int] | None) -> int:
+        """Open the logs; the rows of metrics.jsonl. offsets: of a resumed run, their lengths as its checkpoint knew them;
+        the rest is cut."""
         metrics, timing = (0, 0) if offsets is None else offsets
         self._metrics = Log(self._run.path / METRICS, metrics)
         self._timing = Log(self._run.path / "timing.jsonl", timing)
-        if (
-            offsets is None
-        ):  # events of a run that was killed before its first checkpoint would be drawn beside the new ones
-            for events in self._run.path.glob("events.out.tfevents*"):
-                events.unlink()
-        self._board = SummaryWriter(str(self._run.path), purge_step=None if offsets is None else step + 1)
+        return self._metrics.rows
 
-    def write(self, group: str, row: dict[str, Any]) -> None:
-        """Append a row to metrics.jsonl, and its numbers to TensorBoard under `group`."""
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row to metrics.jsonl."""
         assert self._metrics is not None
         self._metrics.write(row)
-        self._draw(group, row)
 
     def write_timing(self, row: dict[str, Any]) -> None:
         """Append a row to timing.jsonl."""
         assert self._timing is not None
         self._timing.write(row)
-        self._draw("speed", {"step": row["step"], "tokens_per_second": row["tokens_per_second"]})
 
     def offsets(self) -> tuple[int, int]:
         """The lengths of both logs in bytes, all of which is on the disk when this returns."""
@@ -59,19 +50,14 @@ class RunLog:
 
     def close(self) -> None:
         """Close what is open."""
-        for writer in (self._metrics, self._timing, self._board):
-            if writer is not None:
-                writer.close()
-        self._metrics = self._timing = self._board = None
-
-    def _draw(self, group: str, row: dict[str, Any]) -> None:
-        for key, value in row.items():
-            if key != "step" and isinstance(value, (int, float)):
-                self._board.add_scalar(f"{group}/{key}", value, row["step"])
+        for log in (self._metrics, self._timing):
+            if log is not None:
+                log.close()
+        self._metrics = self._timing = None
 
 
 class Log:
-    """A file of JSON lines that can be taken back to an earlier length."""
+    """A file of JSON lines that can be taken back to an earlier length. rows: lines that it had when it was opened."""
 
     def __init__(self, path: Path, offset: int | None) -> None:
         """Open `path` for appending, cut to `offset` bytes (None: as long as it is).
@@ -83,7 +69,8 @@ class Log:
         self._file = path.open("ab")
         if offset is not None:
             self._file.truncate(min(offset, self._file.tell()))  # truncating beyond the end would fill up with zeros
-        self._sha256 = hashlib.sha256(path.read_bytes())
+        content = path.read_bytes()
+        self._sha256, self.rows = hashlib.sha256(content), content.count(b"\n")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row; a value that is not finite is written as null, since JSON has no NaN."""

@@ -135,6 +135,16 @@ def check_diagnostic(
     return check("diagnostic", component, options, skip=skip, seed=seed, **setting)
 
 
+def check_recorder(
+    component: Component, *, skip: Collection[str] = (), live: bool = False, seed: int | None = None, **options: Any
+) -> dict[str, str]:
+    """As `check_attention`, for a recorder, which is given the rows of made-up runs in folders that are removed afterwards.
+
+    live: also open a recorder that is `final`, which leaves some runs in the service that it sends to.
+    """
+    return check("recorder", component, options, skip=skip, seed=seed, live=live)
+
+
 __all__ = [
     "DIMS",
     "CheckResult",
@@ -148,6 +158,7 @@ __all__ = [
     "check_mlp",
     "check_model",
     "check_optimizer",
+    "check_recorder",
     "check_task",
     "checks",
     "examine",

@@ -42,6 +42,7 @@ class Case:
     device: where an attention or an embedding is built.
     signals: shapes of signals that the table `lot.signals` lacks, for a loss or a diagnostic that needs them.
     attention, embedding: what the model that a diagnostic measures is made of; default: the core's own.
+    live: whether a recorder may leave a run where it sends what it is given.
     seed: of the points that are drawn over the axes of configuration; a fresh one unless it is given.
     findings: what checks tell beside their outcome.
 
@@ -56,6 +57,7 @@ class Case:
     signals: Mapping[str, Signal] = field(default_factory=dict)
     attention: Component | None = None
     embedding: Component | None = None
+    live: bool = False
     seed: int = field(default_factory=fresh_seed)
     findings: Findings = field(default_factory=Findings, compare=False)
 

@@ -18,6 +18,7 @@ from lot.testing.kinds.loss import LOSS_CHECKS
 from lot.testing.kinds.mlp import MLP_CHECKS
 from lot.testing.kinds.model import MODEL_CHECKS
 from lot.testing.kinds.optimizer import OPTIMIZER_CHECKS
+from lot.testing.kinds.recorder import RECORDER_CHECKS
 from lot.testing.kinds.task import TASK_CHECKS
 from lot.testing.place import definition, place_of
 from lot.testing.result import CheckResult, KitResult, repeated
@@ -36,6 +37,7 @@ CHECKS: dict[str, dict[str, CheckFunction]] = {
     "loss": LOSS_CHECKS,
     "task": TASK_CHECKS,
     "diagnostic": DIAGNOSTIC_CHECKS,
+    "recorder": RECORDER_CHECKS,
 }
 """The checks by kind and name, in the order in which they run."""
 CHECKED_KINDS = tuple(CHECKS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lot.config.schema import ChosenDiagnostic, Config
-from lot.contracts import Diagnostic, Model, Task
+from lot.contracts import Diagnostic, Model, Recorder, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks, memory
 from lot.model.neutral import check_neutral
@@ -23,6 +23,7 @@ class Composition:
     model: Model
     objective: Objective
     diagnostics: dict[str, tuple[ChosenDiagnostic, Diagnostic]]
+    recorders: dict[str, Recorder]
     leak: bool
 
     @property
@@ -48,6 +49,7 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     """
     objective = Objective(config.losses, signals_given(config))
     diagnostics = {name: (chosen, chosen.create(f"diagnostics.{name}")) for name, chosen in config.diagnostics.items()}
+    recorders: dict[str, Recorder] = {n: chosen.create(f"recorders.{n}") for n, chosen in config.recorders.items()}
     for name in objective.losses:
         check_signals(config, f"loss {name}", objective.needs(name))
     for name, (_, diagnostic) in diagnostics.items():
@@ -61,7 +63,7 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
-    return Composition(config, task, model, objective, diagnostics, leaks(config, task, model))
+    return Composition(config, task, model, objective, diagnostics, recorders, leaks(config, task, model))
 
 
 def _check_memory(config: Config, task: Task, processes: int) -> None:

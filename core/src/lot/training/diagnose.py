@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lot.contracts import Batch, Context, Diagnostic, Model, Probe, Record
 from lot.devices.precision import autocast
+from lot.figure import mark_leak
 from lot.model.measure import evaluating
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
@@ -78,6 +80,18 @@ class Diagnosing:
                 more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
                 told.append(f"{name} at {', '.join(map(str, lost[:5]))}{more}")
         return "; ".join(told)
+
+    def picture(self, name: str, leak: bool) -> bytes | None:
+        """What the diagnostic `name` draws of all its records, as PNG; None where there is nothing to draw."""
+        records = load_records(self.run.path, name)
+        figure = self.composition.diagnostics[name][1].draw(records) if records else None
+        if figure is None:
+            return None
+        if leak:
+            mark_leak(figure)
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        return content.getvalue()
 
     def _earlier(self, name: str, step: int) -> deque[Record]:
         """The last scalars measured before `step`: those of a run that was resumed."""

@@ -23,7 +23,7 @@ CHANGEABLE = FREE | {
         *("log_every", "eval_every", "eval_examples", "save_every", "keep", "early_stop"),
     )
 }
-"""Keys that an extension may change, beside learning rates of the optimizer (`lr`, `..._lr`) and diagnostics."""
+"""Keys that an extension may change, beside learning rates of the optimizer (`lr`, `..._lr`), diagnostics and recorders."""
 JUMP = 0.01
 """Relative change of the learning rate from which on it is told."""
 
@@ -119,7 +119,7 @@ def check_extension(parent: Parent, config: Config) -> None:
 def _changeable(key: str) -> bool:
     section, _, name = key.partition(".")
     rate = section == "optim" and (name == "lr" or name.endswith("_lr"))
-    return key in CHANGEABLE or rate or section == "diagnostics"
+    return key in CHANGEABLE or rate or section in ("diagnostics", "recorders")
 
 
 def _newest(path: Path, warn: Callable[[str], None]) -> int:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: rows of its logs, its status file, events to the caller of `lot.train`.
+"""What a run tells while it goes: rows of its logs, its recorders, its status file, events to the caller of `lot.train`.
 
 The loop says what happened; where it is written, and in which words, is decided here.
 """
@@ -8,33 +8,38 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lot.config.schema import Config
+from lot.contracts import Recorder
 from lot.runs.directory import RunDir
 from lot.runs.log import RunLog
 from lot.training.events import Report
 from lot.training.progress import Progress
+from lot.training.recording import Recorders
 
 
 class Reporter:
-    """The logs, the status and the events of a run.
+    """The logs, the recorders, the status and the events of a run.
 
     What writes to the run directory is called in the main process alone (by `team.lead`, so that all processes
     fail together); `report` tells nothing in the others.
     """
 
-    def __init__(self, run: RunDir, report: Report, steps: int) -> None:
+    def __init__(self, run: RunDir, report: Report, steps: int, recorders: Mapping[str, Recorder]) -> None:
         """steps: optimizer steps that the run is to make."""
         self.run, self.report, self.steps = run, report, steps
-        self.log = RunLog(run)
+        self.log, self.recorders = RunLog(run), Recorders(run, recorders)
         self._clock = (time.perf_counter(), 0)
 
-    def open(self, step: int, offsets: tuple[int, int] | None) -> None:
+    def open(self, config: Config, leak: bool, step: int, offsets: tuple[int, int] | None) -> None:
         """Open the logs, cut to the `offsets` in bytes of a checkpoint that is resumed, and say that the run runs."""
-        self.log.open(step, offsets)
+        rows = self.log.open(offsets)
+        self.recorders.open(config, leak=leak, step=step, resumed=offsets is not None, rows=rows)
         self.run.set_status("running", exit_code=None, step=step, steps=self.steps, message="")
 
     def warn(self, step: int, text: str) -> None:
@@ -54,23 +59,24 @@ class Reporter:
         speed: dict[str, Any] = {"step": step, "seconds": now - then, "tokens_per_second": tokens / (now - then)}
         if device.type == "cuda":
             speed["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-        self.log.write("train", row)
+        self._write(row, speed["tokens_per_second"])
         self.log.write_timing(speed)
         self.run.set_status("running", step=step, steps=self.steps)
         self.report("log", {**row, **speed})
 
     def validation(self, step: int, metrics: dict[str, float], best: bool) -> None:
         """The metrics of a validation; best: whether it is the best so far."""
-        self.log.write("validation", {"step": step, "split": "validation", **metrics})
+        self._write({"step": step, "split": "validation", **metrics})
         self.report("validation", {"step": step, "best": best, **metrics})
 
     def diagnostic(self, name: str, step: int, headline: str | None, scalars: dict[str, float]) -> None:
         """The scalars that a diagnostic measured."""
-        self.log.write(name, {"step": step, "diagnostic": name, **scalars})
+        self._write({"step": step, "diagnostic": name, **scalars})
         self.report("diagnostic", {"step": step, "name": name, "headline": headline, **scalars})
 
     def saved(self, progress: Progress, folder: Path) -> None:
         """A checkpoint was written."""
+        self.recorders.flush()
         self.run.set_status("running", step=progress.step, best_step=progress.best.step)
         self.report("checkpoint", {"step": progress.step, "path": str(folder)})
 
@@ -96,12 +102,29 @@ class Reporter:
                 "metrics": {key: value if math.isfinite(value) else None for key, value in metrics.items()},
             }
         )
+        self.recorders.result(split, tested, metrics)
+        self._close_recorders("complete", progress.step)
         self.report("end", {"run": str(self.run.path), "metrics": metrics, "already": False, "leak": trust["leak"]})
 
     def ended(self, main: bool, state: str, exit_code: int, step: int, message: str) -> None:
         """Record why the run stopped before its end, as far as the disk still lets it. main: in the main process."""
         with contextlib.suppress(OSError):
             self.log.close()
+        self._close_recorders(state, step)
         if main:
             with contextlib.suppress(OSError):
                 self.run.set_status(state, exit_code=exit_code, step=step, message=message)
+
+    def _write(self, row: dict[str, Any], speed: float | None = None) -> None:
+        """Append a row to metrics.jsonl, and give it to the recorders."""
+        self.log.write(row)
+        self.recorders.write(row, speed)
+        self._tell_troubles(row["step"])
+
+    def _close_recorders(self, state: str, step: int) -> None:
+        self.recorders.close(state)
+        self._tell_troubles(step)
+
+    def _tell_troubles(self, step: int) -> None:
+        for text in self.recorders.troubles():
+            self.warn(step, text)

@@ -79,6 +79,7 @@ def train(
                     trainer.reporter.warn(trainer.step, note)
                 return trainer.run_all(resume)
             except BadInput:
+                trainer.reporter.recorders.close("failed")
                 raise
             except RunFailed as error:
                 trainer.end("failed", error.exit_code, str(error))

@@ -20,6 +20,7 @@ from lot.devices.precision import autocast, choose_precision
 from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
+from lot.plugins.discovery import reason
 from lot.random import derive
 from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
@@ -96,7 +97,7 @@ class Trainer:
             "parallel": self.parallel.kind,
             "data": self.task.origin,
         }
-        self.reporter = Reporter(run, report, settings.steps)
+        self.reporter = Reporter(run, report, settings.steps, composition.recorders)
         self.diagnosing = Diagnosing(composition, run, self.reporter, self.optimizer)
         self.saving = Saving(run, self.config, self.parallel, self.optimizer, self.fingerprint, self._warn)
         self.trust = Trust(composition, self.parallel, self.precision, run, self._warn)
@@ -253,6 +254,7 @@ class Trainer:
         if examples is not None:
             self._save_examples(examples)
         trust = self.trust.facts()
+        self.team.lead(self._show_pictures)
         self.team.lead(lambda: self.reporter.complete(split, tested, self.progress, metrics, trust))
         return Result(self.run.path, self.step, self.progress.best.step, metrics, self.trust.leak)
 
@@ -294,7 +296,7 @@ class Trainer:
             }
             self.run.create(self.config.to_yaml(), facts)
             save_assets(self.run.path, self.task.assets())
-        self.reporter.open(self.step, log_lengths)
+        self.reporter.open(self.config, self.trust.leak, self.step, log_lengths)
 
     def _whole(self, batches: list[Batch]) -> Whole:
         """What the parts of this step's batch share: those of this process, and those of the others."""
@@ -332,6 +334,19 @@ class Trainer:
         scored = torch.stack([part.scored for part in parts]).sum(0)
         whole = ExampleLosses(loss, scored, examples.size)
         self.team.lead(lambda: whole.save(self.run.path))
+
+    def _show_pictures(self) -> None:
+        """Draw the diagnostics for the recorders that want it; one that cannot be drawn costs its picture only."""
+        if not self.reporter.recorders.want_pictures:
+            return
+        for name in self.composition.diagnostics:
+            try:
+                png = self.diagnosing.picture(name, self.trust.leak)
+            except Exception as error:
+                self._warn(f"diagnostic {name} could not be drawn ({reason(error)})")
+                continue
+            if png is not None:
+                self.reporter.recorders.picture(name, self.step, png)
 
     def _warn(self, text: str) -> None:
         self.reporter.warn(self.step, text)

@@ -139,8 +139,10 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
     components it uses.
     """
     packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in config.components)}
+    tree = config.to_dict()
+    tree.pop("recorders", None)  # where a run is recorded beside its log changes nothing in it
     content = {
-        "config": by_content(config.to_dict()),
+        "config": by_content(tree),
         "versions": {package: metadata.version(package) for package in sorted(packages)},
         "source": {module: source_digest(module) for module in sorted(_modules(config))},
         "numerics": dict(numerics),
