@@ -22,7 +22,7 @@ SURFACE = {
     """,
     "lot.nn": """
         Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary attend attention_mask
-        attention_weights dropout_now export_form require_heads scan
+        attention_weights dropout_now export_form find_projections require_heads scan
     """,
     "lot.metrics": "BitsPerUnit ExactMatch MeanLoss Perplexity TokenAccuracy",
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",
