@@ -34,8 +34,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """This process, as if it were a kernel."""
     found = Screen()
     shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=found.display))  # type: ignore[arg-type]
+    ipython: Any = SimpleNamespace(get_ipython=lambda: shell, display=SimpleNamespace(display=found.display))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setattr(notebook, "EVERY", 0.0)
     return found
 

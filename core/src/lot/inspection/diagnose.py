@@ -53,8 +53,9 @@ class Look(Shown):
 
     def table(self) -> Table:
         """The single numbers, and what is beside them."""
+        scalars = self.record.scalars
         rows = [
-            (key, written(float(value)) if not value.dim() else f"an array {tuple(value.shape)}")
+            (key, written(float(value)) if key in scalars else f"an array {tuple(value.shape)}")
             for key, value in self.record.values.items()
         ]
         return Table(f"{self.name} of {self.run}, {self.label}", rows, leak=self.leak)

@@ -77,9 +77,10 @@ class NotebookProgress:
 
 def _output(text: str) -> Any:
     """Show `text` as an output of the cell; the handle that rewrites it."""
-    from IPython.display import display
+    from IPython import display
 
-    return display(_both(text), raw=True, display_id=True)
+    show: Any = display.display  # untyped where IPython is installed
+    return show(_both(text), raw=True, display_id=True)
 
 
 def _both(text: str) -> dict[str, str]:
