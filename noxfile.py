@@ -71,6 +71,13 @@ def statistics(session: nox.Session) -> None:
     session.run("python", "tests/statistics/simulate.py", "--studies", "200", "--out", session.create_tmp(), env=ON_CPU)
 
 
+@nox.session
+def recorders(session: nox.Session) -> None:
+    """Recorders of services, each with the real library, offline."""
+    install(session, "./core[wandb,mlflow,trackio]", "./cli", "pytest", "hypothesis")
+    session.run("pytest", *(session.posargs or ["core/tests/builtin/test_recorders.py"]), env=ON_CPU)
+
+
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """The campaign of faults at length: damaged files, full disks, kills, planted files, 1,000 configurations (hours)."""

@@ -54,6 +54,11 @@ def told(program: str, *arguments: str) -> tuple[int, list[str]]:
         ),
         (["run", "--task", "copy_reverse", "--run-dir", "other"], "other: holds other files, and no run"),
         (["run", "--resume", "--run-dir", "gone"], "gone"),
+        ([*RUN, "--record", "cvs"], "unknown recorder 'cvs'; did you mean 'csv'?"),
+        (
+            [*RUN, "--set", "recorders.mlflow.uri=http://me:key@host"],
+            "recorders.mlflow.uri: expected an address without a password",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

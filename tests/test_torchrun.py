@@ -43,7 +43,7 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_equal_one(lot: Lot, tmp_path: Path) -> None:
-    done = torchrun(tmp_path, *RUN, "--run-dir", "two", "--json")
+    done = torchrun(tmp_path, *RUN, "--run-dir", "two", "--record", "csv", "--json")
     assert done.returncode == 0, done.stderr
     assert "2 processes, the model copied to each (DDP)" in done.stderr
     assert json.loads(done.stdout)["step"] == 24, "one process speaks"
@@ -59,6 +59,9 @@ def test_two_processes_equal_one(lot: Lot, tmp_path: Path) -> None:
     for name, tensor in last[0].model.items():
         torch.testing.assert_close(last[1].model[name], tensor, rtol=1e-3, atol=1e-4)
     assert json.loads((tmp_path / "two/run.json").read_text())["fingerprint"]["processes"] == 2
+    logged = [str(row["step"]) for row in rows[1] if row.get("split") == "train"]
+    recorded = (tmp_path / "two/csv/train.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in recorded] == logged, "one process records"
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:

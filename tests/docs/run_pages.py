@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("start.md", "tutorial.md")
+PAGES = ("start.md", "tutorial.md", "python.md")
 
 _BLOCK = re.compile(r"^```(sh|python|yaml)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.\w+)\n")

@@ -3,7 +3,7 @@
 A run
     load_config(...)             a run as validated data (`Config`)
     train(config, run_dir=...)   train, evaluate and record it (`Result`)
-    evaluate(run)                the metrics of a recorded run, at any checkpoint and on any data
+    evaluate(run)                the metrics of a recorded run, at any checkpoint and on any data (`Evaluation`)
     diagnose(run, names)         what diagnostics measure on it (`Look`)
     load_run(run)                its best model, its task and its configuration (`RecordedRun`)
     reliance(run)                what damage to its mechanism costs (`Reliance`, of `Damage`)
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         RunFailed as RunFailed,
     )
     from lot.inspection.diagnose import Look as Look, diagnose as diagnose
-    from lot.inspection.evaluate import evaluate as evaluate
+    from lot.inspection.evaluate import Evaluation as Evaluation, evaluate as evaluate
     from lot.model.build import build_model as build_model, build_task as build_task
     from lot.model.decoder import Decoder as Decoder
     from lot.model.generate import generate as generate
@@ -116,7 +116,7 @@ _HOMES = {
     ),
     "errors": ("BadInput", "Diverged", "Interrupted", "LotError", "PluginError", "RunFailed"),
     "inspection.diagnose": ("Look", "diagnose"),
-    "inspection.evaluate": ("evaluate",),
+    "inspection.evaluate": ("Evaluation", "evaluate"),
     "model.build": ("build_model", "build_task"),
     "model.decoder": ("Decoder",),
     "model.generate": ("generate",),

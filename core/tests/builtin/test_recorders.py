@@ -123,6 +123,19 @@ def test_mlflow_has_every_number_once_in_one_run(tmp_path: Path, monkeypatch: py
     assert sorted(points) == sorted(expected)
 
 
+def test_two_runs_may_begin_an_experiment_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    from lot.builtin.recorders.mlflow import _experiment
+
+    client, find = MlflowClient(), MlflowClient.get_experiment_by_name
+    found = iter([None])  # the other run makes it in between
+    number = client.create_experiment("shared")
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda self, name: next(found, find(self, name)))
+    assert _experiment(client, "shared") == number
+
+
 def test_mlflow_takes_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     pytest.importorskip("matplotlib")

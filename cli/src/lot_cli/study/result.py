@@ -15,11 +15,13 @@ import attrs
 
 from lot.errors import BadInput
 from lot.options.validate import structure, unstructure
+from lot.runs.shown import Shown, Table
 from lot_cli.study.design.fairness import Fairness
 from lot_cli.study.design.file import Study
 from lot_cli.study.design.passport import Passport
 from lot_cli.study.design.registration import Registration
 from lot_cli.study.earlier_format import from_format_1
+from lot_cli.terminal.numbers import count, interval, p_value, signed
 
 FORMAT = 2
 """Of study.json: a number that grows when a key goes or changes its meaning."""
@@ -263,8 +265,8 @@ class Looks:
     spends: float = 1.0  # share of alpha that the planned looks may spend; the rest is for those that were not planned
 
 
-@attrs.frozen(kw_only=True)
-class Result:
+@attrs.frozen(kw_only=True, repr=False)
+class Result(Shown):
     """A finished study."""
 
     format: int  # of study.json
@@ -290,6 +292,24 @@ class Result:
     environment: Environment | None  # None where the first run recorded none
     earlier: list[EarlierLook] = attrs.field(factory=list)  # looks before this one
     warnings: list[str]  # what a reader should hold against the result, beside unfairness
+
+    def table(self) -> Table:
+        """The verdicts; `lot study` writes the whole report."""
+        unfair = "".join(f"; UNFAIR: {reason}" for reason in self.fairness.reasons)
+        leaks = "".join(f"; LEAK: {arm} sees what it is asked to predict" for arm in self.fairness.leaks)
+        rows = [
+            (
+                f"{c.arm} - {c.against}",
+                c.metric,
+                signed(c.mean),
+                interval(c.low, c.high),
+                p_value(c.p_adjusted),
+                c.verdict if c.fair else f"UNFAIR: {c.verdict}",
+            )
+            for c in self.comparisons
+        ]
+        head = ("contrast", "metric", "difference", "interval", "p adjusted", "verdict")
+        return Table(f"{self.name}: {count(len(self.seeds), 'seed')}{unfair}{leaks}", rows, head)
 
     @property
     def main_metric(self) -> str:

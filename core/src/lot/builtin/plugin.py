@@ -185,6 +185,7 @@ def lot_recorders() -> list[Component]:
                 "Needs wandb: pip install 'lot-core[wandb]'.",
                 "Log in once (wandb login). WANDB_MODE=offline keeps all for a later wandb sync.",
                 "Its files lie in wandb/ of the current folder, or where WANDB_DIR says.",
+                "wandb adds what it records of every program (command, git, hardware); its own settings turn that off.",
             ),
         ),
         Component(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -173,7 +174,7 @@ class ChosenDiagnostic(Chosen):
         return {"every": self.every, **unstructure(self.options)}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Config:
     """A resolved run: every component found, every option validated. `to_dict` replays it."""
 
@@ -266,6 +267,12 @@ class Config:
         elif len(tables) == 1 and usual.options == usual.component.config_class():
             return {}
         return {"recorders": tables}
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.to_yaml()}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def to_yaml(self) -> str:
         """`to_dict` as YAML."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +16,12 @@ from lot.config.load import load_config
 from lot.config.schema import ChosenDiagnostic
 from lot.contracts import IGNORED, Batch, Diagnostic, Record, Split
 from lot.errors import BadInput
+from lot.figure import mark_leak
 from lot.inspection.subject import Subject, subject
 from lot.model.generate import encode_prompt
 from lot.plugins.registry import registry
 from lot.runs.load import BEST
+from lot.runs.shown import Shown, Table, written
 from lot.storage.files import make_folder
 from lot.storage.snapshots import save_snapshot
 from lot.training.compose import check_signals, signals_given
@@ -26,8 +31,8 @@ EVERYWHERE = ("attention_map", "attention_entropy")
 _PREFIX = "diagnostics."
 
 
-@dataclass(frozen=True)
-class Look:
+@dataclass(frozen=True, repr=False)
+class Look(Shown):
     """What a diagnostic measured on a finished run.
 
     name, diagnostic: of the diagnostic. record: the step of the checkpoint, and what was measured. run: the run directory.
@@ -45,6 +50,30 @@ class Look:
     def folder(self) -> Path:
         """Where it belongs, beside what the run itself recorded."""
         return self.run / "diagnoses" / self.label
+
+    def table(self) -> Table:
+        """The single numbers, and what is beside them."""
+        scalars = self.record.scalars
+        rows = [
+            (key, written(float(value)) if key in scalars else f"an array {tuple(value.shape)}")
+            for key, value in self.record.values.items()
+        ]
+        return Table(f"{self.name} of {self.run}, {self.label}", rows, leak=self.leak)
+
+    def _repr_html_(self) -> str:
+        """The table, and the picture where matplotlib is installed."""
+        try:
+            figure = self.diagnostic.draw([self.record])
+        except ModuleNotFoundError:
+            figure = None
+        if figure is None:
+            return super()._repr_html_()
+        if self.leak:
+            mark_leak(figure)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=80)
+        picture = base64.b64encode(content.getvalue()).decode()
+        return f'{super()._repr_html_()}<img alt="{html.escape(self.name)}" src="data:image/png;base64,{picture}">'
 
     def save(self) -> None:
         """Write what was measured to `folder`. Raises OSError."""

@@ -16,6 +16,7 @@ from lot.inspection.subject import Subject, subject
 from lot.model.measure import measure_split
 from lot.plugins.registry import registry
 from lot.runs.load import BEST
+from lot.runs.shown import Shown, Table, written
 from lot.storage.files import make_folder, write_json
 from lot.training.compose import signals_given
 
@@ -23,6 +24,16 @@ USUAL = ("order_parameter", "attention_entropy")
 """Diagnostics whose scalars tell about a mechanism wherever they can be measured."""
 MOST_WEIGHTS = 1 << 26
 """Attention weights, at most, that are held for one of the usual diagnostics."""
+
+
+class Evaluation(Shown, dict[str, Any]):
+    """What `lot.evaluate` found: a dict, which shows its metrics."""
+
+    def table(self) -> Table:
+        """The metrics, and the scalars of the mechanism."""
+        rows = [(name, written(value)) for key in ("metrics", "mechanism") for name, value in self[key].items()]
+        title = f"{self['run']}, step {self['step']:,}: {self['split']} split, {self['examples']:,} examples"
+        return Table(title, rows, leak=self["leak"])
 
 
 def evaluate(
@@ -36,7 +47,7 @@ def evaluate(
     examples: int | None = None,
     device: str = "auto",
     warn: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """The metrics of a run's model on a split.
 
     run: a run directory, a folder of versions (the newest is taken), or the folder of a checkpoint. checkpoint: `best`, `last`
@@ -44,9 +55,9 @@ def evaluate(
     the model. data: a file in place of the one that the task reads. examples: how many, from the first on (default: all; of a
     training split, `train.eval_examples`).
 
-    Returns `{"run", "split", "step", "checkpoint", "leak", "task", "examples", "data", "metrics", "mechanism",
-    "loss_by_position", "label"}`. data: the digest of the files that were read, or None. mechanism: the scalars, by
-    `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
+    Returns an `Evaluation`, the table `{"run", "split", "step", "checkpoint", "leak", "task", "examples", "data", "metrics",
+    "mechanism", "loss_by_position", "label"}`. data: the digest of the files that were read, or None. mechanism: the scalars,
+    by `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
     loss_by_position: nats at each position, None where nothing is scored. label: names what was asked where it was not the
     whole split of the task of the training. Raises BadInput for what does not fit; nothing is
     written.
@@ -69,20 +80,22 @@ def evaluate(
     )
     mechanism = _mechanism(asked, split, warn)
     asked.check_data(warn)
-    return {
-        "run": str(asked.loaded.path),
-        "split": split,
-        "step": asked.loaded.step,
-        "checkpoint": str(asked.loaded.checkpoint),
-        "leak": asked.leak,
-        "task": asked.config.task.table(),
-        "examples": min(n for n in (length, limit) if n is not None),
-        "data": asked.task.origin,
-        "metrics": metrics,
-        "mechanism": mechanism,
-        "loss_by_position": by_position.means(),
-        "label": asked.label(examples),
-    }
+    return Evaluation(
+        {
+            "run": str(asked.loaded.path),
+            "split": split,
+            "step": asked.loaded.step,
+            "checkpoint": str(asked.loaded.checkpoint),
+            "leak": asked.leak,
+            "task": asked.config.task.table(),
+            "examples": min(n for n in (length, limit) if n is not None),
+            "data": asked.task.origin,
+            "metrics": metrics,
+            "mechanism": mechanism,
+            "loss_by_position": by_position.means(),
+            "label": asked.label(examples),
+        }
+    )
 
 
 def record_evaluation(found: dict[str, Any]) -> Path:

@@ -16,6 +16,7 @@ from lot.errors import BadInput
 from lot.model.build import build_model, leaks, rebuild_task
 from lot.runs.assets import read_assets
 from lot.runs.directory import RunDir, find_run
+from lot.runs.shown import Shown, Table
 from lot.storage import checkpoint as storage
 from lot.storage.checkpoint import load_weights
 from lot.storage.folder import FOLDER_NAME, folder_of, problem_of, saved_steps
@@ -23,8 +24,8 @@ from lot.storage.folder import FOLDER_NAME, folder_of, problem_of, saved_steps
 BEST, LAST = "best", "last"
 
 
-@dataclass(frozen=True)
-class RecordedRun:
+@dataclass(frozen=True, repr=False)
+class RecordedRun(Shown):
     """A recorded run with the model of one of its checkpoints.
 
     path: the run directory. config, task: what it was trained with. model: in evaluation mode, on the device that was
@@ -42,6 +43,20 @@ class RecordedRun:
     leak: bool
     trained_on: str | None = None
     origin: str | None = None
+
+    def table(self) -> Table:
+        """What the run is."""
+        rows = [
+            ("task", self.config.task.name),
+            (
+                "attention",
+                ", ".join(dict.fromkeys(chosen.name for chosen in self.config.attentions.values())) or "its own",
+            ),
+            ("model", f"{self.config.model.name}, {sum(p.numel() for p in self.model.parameters()):,} parameters"),
+            ("seed", str(self.config.seed)),
+            ("weights", f"after step {self.step:,}, of {self.checkpoint}"),
+        ]
+        return Table(str(self.path), rows, leak=self.leak)
 
     def check_data(self, warn: Callable[[str], None]) -> None:
         """Warn where the task has since read other files than those of the training: for when it has read what is needed."""

@@ -21,6 +21,7 @@ from lot.model.measure import measure_split
 from lot.random import torch_generator
 from lot.runs.load import RecordedRun, load_run
 from lot.runs.own_parameters import own_parameters
+from lot.runs.shown import Shown, Table, written
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Damage:
     spread: float | None
 
 
-@dataclass(frozen=True)
-class Reliance:
+@dataclass(frozen=True, repr=False)
+class Reliance(Shown):
     """How far a trained model relies on the parts of its attention.
 
     run: its directory. step: optimizer steps that its weights have. split: what was measured. loss: of the intact model,
@@ -56,6 +57,21 @@ class Reliance:
     damages: tuple[Damage, ...]
     shared: tuple[str, ...]
     leak: bool
+
+    def table(self) -> Table:
+        """What each damage cost."""
+        title = (
+            f"{self.run}, step {self.step:,}, {self.split}: loss {written(self.loss)} nats per scored token when intact"
+        )
+        rows = [
+            (
+                damage.what,
+                ", ".join(map(str, damage.layers)),
+                f"{damage.change:+.4g}" + ("" if damage.spread is None else f" ± {damage.spread:.2g}"),
+            )
+            for damage in self.damages
+        ]
+        return Table(title, rows, ("damaged", "layers", "change of the loss"), leak=self.leak)
 
 
 def reliance(

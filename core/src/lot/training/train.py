@@ -21,6 +21,7 @@ from lot.training.events import Report, silent
 from lot.training.extension import Parent, check_extension, parent_of, recorded_parent
 from lot.training.given_weights import GivenWeights, give_weights
 from lot.training.interruption import StopSignal
+from lot.training.notebook import NotebookProgress, in_notebook
 from lot.training.trainer import Result, Trainer
 
 
@@ -47,6 +48,10 @@ def train(
     differ from its configuration in steps, learning rate and schedule, batch, logging and diagnostics. init_from: a run, the
     folder of a checkpoint or a safetensors file whose weights are the initial ones; only: the parts of the model that are
     taken (attn, mlp, embed, positions, head), default: all.
+    report: called as report(event, facts) with what happens, in the main process: `start` or `resume` (what is trained, and
+    where), `log`, `validation` and `diagnostic` (a row each), `checkpoint`, `warning` (its `text`), `test`, `end` (the final
+    `metrics`); `docs/python.md` lists the facts. Default: in a notebook a line that shows how far the run
+    is, elsewhere nothing. What it raises ends the run, which can be resumed.
     Under torchrun every process calls this.
 
     Raises BadInput (nothing touched), RunFailed (diverged, or storage failed; the last checkpoint stands) or
@@ -54,7 +59,7 @@ def train(
     """
     path, config = choose_run(config, run_dir, name, resume)
     team = join_team(device, config.train.batch_size, config.train.context_parallel)
-    report = report if report is not None and team.main else silent
+    report = _report(report) if team.main else silent
     notes: list[str] = []
     parent = _parent(path if resume else None, extend, config, notes.append)
     home = Path(parent.path) if parent is not None and not resume else path if resume else None
@@ -100,6 +105,13 @@ def train(
                     raise RunFailed(message) from error
                 trainer.end("failed", 1, f"{type(error).__name__}: {error}")
                 raise
+
+
+def _report(given: Report | None) -> Report:
+    """What is told of the run: to the caller, else to the reader of a notebook, else to nobody."""
+    if given is not None:
+        return given
+    return NotebookProgress() if in_notebook() else silent
 
 
 def _parent(

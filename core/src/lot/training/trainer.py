@@ -26,6 +26,7 @@ from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms
 from lot.runs.examples import ExampleLosses, new_example_losses
+from lot.runs.shown import Shown, Table, written
 from lot.training.collector import collector_resting
 from lot.training.compose import Composition
 from lot.training.diagnose import Diagnosing
@@ -42,8 +43,8 @@ from lot.training.saving import Saving
 from lot.training.trust import Trust
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """What a finished run gives.
 
     run_dir: its directory. step: optimizer steps done. best_step: the step of the best validation, or None.
@@ -56,6 +57,12 @@ class Result:
     best_step: int | None
     metrics: dict[str, float]
     leak: bool
+
+    def table(self) -> Table:
+        """The final metrics."""
+        best = "" if self.best_step is None else f", the best after {self.best_step:,}"
+        rows = [(name, written(value)) for name, value in self.metrics.items()]
+        return Table(f"{self.run_dir}: {self.step:,} steps{best}", rows, leak=self.leak)
 
 
 class Trainer:

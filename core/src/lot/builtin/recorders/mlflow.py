@@ -43,10 +43,7 @@ class MLflow(Recorder):
         if "run_id" in recording.kept:
             client.update_run(recording.kept["run_id"], status="RUNNING")
         else:
-            experiment = client.get_experiment_by_name(self.options.experiment)
-            number = (
-                client.create_experiment(self.options.experiment) if experiment is None else experiment.experiment_id
-            )
+            number = _experiment(client, self.options.experiment)
             tags = {"LEAK": "this model saw what it was asked to predict"} if recording.leak else {}
             created = client.create_run(number, run_name=recording.title, tags=tags)
             recording.kept["run_id"] = created.info.run_id
@@ -81,3 +78,18 @@ class MLflow(Recorder):
         """End the run there."""
         if self._client is not None:
             self._client.set_terminated(self._run, ENDS[state])
+
+
+def _experiment(client: Any, name: str) -> str:
+    """The number of an experiment, made where there is none; the runs of a study may all try that at once."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
