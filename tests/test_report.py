@@ -108,6 +108,8 @@ def test_the_page_holds_what_the_run_recorded(lot: Lot, tmp_path: Path) -> None:
         "lattice on copy_reverse, 2 layers, 4 heads, width 16",
         "Measured on the test split, which nothing had read before",
         "A probe of the trained model found no leak",
+        "lossescross_entropy",
+        "diagnosticsorder_parameter, grad_norm, attention_map, phase_snapshots",
         "heads = 4, dropout = 0.1",  # the width of 16 is no default either; layers = 2 is
         "As it was startedlot run --attn lattice --task copy_reverse",
         "lot run --config x/config.yaml --name again",
