@@ -74,7 +74,7 @@ def curves(
         drawn = f'<polyline class="{style}" points="{" ".join(points)}">'
         parts.append(f"{drawn}<title>{text(line.name)}</title></polyline>")
         if len(points) <= FEW and not line.faint:
-            radius = 4.5 - 0.6 * line.dash  # of curves that coincide, each shows around those above it
+            radius = 3.6 - 0.4 * line.dash  # of curves that coincide, each shows around those above it
             parts += [
                 f'<circle class="dot series-{line.color}" cx="{a}" cy="{b}" r="{radius:.1f}"/>'
                 for a, _, b in (point.partition(",") for point in points)

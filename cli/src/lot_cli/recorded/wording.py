@@ -166,24 +166,31 @@ def settings(facts: RunFacts) -> Iterator[tuple[str, str]]:
 def chosen(facts: RunFacts) -> list[tuple[str, str]] | None:
     """The same, without the options that are as they are by default; None where the defaults are not known here."""
     from lot.config.load import load_config
+    from lot.config.schema import MANY
 
     try:
         usual = dict(leaves(load_config(_names_only(facts.tree)).to_dict()))
     except BadInput:  # of a component that is not installed, or of another version
         return None
-    others: dict[str, list[tuple[str, Any]]] = {}
+    others: dict[str, list[tuple[str, Any]]] = {
+        section: [("", name) for name, options in table(value).items() if options is not None]
+        for section, value in facts.tree.items()
+        if section in MANY
+    }
     for path, value in leaves(facts.tree):
         section, _, option = path.partition(".")
         if option.rpartition(".")[2] == "name" or path not in usual or usual[path] != value:
             others.setdefault(section, []).append((option, value))
-    return [(section, _options(found)) for section, found in others.items()]
+    return [(str(section), _options(others[section])) for section in facts.tree if others.get(section)]
 
 
 def _names_only(tree: dict[str, Any]) -> dict[str, Any]:
     """A configuration of the same components with their options as they are by default."""
+    from lot.config.schema import MANY
+
     found: dict[str, Any] = {}
     for section, value in tree.items():
-        if section in ("losses", "diagnostics"):
+        if section in MANY:
             found[section] = {name: None if options is None else {} for name, options in table(value).items()}
         elif isinstance(value, dict) and "name" in value:
             layers = {layer: {"name": at(own, "name")} for layer, own in table(value.get("layers")).items()}
