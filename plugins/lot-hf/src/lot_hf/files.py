@@ -6,6 +6,7 @@ import abc
 import functools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,12 @@ class Source(abc.ABC):
     tokenizer: Path | None
 
     @abc.abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What the files say of the model, as a config.json does. Raises BadInput."""
+
+    @abc.abstractmethod
     def architecture(self) -> Architecture:
-        """What the files say of the model. Raises BadInput."""
+        """The same, read. Raises BadInput."""
 
     @abc.abstractmethod
     def weights(self) -> Weights:
@@ -43,9 +48,11 @@ class Folder(Source):
         self.path = path
         self.tokenizer = path / TOKENIZER if (path / TOKENIZER).is_file() else None
 
+    def facts(self) -> Mapping[str, Any]:
+        return _json(self.path / CONFIG)
+
     def architecture(self) -> Architecture:
-        file = self.path / CONFIG
-        found = read_architecture(_json(file), f"path: {file}")
+        found = read_architecture(self.facts(), f"path: {self.path / CONFIG}")
         return found if self.tokenizer is None else attrs.evolve(found, tokens=_count_tokens(self.tokenizer))
 
     def weights(self) -> Weights:
@@ -62,9 +69,12 @@ class GGUF(Source):
         beside = path.parent / TOKENIZER
         self.tokenizer = beside if beside.is_file() else None
 
+    def facts(self) -> Mapping[str, Any]:
+        return gguf_file.read_facts(self.path)[0]
+
     def architecture(self) -> Architecture:
-        facts, tokens = gguf_file.read_facts(self.path)
-        return attrs.evolve(read_architecture(facts, f"path: {self.path}"), tokens=tokens)
+        tokens = gguf_file.read_facts(self.path)[1]
+        return attrs.evolve(read_architecture(self.facts(), f"path: {self.path}"), tokens=tokens)
 
     def weights(self) -> Weights:
         from lot_hf.gguf_weights import Dequantized
@@ -79,6 +89,9 @@ class OnHub(Source):
         self.name, self.revision = name, revision
         self._small = Folder(hub.fetch(name, revision, [CONFIG, TOKENIZER], needs=CONFIG))
         self.tokenizer = self._small.tokenizer
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._small.facts()
 
     def architecture(self) -> Architecture:
         return self._small.architecture()
