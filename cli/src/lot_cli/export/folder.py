@@ -19,7 +19,10 @@ SECTIONS = ("seed", "allow_leak", "task", "model", "embed", "attn", "mlp")
 
 
 def write_folder(loaded: RecordedRun, folder: Path) -> list[str]:
-    """Write the files into an empty folder; returns the lines to print. Raises OSError, and BadInput where the model sees the future."""
+    """Write the files into an empty folder; returns the lines to print.
+
+    Raises OSError, and BadInput where the model sees the future.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

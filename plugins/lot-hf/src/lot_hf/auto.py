@@ -22,7 +22,7 @@ import lot
 from lot import BadInput, Batch, Context, Split
 
 
-class LotConfig(PretrainedConfig):
+class LotConfig(PretrainedConfig):  # type: ignore[misc]
     """The configuration of a model of LOT.
 
     lot: what `lot.load_config` reads. token_counts: occurrences of each token in the text that it was trained on, or None.
