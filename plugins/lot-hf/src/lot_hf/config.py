@@ -72,3 +72,8 @@ class PretrainedConfig:
         if beyond:
             raise BadInput(where="layers", expected=f"layers from 0 to {layers - 1}", got=beyond[0])
         return tuple(sorted(set(self.layers)))
+
+
+def content(config: PretrainedConfig) -> Any:
+    """What changes whenever the pretrained model does. Raises BadInput where it is not there."""
+    return None if config.facts is not None else find_source(config.path, config.revision).content()
