@@ -93,3 +93,26 @@ def test_it_survives_being_saved_by_transformers(exported, tmp_path, ids):
     given = ids(1, 8, vocabulary=256)
     assert torch.equal(model(given).logits, ours(given).logits)
     assert "FOLDER" not in json.dumps(model.config.lot)
+
+
+def test_the_tokenizer_of_the_model_goes_in_and_comes_out(tmp_path, write, configs, values):
+    import lot_hf.auto  # noqa: F401
+
+    words = ["<unk>", "the", "pendulum", "swings", "and", "waits"]
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(words)}, "unk_token": "<unk>"},
+    }
+    folder = write(configs["llama"], values(configs["llama"]))  # its table has rows to spare
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (tmp_path / "text.txt").write_text("the pendulum swings and waits and swings " * 400)
+    task = ("task.path=text.txt", "task.tokenizer=model/tokenizer.json")
+    sets = [f"--set={one}" for one in (*SETTINGS, *task, "model.path=model", "train.only=[embed]")]
+    run("run", "--task=text_lm", "--model=hf", "--run-dir=run", *sets, cwd=tmp_path)
+    run("export", "run", "out", "--format=hf", cwd=tmp_path)
+    found = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert found("the pendulum waits").input_ids == [1, 2, 5]
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model(torch.tensor([[1, 2, 5]])).logits.shape == (1, 3, 31)
