@@ -250,3 +250,33 @@ def test_export_refuses_and_leaves_nothing_behind(run: Lot, tmp_path: Path) -> N
         assert all(word in done.stderr for word in words), done.stderr
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "there.pt2").read_text() == "mine"
+
+
+def test_a_folder_for_transformers_holds_what_builds_the_model_again(run: Lot) -> None:
+    from safetensors.torch import load_file
+
+    import lot
+
+    done = run("export", "r", "out", "--format", "hf")
+    assert done.returncode == 0, done.stderr
+    assert "no tokenizer" in done.stdout
+    facts = json.loads(Path("out/config.json").read_text())
+    assert facts["model_type"] == "lot"
+    loaded = load_run("r", device="cpu")
+    tensors = load_file("out/model.safetensors")
+    assert tensors.keys() == {f"model.{name}" for name in loaded.model.state_dict()}
+    model = lot.build_model(lot.load_config(facts["lot"]), loaded.task).eval()
+    model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
+    ids = torch.randint(facts["vocab_size"], (2, 8))
+    assert torch.equal(model(ids).logits, loaded.model(ids).logits)
+    again = run("export", "r", "out", "--format", "hf", "--force")
+    assert again.returncode == 2
+    assert "out exists; choose a folder that is not there yet" in again.stderr
+    assert not list(Path(".").glob("out?*"))
+
+
+def test_a_folder_for_transformers_has_no_signals(run: Lot) -> None:
+    done = run("export", "r", "out", "--format", "hf", "--signals", "phase")
+    assert done.returncode == 2
+    assert "--signals: for programs (.pt2, .onnx); hf holds weights" in done.stderr
+    assert not Path("out").exists()

@@ -225,3 +225,43 @@ def test_a_model_too_large_for_this_machine_is_refused_before_it_is_allocated(wr
     line = refusal(lambda: build(folder, task={"vocab_size": 2**30}))
     assert "within the memory of" in line
     assert "choose a smaller model" in line
+
+
+def test_a_study_knows_when_the_files_are_others(write, configs, values):
+    component, folder = lot.registry().get("model", "hf"), write(configs["llama"], shards=2)
+
+    def known():
+        return component.content_of(component.configure(path=str(folder)))
+
+    before = known()
+    assert set(before) == {
+        "config.json",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    }
+    (folder / "README.md").write_text("words")
+    assert known() == before
+    shard = folder / "model-00002-of-00002.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert known() != before
+
+
+@torch.no_grad()
+def test_facts_in_place_of_files_give_the_architecture_with_drawn_weights(write, configs, build, ids):
+    folder = write(configs["llama"])
+    component = lot.registry().get("model", "hf")
+    options = component.configure(path=str(folder), layers=[1])
+    alone = options.without_files()
+    assert alone.facts == configs["llama"]
+    given = build(folder, layers=[1])
+    drawn = build("no/where/at/all", layers=[1], facts=alone.facts, task={"vocab_size": 20})
+    assert drawn.loaded == frozenset()
+    assert [(name, p.shape) for name, p in drawn.named_parameters()] == [
+        (name, p.shape) for name, p in given.named_parameters()
+    ]
+    assert "not pretrained" in drawn.describe()
+    drawn.load_state_dict(given.state_dict())
+    assert torch.equal(drawn(ids()).logits, given(ids()).logits)

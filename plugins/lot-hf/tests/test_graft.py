@@ -138,3 +138,16 @@ def test_training_moves_what_train_only_says(folder, build, ids):
     train_only(model, ["new"])
     moved = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert moved == {name for name, _ in model.named_parameters()} - model.loaded
+
+
+def test_recomputed_activations_give_the_same_gradients(folder, build, ids):
+    attention("lattice")
+    found = []
+    for recompute in (False, True):
+        other = {"attn": {"name": "lattice"}}
+        model = build(folder, layers=[1], recompute=recompute, other=other).double().train()
+        model(ids()).logits.square().mean().backward()
+        found.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    plain, again = found
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, atol=1e-12, rtol=1e-9)

@@ -18,7 +18,7 @@ FORMATS = {".pt2": "pt2", ".onnx": "onnx", ".safetensors": "safetensors"}
 @click.option(
     "--format",
     "wanted",
-    type=click.Choice(tuple(FORMATS.values())),
+    type=click.Choice((*FORMATS.values(), "hf")),
     help="What to write. Default: what the name of FILE ends in.",
 )
 @click.option(
@@ -54,6 +54,10 @@ def export(
     of logits and signals by name; that of layer 0 is phase.0. Before a program is left in FILE, it is run at several sizes
     in a process without LOT, and must give what the model gives. FILE.safetensors holds the weights by name, and the
     configuration as its metadata.
+
+    With --format hf, FILE is a new folder, which transformers reads after `import lot_hf.auto` (pip install
+    'lot-hf[transformers]'): AutoModelForCausalLM.from_pretrained(FILE), and AutoTokenizer where the task has a tokenizer
+    file. It needs LOT and the plugins of the run.
     """
     from lot.errors import BadInput
 
@@ -61,11 +65,14 @@ def export(
     if kind is None:
         raise BadInput(where="FILE", expected=f"a name that ends in {', '.join(FORMATS)}, or --format", got=str(file))
     _check_flags(kind, operators, signals, fixed_sizes)
+    if kind == "hf" and file.exists():
+        raise BadInput(f"{file} exists", fix="choose a folder that is not there yet, which --force does not replace")
     if file.exists() and not force:
         raise BadInput(f"{file} exists", fix="add --force to replace it, or choose another name")
 
     from lot.runs.load import load_run
     from lot_cli.export import formats
+    from lot_cli.export.folder import write_folder
     from lot_cli.export.program import check_signals
     from lot_cli.terminal.console import warn
     from lot_cli.terminal.output_file import writing_to
@@ -81,10 +88,12 @@ def export(
         "pt2": lambda path: formats.write_program(loaded, path, names, native=operators == "native", fixed=fixed_sizes),
         "onnx": lambda path: formats.write_onnx(loaded, path, names, fixed=fixed_sizes),
         "safetensors": lambda path: formats.write_weights(loaded, path),
+        "hf": lambda path: write_folder(loaded, path),
     }
     with writing_to(file, fix="choose another folder"):
-        facts = _write_whole(file, f".{kind}", writers[kind])
-    echo(f"{file}: {loaded.path}, step {loaded.step}, {file.stat().st_size / 2**20:.1f} MiB")
+        facts = _write_folder(file, writers[kind]) if kind == "hf" else _write_whole(file, f".{kind}", writers[kind])
+    size = sum(path.stat().st_size for path in (file.iterdir() if file.is_dir() else (file,)))
+    echo(f"{file}: {loaded.path}, step {loaded.step}, {size / 2**20:.1f} MiB")
     for fact in facts:
         echo(f"  {fact}")
 
@@ -93,9 +102,9 @@ def _check_flags(kind: str, operators: str | None, signals: tuple[str, ...], fix
     """Refuse an option that the format does not have."""
     if operators is not None and kind != "pt2":
         raise click.UsageError(f"--operators: a choice of .pt2 alone; {kind} has none")
-    if kind == "safetensors" and (signals or fixed_sizes):
+    if kind in ("safetensors", "hf") and (signals or fixed_sizes):
         flag = "--signals" if signals else "--fixed-sizes"
-        raise click.UsageError(f"{flag}: for programs (.pt2, .onnx); safetensors holds weights")
+        raise click.UsageError(f"{flag}: for programs (.pt2, .onnx); {kind} holds weights")
 
 
 def _write_whole(file: Path, suffix: str, write: Callable[[Path], list[str]]) -> list[str]:
@@ -112,4 +121,16 @@ def _write_whole(file: Path, suffix: str, write: Callable[[Path], list[str]]) ->
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+    return facts
+
+
+def _write_folder(folder: Path, write: Callable[[Path], list[str]]) -> list[str]:
+    """What `write` returns, which writes into a folder that gets its name when all of it is there. Raises OSError."""
+    from lot.storage.folder import removed_on_failure, temporary_folder
+
+    temporary = temporary_folder(folder)
+    with removed_on_failure(temporary):
+        facts = write(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
     return facts

@@ -53,7 +53,10 @@ def lot_mlps() -> Iterable[Component]:  # type: ignore[empty-body]
 
 @hookspec
 def lot_models() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Models around the parts; factory(config, parts: Parts) -> Model. The configuration class has `sizes() -> Sizes`."""
+    """Models around the parts; factory(config, parts: Parts) -> Model. The configuration class has `sizes() -> Sizes`.
+
+    Where that reads files, it may have `without_files()`: options of the same model without its weights, which read none.
+    """
 
 
 @hookspec

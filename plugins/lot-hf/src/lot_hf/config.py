@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from lot import BadInput, Sizes, option
-from lot_hf.architecture import Architecture
+from lot_hf.architecture import Architecture, read_architecture
 from lot_hf.files import find_source
 
 
@@ -26,9 +28,21 @@ class PretrainedConfig:
     )
     recompute: bool = option(False, help="recompute activations in backward (activation checkpointing): less memory")
 
+    facts: dict[str, Any] | None = option(
+        None, help="the content of a config.json, in place of files: a model of that architecture with drawn weights"
+    )
+
     def architecture(self) -> Architecture:
-        """What the files of the model say of it. Raises BadInput where they cannot be had, or tell of another architecture."""
+        """What is said of the model. Raises BadInput where its files cannot be had, or tell of another architecture."""
+        if self.facts is not None:
+            return read_architecture(self.facts, "facts")
         return find_source(self.path, self.revision).architecture()
+
+    def without_files(self) -> PretrainedConfig:
+        """Options of the same model without its weights, which need no files."""
+        if self.facts is not None:
+            return self
+        return attrs.evolve(self, facts=dict(find_source(self.path, self.revision).facts()), revision=None)
 
     def sizes(self) -> Sizes:
         """What the parts of the model must know of it."""
@@ -44,7 +58,7 @@ class PretrainedConfig:
             owned=frozenset({"embed", "mlp"}),
             max_len=self.max_len,
             vocab_size=found.vocab_size,
-            tokens=found.vocab_size if found.tokens is None else found.tokens,
+            tokens=None if self.facts is not None else found.vocab_size if found.tokens is None else found.tokens,
             pretrained=True,
             positions=found.positions,
             dropout=self.dropout,
@@ -58,3 +72,8 @@ class PretrainedConfig:
         if beyond:
             raise BadInput(where="layers", expected=f"layers from 0 to {layers - 1}", got=beyond[0])
         return tuple(sorted(set(self.layers)))
+
+
+def content(config: PretrainedConfig) -> Any:
+    """What changes whenever the pretrained model does. Raises BadInput where it is not there."""
+    return None if config.facts is not None else find_source(config.path, config.revision).content()

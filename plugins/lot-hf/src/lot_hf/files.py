@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 import functools
+import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from lot_hf.architecture import Architecture, read_architecture
 if TYPE_CHECKING:
     from lot_hf.weights import Weights
 
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+CONFIG, TOKENIZER, INDEX = "config.json", "tokenizer.json", "model.safetensors.index.json"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
 
 
@@ -28,8 +30,16 @@ class Source(abc.ABC):
     tokenizer: Path | None
 
     @abc.abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What the files say of the model, as a config.json does. Raises BadInput."""
+
+    @abc.abstractmethod
     def architecture(self) -> Architecture:
-        """What the files say of the model. Raises BadInput."""
+        """The same, read. Raises BadInput."""
+
+    @abc.abstractmethod
+    def content(self) -> Any:
+        """Plain data that change whenever the model does: digests of its files, or its commit on the hub."""
 
     @abc.abstractmethod
     def weights(self) -> Weights:
@@ -43,15 +53,21 @@ class Folder(Source):
         self.path = path
         self.tokenizer = path / TOKENIZER if (path / TOKENIZER).is_file() else None
 
+    def facts(self) -> Mapping[str, Any]:
+        return _json(self.path / CONFIG)
+
     def architecture(self) -> Architecture:
-        file = self.path / CONFIG
-        found = read_architecture(_json(file), f"path: {file}")
+        found = read_architecture(self.facts(), f"path: {self.path / CONFIG}")
         return found if self.tokenizer is None else attrs.evolve(found, tokens=_count_tokens(self.tokenizer))
+
+    def content(self) -> Any:
+        files = [self.path / CONFIG, self.path / INDEX, *sorted(self.path.glob("*.safetensors"))]
+        return {file.name: _digest(file) for file in files if file.is_file()}
 
     def weights(self) -> Weights:
         from lot_hf.weights import SafetensorsFolder
 
-        return SafetensorsFolder(self.path)
+        return SafetensorsFolder(self.path, INDEX)
 
 
 class GGUF(Source):
@@ -62,9 +78,15 @@ class GGUF(Source):
         beside = path.parent / TOKENIZER
         self.tokenizer = beside if beside.is_file() else None
 
+    def facts(self) -> Mapping[str, Any]:
+        return gguf_file.read_facts(self.path)[0]
+
     def architecture(self) -> Architecture:
-        facts, tokens = gguf_file.read_facts(self.path)
-        return attrs.evolve(read_architecture(facts, f"path: {self.path}"), tokens=tokens)
+        tokens = gguf_file.read_facts(self.path)[1]
+        return attrs.evolve(read_architecture(self.facts(), f"path: {self.path}"), tokens=tokens)
+
+    def content(self) -> Any:
+        return _digest(self.path)
 
     def weights(self) -> Weights:
         from lot_hf.gguf_weights import Dequantized
@@ -80,8 +102,14 @@ class OnHub(Source):
         self._small = Folder(hub.fetch(name, revision, [CONFIG, TOKENIZER], needs=CONFIG))
         self.tokenizer = self._small.tokenizer
 
+    def facts(self) -> Mapping[str, Any]:
+        return self._small.facts()
+
     def architecture(self) -> Architecture:
         return self._small.architecture()
+
+    def content(self) -> Any:
+        return [self.name, self._small.path.name]  # the cache names the folder of a model by its commit
 
     def weights(self) -> Weights:
         patterns = [CONFIG, TOKENIZER, "*.safetensors", "*.safetensors.index.json"]
@@ -131,6 +159,21 @@ def _json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput(where=f"path: {file}", expected="a table", got=type(found).__name__)
     return found
+
+
+def _digest(file: Path) -> str:
+    """The sha256 of a file. Raises BadInput where it cannot be read."""
+    try:
+        facts = file.stat()
+        return _sha256(file, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror or error})", where="path") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(file: Path, _changed: int, _size: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _count_tokens(file: Path) -> int:

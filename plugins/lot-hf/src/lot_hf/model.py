@@ -40,7 +40,7 @@ class Pretrained(Decoder):
         self.grafts = [
             graft(layer, attention, projections(found, layer), dims) for layer, attention in parts.attentions.items()
         ]
-        self.origins = self._origins()
+        self.origins = {} if config.facts is not None else self._origins()
         self.loaded = frozenset(self.origins)
         self._told: list[str] = []
 
@@ -66,6 +66,9 @@ class Pretrained(Decoder):
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """The pretrained values; what a grafted attention has beside them is drawn. Raises BadInput for damaged files."""
+        if self.config.facts is not None:
+            super().reset_parameters(generator_for)
+            return
         for one in self.grafts:
             prefix = f"blocks.{one.layer}.attention."
             one.attention.reset_parameters(lambda name, prefix=prefix: generator_for(prefix + name))  # type: ignore[misc]
@@ -78,6 +81,8 @@ class Pretrained(Decoder):
     def describe(self) -> str:
         """What the model is, and what each grafted attention took over from it, in a line."""
         found = self.architecture
+        if self.config.facts is not None:
+            return f"not pretrained: the architecture {found.family}, {found.layers} layers, with drawn weights"
         return "; ".join((f"pretrained: {self.config.path} ({found.family}, {found.layers} layers)", *self._told))
 
     @torch.no_grad()

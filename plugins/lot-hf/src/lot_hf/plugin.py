@@ -13,6 +13,7 @@ def lot_models() -> list[Component]:
             summary="A pretrained model of the Llama, Mistral, Qwen, Phi or GPT-2 family, with your attention in chosen layers.",
             factory="lot_hf.model:Pretrained",
             config="lot_hf.config:PretrainedConfig",
+            content="lot_hf.config:content",
             reference="Hugging Face transformers, whose model folders it reads",
             emits=frozenset({"hidden"}),
             notes=(

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lot import BadInput
 
-INDEX = "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -29,12 +28,12 @@ class Weights(abc.ABC):
 
 
 class SafetensorsFolder(Weights):
-    """The safetensors files of a folder: those of its index, or all that it has."""
+    """The safetensors files of a folder: those that its file `index` lists, or, without one, all that it has."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: str) -> None:
         self.where = str(folder)
         self._file_of: dict[str, Path] = {}
-        for file in _files(folder):
+        for file in _files(folder, folder / index):
             with _opened(file) as opened:
                 for name in opened.keys():  # noqa: SIM118, it is no dict
                     self._file_of[name] = file
@@ -46,9 +45,8 @@ class SafetensorsFolder(Weights):
             return tensor
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, index: Path) -> list[Path]:
     """The safetensors files that make up the model. Raises BadInput where one is missing."""
-    index = folder / INDEX
     if index.is_file():
         try:
             named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
