@@ -70,6 +70,26 @@ def test_a_mixture_trains_and_a_moved_run_is_used_without_its_documents(lot: Lot
     assert lot("eval", "r", "--data", "gone/b").returncode == 0
 
 
+def test_training_goes_on_elsewhere_with_the_same_documents_only(lot: Lot) -> None:
+    write("here/data/a.jsonl")
+    run(lot, "r", path="here/data")
+    weights = Path("r/checkpoints/step_00000004/model.safetensors")
+    expected = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+    Path("r/metrics.json").unlink()
+    shutil.move("here", "gone")
+    refused = lot("run", "--resume", "--run-dir", "r")
+    assert refused.returncode == 2
+    assert "what the run was trained on is not here" in refused.stderr
+    write("other/a.jsonl", 900)
+    refused = lot("run", "--resume", "--run-dir", "r", "--data", "other")
+    assert refused.returncode == 2
+    assert "--data: expected the file of the training" in refused.stderr
+    done = lot("run", "--resume", "--run-dir", "r", "--data", "gone/data")
+    assert done.returncode == 0, done.stderr
+    assert weights.read_bytes() == expected
+
+
 def test_an_edited_folder_is_told_when_a_run_is_evaluated(lot: Lot) -> None:
     write("data/a.jsonl")
     run(lot, "r", path="data")

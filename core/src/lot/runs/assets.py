@@ -73,7 +73,8 @@ def task_elsewhere(config: Config, run: Path | None, data: str | Path | None) ->
         return None
     facts = RunDir(run).facts()
     own = {path: known for path, known in facts.get("files", {}).items() if path.startswith("task.")}
-    if data is None and all(_file(getattr(config.task.options, path.partition(".")[2], None)) for path in own):
+    there = all(_file(getattr(config.task.options, path.partition(".")[2], None)) for path in own)
+    if data is None and there and _content_is_there(config):
         return None
     task = rebuild_task(config, read_assets(run), None if data is None else Path(data))
     task.length("validation")  # says now which file is not there
@@ -85,6 +86,15 @@ def task_elsewhere(config: Config, run: Path | None, data: str | Path | None) ->
             got=f"{data}, sha256 {task.origin}",
         )
     return task
+
+
+def _content_is_there(config: Config) -> bool:
+    """Whether what the task names beside single files is where it was."""
+    try:
+        config.task.component.content_of(config.task.options)
+    except BadInput:
+        return False
+    return True
 
 
 def _damaged(path: Path, why: str) -> BadInput:

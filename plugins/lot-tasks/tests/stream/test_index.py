@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lot import BadInput
-from lot_tasks.stream import index, writer
+from lot_tasks.stream import index, readers, writer
 from lot_tasks.stream.config import TextStreamConfig
 from lot_tasks.stream.encoders import byte_tokenizer, encoder_of
 from lot_tasks.stream.index import Index, open_index
@@ -51,6 +51,22 @@ def test_an_index_holds_every_document_closed_by_the_end(tmp_path: Path, cache: 
     assert len(np.unique(made.hashes)) == len(texts)
     assert made.tokens.dtype == np.uint16
     assert sorted(path.name for path in (cache / "streams" / made.key).iterdir()) == sorted([*FILES, "index.json"])
+
+
+def test_a_document_in_pieces_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["short", "wörd " * 5000 + "end", " " * 9000 + "late", " " * 9000]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    whole = opened(tmp_path / "a.jsonl")
+    monkeypatch.setattr(readers, "LONGEST_PIECE", 4096)
+    monkeypatch.setattr(index, "_BATCH", 5000)
+    monkeypatch.setattr(index, "FORMAT", 0)  # another key
+    cut = opened(tmp_path / "a.jsonl")
+    assert cut.key != whole.key
+    assert cut.hashes.tolist() == whole.hashes.tolist()
+    assert (cut.empty, whole.empty) == (1, 1)
+    first, second = (one.tokens[one.ends[0] : one.ends[1]].tolist() for one in (whole, cut))
+    assert first == second == [*texts[1].encode(), 256]
+    assert cut.tokens[cut.ends[1] :].tolist()[-5:] == [*b"late", 256]
 
 
 def test_an_index_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,6 +286,18 @@ def test_the_content_of_folders_and_globs_tells_what_was_edited(tmp_path: Path) 
     assert edited[folder] != before[folder]
     (tmp_path / "data" / "c.jsonl").write_text('{"text": "new"}\n')
     assert content_of(config)[pattern] != edited[pattern]
+
+
+def test_looking_for_documents_imports_no_torch(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", texts_of(20))
+    code = (
+        "import sys; from lot_tasks.plugin import lot_tasks\n"
+        "component = {one.name: one for one in lot_tasks()}['text_stream']\n"
+        f"options = component.configure(path={path!r})\n"
+        "component.check_options(options); assert component.content_of(options)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_options_that_exclude_each_other_are_told(components: dict[str, Component], tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lot import BadInput, Split, cache_folder
+from lot import BadInput, cache_folder
 from lot_tasks.stream.digests import combined, read_json, write_json
 from lot_tasks.stream.progress import say
 from lot_tasks.stream.readers import Piece, in_pieces, without_surrogates
+
+if TYPE_CHECKING:
+    from lot import Split
 
 _EXTRA = "pip install 'lot-tasks[hub]'"
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?(@(?P<revision>[\w./-]+))?\Z")

@@ -12,8 +12,9 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import filelock
@@ -23,7 +24,7 @@ from lot import BadInput, cache_folder
 from lot_tasks.stream.digests import combined, digest, read_json, write_json
 from lot_tasks.stream.encoders import Encoder
 from lot_tasks.stream.progress import Progress, say
-from lot_tasks.stream.sources import Part
+from lot_tasks.stream.sources import Part, Place
 from lot_tasks.stream.writer import FILES, Writer
 
 FORMAT = 1  # a change of what an index holds must change it
@@ -130,8 +131,8 @@ def _make(part: Part, encoder: Encoder, most: int | None, folder: Path) -> None:
         if writer.read:
             say(f"going on after {writer.read / 1e6:,.1f} MB of text, which are indexed already")
         saved = writer.read
-        for texts, ends, place in _batches(part, writer.place, None if most is None else most - writer.seen):
-            writer.add(texts, ends, place)
+        for batch, ids in _encoded(_batches(part, writer.place, None if most is None else most - writer.seen), encoder):
+            writer.add(batch.texts, ids, batch.ends, batch.place)
             progress.show(writer.read, writer.tokens)
             if writer.read - saved >= _SAVED and writer.complete:
                 writer.save()
@@ -142,26 +143,44 @@ def _make(part: Part, encoder: Encoder, most: int | None, folder: Path) -> None:
     os.replace(started, folder)
 
 
-def _batches(
-    part: Part, start: tuple[int, int], most: int | None
-) -> Iterator[tuple[list[str], list[bool], tuple[int, int]]]:
-    """Texts, whether a document ends with each, and the place after the last one; about `_BATCH` characters at once."""
-    texts: list[str] = []
-    ends: list[bool] = []
-    size, place = 0, start
+class _Batch(NamedTuple):
+    """Texts, whether a document ends with each, and the place after the last one."""
+
+    texts: list[str]
+    ends: list[bool]
+    place: Place
+
+
+def _batches(part: Part, start: Place, most: int | None) -> Iterator[_Batch]:
+    """The documents of a part, or the next `most`, about `_BATCH` characters at once."""
+    batch = _Batch([], [], start)
+    size = 0
     if most is not None and most <= 0:
         return
     for number, piece in part.read(start):
-        texts.append(piece.text)
-        ends.append(piece.ends)
+        batch.texts.append(piece.text)
+        batch.ends.append(piece.ends)
+        batch = batch._replace(place=(number, piece.place))
         size += len(piece.text)
-        place = (number, piece.place)
         if piece.ends and most is not None:
             most -= 1
         if size >= _BATCH or most == 0:
-            yield texts, ends, place
+            yield batch
             if most == 0:
                 return
-            texts, ends, size = [], [], 0
-    if texts:
-        yield texts, ends, place
+            batch, size = _Batch([], [], batch.place), 0
+    if batch.texts:
+        yield batch
+
+
+def _encoded(batches: Iterator[_Batch], encoder: Encoder) -> Iterator[tuple[_Batch, list[np.ndarray]]]:
+    """Each batch with its numbers; while one is encoded, the next is read and the one before is written."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: tuple[_Batch, Future[list[np.ndarray]]] | None = None
+        for batch in batches:
+            coming = batch, pool.submit(encoder.encode, batch.texts)
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()

@@ -133,8 +133,9 @@ def _field_of(line: bytes, field: str, refuse: Callable[..., BadInput]) -> str:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
+        said = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else error
         cut = "" if line.endswith(b"\n") else "; the file may be cut off"
-        raise refuse(f"is not JSON ({error}){cut}", _DAMAGED) from error
+        raise refuse(f"is not JSON ({said}){cut}", _DAMAGED) from error
     if not isinstance(record, dict):
         raise refuse(f"is JSON, but no object with a field {field!r}")
     if field not in record:

@@ -1,20 +1,23 @@
-"""What a configuration names, as parts that are indexed one by one, each known by its content."""
+"""What a configuration names, as parts that are indexed one by one, each known by its content. Imports no torch."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lot import BadInput, Split
+from lot import BadInput
 from lot_tasks.stream.config import CORPUS, HUB, TextStreamConfig
 from lot_tasks.stream.digests import combined, stamp
 from lot_tasks.stream.files import File, find_files
 from lot_tasks.stream.hub import CORPORA, Dataset, Resolved, dataset_named, read_shard, require_package, resolve
 from lot_tasks.stream.readers import Piece, in_pieces, read_file
 from lot_tasks.text.files import NAMED, readable
+
+if TYPE_CHECKING:
+    from lot import Split
 
 _LARGE = 1 << 26
 """Bytes of a file that is a part of its own; smaller ones are gathered into parts of about this size."""

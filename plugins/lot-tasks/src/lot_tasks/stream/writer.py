@@ -99,13 +99,15 @@ class Writer:
     def complete(self) -> bool:
         return self._document.bytes == 0
 
-    def add(self, texts: Sequence[str], ends: Sequence[bool], place: tuple[int, int]) -> None:
-        """Append texts; a document goes on until one of them ends it. place: after the last one."""
+    def add(
+        self, texts: Sequence[str], encoded: Sequence[np.ndarray], ends: Sequence[bool], place: tuple[int, int]
+    ) -> None:
+        """Append texts with their numbers; a document goes on until one of them ends it. place: after the last one."""
         end = np.array([self.encoder.end], dtype=self.encoder.dtype)
         pieces: list[np.ndarray] = []
         document_ends: list[int] = []
         hashes: list[int] = []
-        for text, ids, last in zip(texts, self.encoder.encode(texts), ends, strict=True):
+        for text, ids, last in zip(texts, encoded, ends, strict=True):
             self.read += self._document.add(text)
             if not self._document.blank:  # white space before the text is left out where it fills a piece
                 pieces.append(ids)
