@@ -110,6 +110,7 @@ def test_names_are_as_short_as_tells_them_apart() -> None:
         ({"grid": {"optim.lr": [1, -1]}}, r"^optim\.lr: expected a number >= 0"),
         ({"grid": {"model.width": [15, 16]}}, r"^with width=15: model\.heads: expected a divisor of the width 15"),
         ({"grid": {"seed": [1, 2]}}, r"^seed: .* use seeds"),
+        ({"grid": {"task.name": ["copy_reverse", "mqar"]}}, r"^task\.name: expected one task, got several"),
         ({"base": {**RUN, "seed": 3}}, r"^seed: .* use seeds"),
         ({"grid": {"train.test": [True, False]}}, r"^train\.test: .* never reads the test split"),
         ({"base": {**RUN, "train": {"test": True}}}, r"^train\.test: .* never reads the test split"),

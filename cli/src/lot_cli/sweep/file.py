@@ -169,6 +169,13 @@ def _check_paths(sweep: Sweep) -> None:
     for path in (*sweep.paths, *(("seed",) if "seed" in sweep.base else ())):
         if path == "seed":
             raise BadInput(where="seed", expected="no seed in a grid or in base", got="one", fix="use seeds")
+    if "task.name" in sweep.paths:
+        raise BadInput(
+            where="task.name",
+            expected="one task",
+            got="several",
+            fix="make a sweep of each: their scores are of different metrics",
+        )
     train = sweep.base.get("train")
     if "train.test" in sweep.paths or (isinstance(train, dict) and "test" in train):
         raise BadInput(where="train.test", expected="not to be given", fix="a sweep never reads the test split")

@@ -12,11 +12,11 @@ from rich.table import Table
 from lot.storage.files import write_atomic, write_json
 from lot_cli.study.design.plan import configure
 from lot_cli.study.report.export import to_csv
-from lot_cli.study.report.markdown import table as markdown_table
 from lot_cli.sweep.file import Sweep, shown_value
 from lot_cli.sweep.result import SweepResult
 from lot_cli.sweep.table import cells, sheet, titles
 from lot_cli.terminal.console import console, warning_text
+from lot_cli.terminal.markdown import table as markdown_table
 from lot_cli.terminal.numbers import count, number
 from lot_cli.terminal.text import page_width
 
