@@ -77,7 +77,8 @@ def test_a_grid_is_made_listed_and_kept(lot: Callable, tmp_path: Path, monkeypat
     table = list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
     assert [float(row["objective_loss"]) for row in table] == scores
     assert table[0]["optim.lr"] == str(found["best"]["optim.lr"])
-    for text in (done.out, (folder / "report.md").read_text()):
+    assert "sweeping optim.lr and optim.weight_decay of copy_reverse-vanilla: 4 configurations x 2 seeds" in done.err
+    for text in (done.out, (folder / "report.md").read_text(), (folder / "report.html").read_text()):
         assert "loss on validation (lower is better), 4 configurations x 2 seeds" in text
         assert (
             "is optimistic; measure it on test once, and compare mechanisms with lot study, on other seeds than 0, 1"
@@ -105,7 +106,7 @@ def test_runs_that_exist_are_used_again(lot: Callable, tmp_path: Path) -> None:
 
     again = lot("sweep", f"sweeps/{NAME}/sweep.yaml")
     assert (again.code, made_in(again.err)) == (0, [])
-    assert "4 runs, 4 of them made before" in again.err
+    assert "4 of 4 runs made before" in again.err
     assert result_of(tmp_path / "sweeps" / NAME)["rows"] == before
 
     more = lot("sweep", *BASE, "--set", "optim.lr=1e-3,1e-2,2e-2", "--set", "optim.weight_decay=0,0.1")

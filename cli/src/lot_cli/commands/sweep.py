@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lot_cli.terminal.echo import echo
 
 if TYPE_CHECKING:
     from lot_cli.sweep.file import Sweep
+    from lot_cli.sweep.points import Point
     from lot_cli.sweep.procedure import Place
     from lot_cli.sweep.result import SweepResult
 
@@ -95,6 +97,8 @@ def sweep(
         raise BadInput(f"{ROOT / loaded.name}: no sweep there", fix="run it without --report-only")
     repeated = file or ROOT / loaded.name / "sweep.yaml"
     command = ["lot", "sweep", str(repeated), *machine_words(jobs, device), *cluster_words(executor, settings)]
+    if not (planning or report_only):
+        _say_what_starts(loaded, points)  # a sign of life, at once: torch takes seconds to import
 
     from lot_cli.sweep.procedure import Place
 
@@ -108,8 +112,16 @@ def sweep(
     _make(loaded, points, place, shlex.join(command), report_only=report_only, as_json=as_json, write=file is None)
 
 
+def _say_what_starts(sweep: Sweep, points: Sequence[Point]) -> None:
+    from lot_cli.terminal.numbers import count
+
+    seeds = f" x {count(len(sweep.seed_list), 'seed')}" if len(sweep.seed_list) > 1 else ""
+    what = f"{' and '.join(sweep.paths)} of {points[0].config.title}"
+    echo(f"sweeping {what}: {count(len(points), 'configuration')}{seeds}", err=True)
+
+
 def _make(
-    sweep: Sweep, points: Any, place: Place, command: str, *, report_only: bool, as_json: bool, write: bool
+    sweep: Sweep, points: Sequence[Point], place: Place, command: str, *, report_only: bool, as_json: bool, write: bool
 ) -> None:
     """Make the runs and report them; after an interruption, those that are finished.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lot.errors import BadInput
 from lot_cli.study.design.grids import edge_of, next_value
-from lot_cli.sweep.file import Sweep, shown_value
+from lot_cli.study.design.plan import configure
+from lot_cli.sweep.file import Sweep, Values, shown_value
 from lot_cli.sweep.result import Row
 from lot_cli.sweep.values import listed
 from lot_cli.terminal.numbers import count, number
@@ -47,10 +49,19 @@ def _edges(sweep: Sweep, best: Row) -> Iterator[str]:
     for path in sweep.grid:
         tried = listed(sweep.grid[path], f"grid.{path}")
         edge = edge_of(best.values[path], tried)
-        if edge is not None:
-            beyond = next_value(tried, edge)
+        beyond = None if edge is None else next_value(tried, edge)
+        if edge is not None and (beyond is None or _can_be(sweep, {**best.values, path: beyond})):
             further = "" if beyond is None else f", such as {beyond:g}"
             yield f"{path}: the best value, {shown_value(best.values[path])}, is the {edge} that was tried; try beyond it{further}"
+
+
+def _can_be(sweep: Sweep, values: Values) -> bool:
+    """Whether a run can have these values: where it cannot, the edge of a grid is that of the option."""
+    try:
+        configure(sweep.base, sweep.seed_list[0], values, test=False)
+    except BadInput:
+        return False
+    return True
 
 
 def _what_differs(sweep: Sweep) -> Iterator[str]:

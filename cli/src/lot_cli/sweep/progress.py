@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lot_cli.study.execution.progress import RunsProgress
+from lot_cli.terminal.numbers import count
 
 
 class SweepProgress(RunsProgress):
     """Shows the events of a sweep."""
 
     def _plan(self, facts: dict[str, Any]) -> None:
-        made = f", {facts['done']} of them made before" if facts["done"] else ""
-        self._say(f"{facts['runs']} runs{made}")
+        if facts["done"]:
+            self._say(f"{facts['done']} of {count(facts['runs'], 'run')} made before")
         super()._plan(facts)

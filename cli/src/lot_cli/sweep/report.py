@@ -12,12 +12,12 @@ from rich.table import Table
 from lot.storage.files import write_atomic, write_json
 from lot_cli.study.design.plan import configure
 from lot_cli.study.report.export import to_csv
-from lot_cli.sweep.file import Sweep, shown_value
+from lot_cli.sweep.file import Sweep
+from lot_cli.sweep.page import to_html
 from lot_cli.sweep.result import SweepResult
-from lot_cli.sweep.table import cells, sheet, titles
+from lot_cli.sweep.table import best_line, cells, heading, sheet, titles
 from lot_cli.terminal.console import console, warning_text
 from lot_cli.terminal.markdown import table as markdown_table
-from lot_cli.terminal.numbers import count, number
 from lot_cli.terminal.text import page_width
 
 BEST = "best.yaml"
@@ -27,16 +27,17 @@ SHOWN = 20
 
 
 def write_files(result: SweepResult, sweep: Sweep, folder: Path) -> list[str]:
-    """Write sweep.json, sweep.csv, report.md and the best configuration; returns their names. Raises OSError."""
+    """Write sweep.json, sweep.csv, report.md, report.html and the best configuration; returns their names. Raises OSError."""
     write_json(folder / "sweep.json", result.to_dict())
     write_atomic(folder / "sweep.csv", to_csv(sheet(result)))
     write_atomic(folder / "report.md", to_markdown(result, folder))
+    write_atomic(folder / "report.html", to_html(result, [*next_steps(result, folder)]))
     if result.best is None:
         (folder / BEST).unlink(missing_ok=True)  # of an earlier sweep in this folder
-        return ["report.md", "sweep.json", "sweep.csv"]
+        return ["report.html", "report.md", "sweep.json", "sweep.csv"]
     best = configure(sweep.base, result.seeds[0], result.best, test=True)
     write_atomic(folder / BEST, best.to_yaml())
-    return ["report.md", "sweep.json", "sweep.csv", BEST]
+    return ["report.html", "report.md", "sweep.json", "sweep.csv", BEST]
 
 
 def show(result: SweepResult, folder: Path, *, stderr: bool = False) -> None:
@@ -63,22 +64,6 @@ def show(result: SweepResult, folder: Path, *, stderr: bool = False) -> None:
         where.print(said, style="bold", soft_wrap=True, highlight=False)
     for what, command in next_steps(result, folder):
         where.print(f"  {what}: {command}", soft_wrap=True, highlight=False)
-
-
-def heading(result: SweepResult) -> str:
-    """What the table is: `exact_match on validation (higher is better), 12 configurations x 2 seeds`."""
-    better = "higher" if result.higher_is_better else "lower"
-    seeds = f" x {count(len(result.seeds), 'seed')}" if len(result.seeds) > 1 else ""
-    return f"{result.objective} on validation ({better} is better), {count(len(result.rows), 'configuration')}{seeds}"
-
-
-def best_line(result: SweepResult) -> str | None:
-    """The best configuration in one line; None where none has a score."""
-    if (row := result.best_row) is None:
-        return None
-    values = ", ".join(f"{path} = {shown_value(value)}" for path, value in row.values.items())
-    spread = "" if row.spread is None else f" ± {number(row.spread)} over seeds"
-    return f"best: {values} ({result.objective} {number(row.score)}{spread})"
 
 
 def next_steps(result: SweepResult, folder: Path) -> Iterator[tuple[str, str]]:

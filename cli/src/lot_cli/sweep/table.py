@@ -75,6 +75,22 @@ def sheet(result: SweepResult) -> Sheet:
     )
 
 
+def heading(result: SweepResult) -> str:
+    """What the table is: `exact_match on validation (higher is better), 12 configurations x 2 seeds`."""
+    better = "higher" if result.higher_is_better else "lower"
+    seeds = f" x {count(len(result.seeds), 'seed')}" if len(result.seeds) > 1 else ""
+    return f"{result.objective} on validation ({better} is better), {count(len(result.rows), 'configuration')}{seeds}"
+
+
+def best_line(result: SweepResult) -> str | None:
+    """The best configuration in one line; None where none has a score."""
+    if (row := result.best_row) is None:
+        return None
+    values = ", ".join(f"{path} = {shown_value(value)}" for path, value in row.values.items())
+    spread = "" if row.spread is None else f" ± {number(row.spread)} over seeds"
+    return f"best: {values} ({result.objective} {number(row.score)}{spread})"
+
+
 def _values(result: SweepResult, place: int, row: Row, metrics: list[str]) -> list[Any]:
     return [
         place,
