@@ -84,7 +84,7 @@ def field(result: SweepResult) -> str:
     left, bottom, top = 70, 40, 8
     width, height = (WIDTH - left - 8) / len(columns), max(18.0, min(40.0, 240 / len(rows)))
     tall = round(top + height * len(rows) + bottom)
-    parts = []
+    parts: list[str] = []
     for row in result.rows:
         x = left + width * columns.index(shown_value(row.values[result.paths[0]]))
         y = top + height * (len(rows) - 1 - rows.index(shown_value(row.values[result.paths[1]])))
