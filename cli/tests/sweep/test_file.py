@@ -212,6 +212,8 @@ def test_a_name_is_shared_by_sweeps_of_the_same_options_alone(tmp_path: Path) ->
     assert named("optim.lr=1,2") == named("optim.lr=1,2,3") == "copy_reverse-vanilla-lr"
     assert named("optim.lr=1,2", "train.steps=7") == "copy_reverse-vanilla-lr-2"
     assert named("optim.lr=1,2", "model.dropout=0,0.1") == "copy_reverse-vanilla-lr-dropout"
+    (tmp_path / "copy_reverse-vanilla-lr" / "sweep.yaml").write_text("grid: [[]]\nbase: 3\n")
+    assert named("optim.lr=1,2") == "copy_reverse-vanilla-lr-3", "what is no sweep of these options keeps its folder"
 
 
 @pytest.mark.parametrize(

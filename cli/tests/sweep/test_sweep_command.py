@@ -282,6 +282,29 @@ def test_a_sweep_belongs_to_one_process(lot: Callable, tmp_path: Path) -> None:
     assert "is in use by another process" in done.err
 
 
+def test_a_folder_that_leads_out_is_refused(lot: Callable, tmp_path: Path) -> None:
+    words = [*BASE, "--set", "optim.lr=1e-3,1e-2", "--name", "odd"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sweeps" / "odd" / "runs").mkdir(parents=True)
+    (tmp_path / "sweeps" / "odd" / "runs" / "key").symlink_to(tmp_path / "elsewhere")
+    for more in ((), ("--report-only",)):
+        done = lot("sweep", *words, *more)
+        assert done.code == 2
+        assert "is a link to" in done.err
+
+
+def test_a_report_that_cannot_be_written_is_told_and_written_later(lot: Callable, tmp_path: Path) -> None:
+    words = [*BASE, "--set", "optim.lr=1e-3,1e-2", "--name", "blocked"]
+    folder = tmp_path / "sweeps" / "blocked"
+    (folder / "sweep.csv").mkdir(parents=True)
+    done = lot("sweep", *words)
+    assert done.code == 2
+    assert "sweeps/blocked: cannot be written" in done.err
+    (folder / "sweep.csv").rmdir()
+    assert lot("sweep", *words, "--report-only").code == 0
+    assert len(result_of(folder)["rows"]) == 2
+
+
 def test_a_metric_that_the_task_lacks_is_refused_before_a_run(lot: Callable, tmp_path: Path) -> None:
     done = lot("sweep", *BASE, *GRID, "--objective", "accuracy")
     assert done.code == 2

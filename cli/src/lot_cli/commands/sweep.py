@@ -13,6 +13,7 @@ import click
 from lot_cli.commands.choosing import choosing_components, with_attention
 from lot_cli.commands.executing import cluster_settings, cluster_words, machine_words, many_runs, on_a_cluster
 from lot_cli.terminal.echo import echo
+from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
     from lot_cli.sweep.file import Sweep
@@ -159,7 +160,8 @@ def _make(
 def _report(result: SweepResult, sweep: Sweep, place: Place, as_json: bool) -> None:
     from lot_cli.sweep.report import show, write_files
 
-    names = write_files(result, sweep, place.folder)
+    with writing_to(place.folder, fix="make room or give it the rights; --report-only then writes the report"):
+        names = write_files(result, sweep, place.folder)
     show(result, place.folder, stderr=as_json)
     echo(f"{place.folder / names[0]}, {', '.join(names[1:])}", err=True)
     if as_json:

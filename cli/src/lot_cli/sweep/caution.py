@@ -32,7 +32,7 @@ def _lead(rows: Sequence[Row], objective: str) -> Iterator[str]:
     """How far the best is ahead, beside what seeds make of it."""
     best, others = rows[0], [row for row in rows[1:] if row.score is not None]
     if len(best.runs) < 2:
-        yield "one seed per configuration: nothing says how much of a lead is luck; seeds: 3 shows it"
+        yield "one seed per configuration: nothing says how much of a lead is luck; more seeds (--seeds 3) would"
     elif others and best.spread is not None:
         assert best.score is not None
         assert others[0].score is not None

@@ -86,7 +86,8 @@ def _free_name(content: Mapping[str, Any], root: Path) -> str:
     name = "-".join(words)[:MOST_IN_A_NAME].rstrip("-.")
 
     def same_runs(other: Any) -> bool:
-        swept = {*(other.get("grid") or {}), *(other.get("random") or {})} if isinstance(other, dict) else set()
+        tables = [other.get(key) for key in ("grid", "random")] if isinstance(other, dict) else []
+        swept = {path for table in tables if isinstance(table, dict) for path in table}
         return swept == set(paths) and other.get("base") == content["base"]
 
     for candidate in (name, *(f"{name}-{number}" for number in range(2, 10_000))):

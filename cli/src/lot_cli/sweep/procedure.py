@@ -12,6 +12,7 @@ import attrs
 
 from lot.errors import BadInput
 from lot.runs.directory import RunDir
+from lot.storage.contained import refuse_what_leads_out
 from lot_cli.study.analysis.tuning import quality, trial_of, validated
 from lot_cli.study.design.plan import Run
 from lot_cli.study.execution.damage import problem_of
@@ -66,7 +67,8 @@ def conduct(sweep: Sweep, points: Sequence[Point], place: Place, command: str, t
 
 
 def survey(sweep: Sweep, points: Sequence[Point], place: Place, command: str) -> SweepResult:
-    """What the finished runs in the folder found so far; nothing is made or written."""
+    """What the finished runs in the folder found so far; nothing is made or written. Raises BadInput for a link out of it."""
+    refuse_what_leads_out(place.folder)
     maker = place.maker(sweep, lambda event, facts: None)
     runs = runs_of(points, sweep.seed_list, maker.numerics)
     outcomes = {run.key: _outcome_on_disk(maker.directory(run), run.key) for tried in runs for run in tried}
