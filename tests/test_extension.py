@@ -132,7 +132,7 @@ def test_a_study_takes_no_run_that_began_with_other_weights(lot: Lot) -> None:
     ok(lot, *RUN, "--init-from", "parent", "--set", "train.steps=2", "--run-dir", "given")
     assert finished_outcome(Path("parent"), "key") is not None
     for run in ("child", "given"):
-        with pytest.raises(BadInput, match="no run of this study"):
+        with pytest.raises(BadInput, match="no run of a study or a sweep"):
             finished_outcome(Path(run), "key")
 
 

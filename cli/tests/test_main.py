@@ -68,7 +68,7 @@ def test_looking_around_imports_no_torch(command: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-@pytest.mark.parametrize("command", [["show"], ["show", "train"], ["show", "study"], ["schema"], ["schema", "study"]])
+@pytest.mark.parametrize("command", [["show"], ["show", "train"], ["show", "study"], ["schema"], ["schema", "sweep"]])
 def test_looking_up_a_file_imports_no_torch(command: list[str]) -> None:
     done = python(
         f"import sys; from lot_cli.main import main; code = main({command!r});"
@@ -243,7 +243,7 @@ def test_commands_options_and_components_are_completed() -> None:
     assert complete("lot show van") == ["vanilla"]
     assert complete("lot show tra") == ["train", "trajectory_stability"]
     assert complete("lot plugins check trai") == []
-    assert complete("lot schema s") == ["study"]
+    assert complete("lot schema st") == ["study"]
     assert complete("lot run --optim ad") == ["adamw"]
     assert complete("lot run --optim van") == []
 

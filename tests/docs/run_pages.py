@@ -1,4 +1,4 @@
-"""Run the commands and the code of the site's learning pages, as written, each page in an empty folder.
+"""Run the commands and the code of pages of the site, as written, each page in an empty folder.
 
     python run_pages.py FOLDER
 
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("start.md", "tutorial.md", "python.md")
+PAGES = ("start.md", "tutorial.md", "python.md", "reference/sweep-file.md")
 
 _BLOCK = re.compile(r"^```(sh|python|yaml)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+\.\w+)\n")

@@ -19,6 +19,7 @@ from lot.config import schedule, schema
 from lot.plugins.component import KINDS
 from lot.signals import SIGNALS
 from lot_cli.study.design import file as study_file
+from lot_cli.sweep import file as sweep_file
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
@@ -82,10 +83,10 @@ def test_every_attention_has_a_page_with_its_formula_facts_notes_and_picture(com
 
 
 def option_classes() -> list[type]:
-    """Every class that declares options of a run or of a study file and is no component's."""
+    """Every class that declares options of a run, a study file or a sweep file and is no component's."""
     return [
         value
-        for module in (schema, schedule, study_file)
+        for module in (schema, schedule, study_file, sweep_file)
         for value in vars(module).values()
         if inspect.isclass(value) and attrs.has(value) and value.__module__ == module.__name__
         if any("help" in field.metadata for field in attrs.fields(value))
@@ -93,7 +94,7 @@ def option_classes() -> list[type]:
 
 
 @pytest.mark.parametrize("config", option_classes(), ids=lambda config: config.__name__)
-def test_every_option_of_a_run_and_of_a_study_file_is_on_a_page(config: type) -> None:
+def test_every_option_of_a_run_a_study_file_and_a_sweep_file_is_on_a_page(config: type) -> None:
     tables = [options.page(words.split()[1]) for words in ASKED if words.startswith("options ")]
     names = [field.name for field in attrs.fields(config)]
     page = next(page for page in tables if all(f"[`{name}`]" in page for name in names))

@@ -31,9 +31,10 @@ COMMANDS = {
     "report": ("lot_cli.commands.report:report", "Write a page of a run: result, curves, pictures, configuration."),
     "compare": ("lot_cli.commands.study:compare", "Compare attention mechanisms on a task, fairly and in pairs."),
     "study": ("lot_cli.commands.study:study", "Run a study: arms, seeds, statistics, report."),
+    "sweep": ("lot_cli.commands.sweep:sweep", "Try values of options, and list them by a metric on validation."),
     "bench": ("lot_cli.commands.bench:bench", "Run benchmarks: candidate against baseline, in pairs."),
     "show": ("lot_cli.commands.show:show", "Show a component or a section of a file: options, source, notes."),
-    "schema": ("lot_cli.commands.schema:schema", "Write the JSON Schema of run files or study files, for editors."),
+    "schema": ("lot_cli.commands.schema:schema", "Write the JSON Schema of run, study or sweep files, for editors."),
     "cache": ("lot_cli.commands.cache:cache", "List what is kept between runs and can be made again; delete it."),
     "plugins": ("lot_cli.commands.plugins:plugins", "List what is installed; write, check and build plugins."),
 }

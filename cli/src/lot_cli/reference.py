@@ -1,4 +1,4 @@
-"""The sections of run files and study files as data, so that `lot show`, `lot schema` and the docs say the same of them.
+"""The sections of run, study and sweep files as data, so that `lot show`, `lot schema` and the docs say the same of them.
 
 The keys come from the classes that check the files; nothing here is written twice. Imports no torch, and the classes only
 when the keys are asked for.
@@ -15,9 +15,9 @@ import attrs
 
 from lot.options.declare import OptionInfo, describe
 
-File = Literal["run", "study"]
-FILES: tuple[File, ...] = ("run", "study")
-"""What a section can be part of: the file of a run (`lot run --config`) or of a study (`lot study`)."""
+File = Literal["run", "study", "sweep"]
+FILES: tuple[File, ...] = ("run", "study", "sweep")
+"""What a section can be part of: the file of a run (`lot run --config`), of a study (`lot study`) or of a sweep (`lot sweep`)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +61,7 @@ class Section:
 
 
 def sections(file: File | None = None) -> list[Section]:
-    """The sections of a run file or of a study file, or of both, in the order in which files have them."""
+    """The sections of one kind of file, or of all, in the order in which files have them."""
     return [section for section in _SECTIONS if file in (None, section.file)]
 
 
@@ -210,6 +210,14 @@ _SECTIONS = (
         file="study",
         summary="A published figure, which the report shows beside the measured one.",
         home="lot_cli.study.design.file:Claim",
+    ),
+    Section(
+        name="sweep",
+        path="",
+        file="sweep",
+        summary="The sweep as a whole: which options are tried with which values, and what the best is chosen by.",
+        home="lot_cli.sweep.file:Sweep",
+        filled={"name": "name of the file"},
     ),
 )
 

@@ -20,6 +20,8 @@ from lot.plugins.component import Component
 from lot.plugins.registry import registry
 from lot_cli.json_schema.files import SchemaMaker
 from lot_cli.study.design.file import study_from
+from lot_cli.sweep.file import sweep_from
+from lot_cli.sweep.points import points_of
 
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
 STUDIES = [file for file in FILES if "arms" in read_yaml(file)]
@@ -62,6 +64,25 @@ BEYOND_THE_STUDY_SCHEMA = (
 )
 
 
+BEYOND_THE_SWEEP_SCHEMA = (
+    *BEYOND_THE_SCHEMA,
+    "task.name: required",  # base may leave to the grid what a run needs
+    "each value once",
+    "configurations that differ",
+    "the lower one first",
+    "a range above 0",
+    "seeds",
+    "at most",
+    "letters, digits and",
+    "to be a table",
+    "unknown option",  # of a path
+    "expected float",  # of a value under a path
+    "expected a number",
+    "PATH=VALUE",
+)
+"""What is said of sweeps that fit the schema: it knows neither paths nor what they take."""
+
+
 def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
     """A validator of a schema that is one."""
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -70,6 +91,7 @@ def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
 
 RUN = validator(SchemaMaker(registry()).run())
 STUDY = validator(SchemaMaker(registry()).study())
+SWEEP = validator(SchemaMaker(registry()).sweep())
 
 
 def fits(data: Any, schema: jsonschema.Draft202012Validator = RUN) -> bool:
@@ -187,6 +209,29 @@ def test_a_study_that_fits_is_read(tree: Any) -> None:
         assert not fits(tree, STUDY), refused
 
 
+SWEEPS = [
+    {
+        "base": {"task": {"name": "copy_reverse"}, "attn": {"name": "lattice"}, "train": {"steps": 5}},
+        "grid": {"optim.lr": [1e-3, 3e-3], "attn.coupling": {"linspace": [0, 1, 3]}},
+        "seeds": 2,
+    },
+    {
+        "base": {"task": {"name": "copy_reverse"}},
+        "random": {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.dropout": [0, 0.1]},
+        "count": 3,
+        "objective": "loss",
+    },
+]
+
+
+@given(mutations(SWEEPS))
+@settings(max_examples=300, deadline=None)
+def test_a_sweep_that_fits_is_read(tree: Any) -> None:
+    refused = refusal(lambda sweep: points_of(sweep_from(sweep, "sweep")), tree)
+    if refused is not None and not any(told in refused for told in BEYOND_THE_SWEEP_SCHEMA):
+        assert not fits(tree, SWEEP), refused
+
+
 # What an editor is told
 
 
@@ -252,12 +297,40 @@ def test_a_study_holds_parts_of_runs(change: dict[str, Any], good: bool) -> None
     assert fits({"base": TASK, "arms": {"a": {}, "b": None}, **change}, STUDY) == good
 
 
+@pytest.mark.parametrize(
+    ("change", "good"),
+    [
+        ({}, True),
+        ({"base": {**TASK, "seed": 1}}, False),
+        ({"base": {"train": {"test": False}}}, False),
+        ({"grid": {}}, False),
+        ({"grid": {"optim.lr": []}}, False),
+        ({"grid": {"optim.lr": [1, 1]}}, False),
+        ({"grid": {"optim.lr": 1}}, False),
+        ({"grid": {"optim.lr": {"linspace": [0, 1, 3]}}}, True),
+        ({"grid": {"optim.lr": {"linspace": [0, 1]}}}, False),
+        ({"grid": {"optim.lr": {"uniform": [0, 1]}}}, False),
+        ({"count": 3}, False),
+        ({"random": {"optim.lr": [1]}}, False),
+        ({"grid": {}, "random": {"optim.lr": {"uniform": [0, 1]}}, "count": 2}, True),
+        ({"grid": {}, "random": {"optim.lr": {"uniform": [0, 1]}}}, False),
+        ({"seeds": [1, 2]}, True),
+        ({"seedz": 3}, False),
+    ],
+)
+def test_a_sweep_holds_a_part_of_a_run_and_values(change: dict[str, Any], good: bool) -> None:
+    data = {"base": TASK, "grid": {"optim.lr": [1, 2]}, **change}
+    assert fits(data, SWEEP) == good
+    assert (refusal(lambda sweep: points_of(sweep_from(sweep, "sweep")), data) is None) == good
+
+
 # The command
 
 
 def test_the_command_prints_a_schema(lot: Callable) -> None:
     assert json.loads(lot("schema").out) == RUN.schema == json.loads(lot("schema", "run").out)
     assert json.loads(lot("schema", "study").out) == STUDY.schema
+    assert json.loads(lot("schema", "sweep").out) == SWEEP.schema
     done = lot("schema", "studdy")
     assert (done.code, done.out) == (2, "")
 

@@ -193,7 +193,8 @@ def test_without_a_name_all_that_can_be_shown_is_listed(lot: Callable, site: Pat
     done = lot("show")
     assert done.code == 0
     blocks = dict(block.split("\n", 1) for block in done.out.rstrip("\n").split("\n\n"))
-    assert list(blocks)[:3] == ["sections of a run file", "sections of a study file", "components: attention"]
+    files = [f"sections of a {kind} file" for kind in ("run", "study", "sweep")]
+    assert list(blocks)[:4] == [*files, "components: attention"]
     assert [line.split()[0] for line in blocks["components: loss"].splitlines()] == ["calm", "cross_entropy"]
     told = json.loads(lot("show", "--json").out)
     assert [section["name"] for section in told["sections"]] == [section.name for section in sections()]

@@ -1,4 +1,4 @@
-"""The reference of every option: those of a run as a whole, of study files, and (for `components`) of each component."""
+"""The reference of every option: of runs, study files and sweep files as a whole, and (for `components`) of each component."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lot_cli.reference import sections
 from lot_docs.markdown import code, definitions, escaped, text
 
 TABLES = {section.name: section for section in sections()}
-"""Name of a table of options on the pages -> the section of a run file or of a study file that it is."""
+"""Name of a table of options on the pages -> the section of a run file, a study file or a sweep file that it is."""
 
 
 def rows(name: str) -> Sequence[OptionInfo]:

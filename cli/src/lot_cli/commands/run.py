@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot_cli.commands.choosing import choosing_components, with_attention
 from lot_cli.terminal.echo import echo
-from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.numbers import finite_or_null
 
 if TYPE_CHECKING:
@@ -50,26 +50,7 @@ def _path_of(name: str) -> str | None:
 
 
 @click.command(cls=_Run)
-@click.option("--attn", type=ComponentName("attention"), help="Attention mechanism.")
-@click.option("--mlp", type=ComponentName("mlp"), help="MLP, the other half of a block.")
-@click.option("--model", type=ComponentName("model"), help="Model around the parts.")
-@click.option("--embed", type=ComponentName("embedding"), help="Token embedding.")
-@click.option("--task", type=ComponentName("task"), help="Task or dataset.")
-@click.option("--optim", type=ComponentName("optimizer"), help="Optimizer.")
-@click.option("--loss", "losses", type=ComponentName("loss"), multiple=True, help="Add a loss; repeat for more.")
-@click.option(
-    "--record",
-    "recorders",
-    type=ComponentName("recorder"),
-    multiple=True,
-    help="Record elsewhere too, as in csv or wandb; repeat for more.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="YAML file of a configuration, which the other options refine.",
-)
+@choosing_components
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Set one option, as in optim.lr=3e-4.")
 @click.option("--seed", type=int, help="Seed of data, initial values and noise.")
 @click.option("--name", help="Name of the run, which goes to runs/NAME/version_N.")
@@ -208,16 +189,10 @@ def _config(
     its configuration, unless a file or a task begins another one; whether the two agree is checked where the run goes on.
     """
     from lot.config.load import load_config
-    from lot.config.other_attention import without_attention
-    from lot.config.yaml import read_yaml
     from lot.runs.directory import RunDir
 
     if file is not None and "attn" in chosen:
-        tree, dropped = without_attention(read_yaml(file), chosen["attn"])
-        if dropped:
-            from lot_cli.terminal.console import warn
-
-            warn(f"--attn {chosen['attn']}: left out of {file}, with its attention: {', '.join(dropped)}")
+        tree = with_attention(file, chosen["attn"])
         return load_config(tree, select=chosen, overrides=overrides, **added)
     if recorded is None or file is not None or "task" in chosen:
         return load_config(file, select=chosen, overrides=overrides, **added)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lot_cli.commands.executing import cluster_settings, cluster_words, machine_words, many_runs, on_a_cluster
 from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 
@@ -18,30 +19,6 @@ if TYPE_CHECKING:
 
 ROOT = Path("studies")
 
-_jobs = click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Number of runs side by side, each in a process of its own.",
-)
-_device = click.option(
-    "--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 ..."
-)
-_executor = click.option(
-    "--executor",
-    type=click.Choice(["local", "slurm"]),
-    default="local",
-    show_default=True,
-    help="Where the runs are made: on this machine, or on a Slurm cluster.",
-)
-_slurm = click.option(
-    "--slurm",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Setting of the cluster, as in partition=gpu; repeat for more.",
-)
 _json = click.option(
     "--json", "as_json", is_flag=True, help="Print study.json on stdout, and everything else on stderr."
 )
@@ -49,10 +26,8 @@ _json = click.option(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_jobs
-@_device
-@_executor
-@_slurm
+@many_runs
+@on_a_cluster
 @click.option("--report-only", is_flag=True, help="Write the report of a finished study again, without a run.")
 @click.option("--register", "registering", is_flag=True, help="Freeze hypotheses, metrics and seeds, without a run.")
 @click.option(
@@ -88,10 +63,8 @@ def study(
     elif report_only:
         _report(_finished(loaded, folder), folder, as_json)
     else:
-        cluster = _cluster_settings(executor, settings)
-        command = ["lot", "study", str(file)]
-        if cluster is not None:
-            command += ["--executor", executor, *(word for setting in settings for word in ("--slurm", setting))]
+        cluster = cluster_settings(executor, settings)
+        command = ["lot", "study", str(file), *cluster_words(executor, settings)]
         _conduct(loaded, folder, jobs, device, command, as_json, slurm=cluster)
 
 
@@ -110,8 +83,7 @@ def study(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Set an option of every arm, as in train.steps=400."
 )
 @click.option("--name", help="Name of the study; default: the task and the mechanisms.")
-@_jobs
-@_device
+@many_runs
 @_json
 def compare(
     attn: str,
@@ -175,8 +147,7 @@ def _conduct(
     from lot_cli.study import conduct
     from lot_cli.study.report.progress import StudyProgress
 
-    command += ["--jobs", str(jobs)] if jobs != 1 else []
-    command += ["--device", device] if device != "auto" else []
+    command += machine_words(jobs, device)
     with StudyProgress() as progress:
 
         def tell(event: str, facts: dict[str, Any]) -> None:
@@ -248,23 +219,6 @@ def _plan(study: Study, folder: Path) -> None:
     from lot_cli.study.report.plan import show_plan
 
     show_plan(plan_study(study, folder))
-
-
-def _cluster_settings(executor: str, settings: tuple[str, ...]) -> dict[str, Any] | None:
-    """Settings of the cluster, or None where the runs are made here."""
-    from lot.config.yaml import parse_yaml
-
-    if executor == "local":
-        if settings:
-            raise click.UsageError("--slurm needs --executor slurm")
-        return None
-    found = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"expected KEY=VALUE, as in partition=gpu, got {setting!r}", param_hint="--slurm")
-        found[key] = parse_yaml(text, f"--slurm {key}")
-    return found
 
 
 def _list(text: str) -> list[str]:

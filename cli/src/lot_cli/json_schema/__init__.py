@@ -1,1 +1,1 @@
-"""Run files and study files as JSON Schemas, for editors. Imports no torch."""
+"""Run, study and sweep files as JSON Schemas, for editors. Imports no torch."""

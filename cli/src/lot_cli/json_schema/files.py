@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of run files and study files, so that an editor completes and checks them while they are written.
+"""JSON Schemas (draft 2020-12) of run, study and sweep files, so that an editor completes and checks them as they are written.
 
 They are made from the installed components and from the classes that check the files, and say the same as `lot.load_config`,
 except for what a schema cannot say:
@@ -6,6 +6,7 @@ except for what a schema cannot say:
 - what compares two places of a file: that `attn.layers` names layers that the model has, which MLP a model has unless the file
   names one, that a model brings its own embedding or MLP, that two losses do not contain each other, that a linear or cosine
   schedule has `over`; for a study, all that joins arms, seeds, metrics and `base`;
+  for a sweep, which paths a run has and which values they take;
 - what joins several options of one component: that heads divide the width, that a text has a path or a corpus, not both;
 - what an option checks by a function of its own (`option(check=...)`) and what a component refuses when it is built;
 - what JSON lacks: 3.0 counts as an int here, infinite numbers as numbers, and all keys are text;
@@ -24,6 +25,7 @@ from lot.plugins.component import KINDS, Component
 from lot.plugins.registry import Registry
 from lot_cli.json_schema.options import Schema, closed_object, fields_of
 from lot_cli.reference import find_section, sections
+from lot_cli.sweep.values import DISTRIBUTIONS, MOST_VALUES, RANGES
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _LAYER = "^(0|[1-9][0-9]*)$"
@@ -82,8 +84,37 @@ class SchemaMaker:
             "$defs": {"part": part, "arm": arm, **self._definitions()},
         }
 
+    def sweep(self) -> Schema:
+        """The schema of sweep files."""
+        properties, required = fields_of(_class_of("sweep"))
+        listed = {"type": "array", "minItems": 1, "uniqueItems": True}
+        ranges = [_one_key(name, _ends(count=3)) for name in RANGES]
+        draws = [_one_key(name, listed if name == "choice" else _ends(count=2)) for name in DISTRIBUTIONS]
+        tables = {"grid": [listed, *ranges], "random": [listed, *ranges, *draws]}
+        for name, forms in tables.items():
+            properties[name] |= {"additionalProperties": {"anyOf": forms}}
+        properties["base"] |= {"$ref": "#/$defs/part"}
+        searched: list[Schema] = [
+            {"required": [one], "properties": {one: {"minProperties": 1}, other: {"maxProperties": 0}}}
+            for one, other in (("grid", "random"), ("random", "grid"))
+        ]
+        searched[0]["properties"]["count"] = {"type": "null"}
+        searched[1] |= {"required": ["random", "count"]}
+        searched[1]["properties"]["count"] = {"type": "integer"}
+        return {
+            "$schema": DRAFT,
+            "title": "A sweep of LOT",
+            "description": self._origin(),
+            "type": "object",
+            "properties": properties,
+            "required": [name for name in required if name != "name"],
+            "anyOf": searched,
+            "additionalProperties": False,
+            "$defs": {"part": self._part(), **self._definitions()},
+        }
+
     def _part(self) -> Schema:
-        """Sections of a run, of which others are given elsewhere: `base` of a study, and its arms."""
+        """Sections of a run, of which others are given elsewhere: `base` of a study or a sweep, and the arms of a study."""
         untested = {"allOf": [{"$ref": "#/$defs/train"}, {"properties": {"test": False}}]}
         properties = {
             "allow_leak": fields_of(_class_of("run"))[0]["allow_leak"],
@@ -235,6 +266,18 @@ class SchemaMaker:
             **({"patternProperties": patterns} if patterns else {}),
             "additionalProperties": False,
         }
+
+
+def _one_key(name: str, value: Schema) -> Schema:
+    """A table that holds one key."""
+    return closed_object({name: value}, [name])
+
+
+def _ends(*, count: int) -> Schema:
+    """A low and a high end, and a number of values where there are three."""
+    number: Schema = {"type": "number"}
+    parts = [number, number, {"type": "integer", "minimum": 2, "maximum": MOST_VALUES}][:count]
+    return {"type": "array", "prefixItems": parts, "minItems": count, "maxItems": count}
 
 
 def _class_of(section: str) -> type:

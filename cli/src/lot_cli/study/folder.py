@@ -1,4 +1,4 @@
-"""The folder of a study, which one process at a time may use."""
+"""The folder of a study or a sweep, which one process at a time may use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise BadInput(
-            f"{folder} is in use by another process", fix="wait for it, or give the study another name"
+            f"{folder} is in use by another process", fix="wait for it, or give this one another name"
         ) from None
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})", fix="run it from another folder") from None

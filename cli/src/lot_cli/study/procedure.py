@@ -64,7 +64,7 @@ def conduct(
     with locked(folder):
         record = read_record(folder, _previous(folder))
         checked = check(study, record)
-        maker = RunMaker(study, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
+        maker = RunMaker(study.threads, folder, jobs=jobs, device=device, tell=tell, slurm=slurm)
         passports = Passports(folder, checked.seeds[0], maker.device if slurm is None else "cpu", tell)
         vouch = partial(check_passports, study, checked.arms, checked.reference, checked.findings, passports, folder)
         vouch(study.trials())
@@ -148,7 +148,7 @@ def _pace(checked: Checked, folder: Path, maker: RunMaker) -> Checked:
 
     def measure(arms: Sequence[Arm], pairs: Sequence[Pair]) -> dict[Pair, Ratio]:
         maker.tell("calibrate", {"arms": [arm.name for arm in arms], "rounds": checked.study.timing_rounds})
-        return maker.calibrate(arms, pairs, checked.study.timing_rounds)
+        return maker.calibrate(arms, checked.study.seed_list[0], pairs, checked.study.timing_rounds)
 
     machine = "the cluster" if maker.slurm is not None else device_name(torch.device(maker.kind))
     return pace(checked, folder, maker.kind, machine, measure)

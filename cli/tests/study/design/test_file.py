@@ -119,7 +119,7 @@ def test_the_reference_is_the_first_vanilla_arm_or_the_one_named() -> None:
 def test_addresses_follow_content() -> None:
     study = small()
     vanilla, smooth = plan_arms(study)
-    facts = numerics(study, "cpu")
+    facts = numerics(study.threads, "cpu")
 
     def key(arm: Any = vanilla, seed: int = 0, changes: Any = None, purpose: Any = "report", on: Any = facts) -> str:
         return make_run(arm, seed, changes or {}, purpose, on).key
@@ -130,7 +130,7 @@ def test_addresses_follow_content() -> None:
         key(seed=1),
         key(changes={"optim.lr": 0.5}),
         key(purpose="tune"),
-        key(on=numerics(study, "cuda")),
+        key(on=numerics(study.threads, "cuda")),
         key(on={**facts, "threads": 2}),
     ]
     assert len(set(different)) == len(different)
@@ -199,7 +199,7 @@ def test_an_address_follows_the_files_that_options_name_and_the_python_whose_hel
     study = small(base={**RUN, "task": {"name": "char_lm", "path": str(text)}}, claims=None)
 
     def key() -> str:
-        return make_run(plan_arms(study)[0], 0, {}, "report", numerics(study, "cpu")).key
+        return make_run(plan_arms(study)[0], 0, {}, "report", numerics(study.threads, "cpu")).key
 
     before = key()
     assert key() == before

@@ -21,7 +21,7 @@ pytest.importorskip("lot_tasks")
 def order(folder: Path, seed: int = 0) -> Order:
     """A run of the small study."""
     study = small()
-    run = make_run(plan_arms(study)[0], seed, {}, "report", numerics(study, "cpu"))
+    run = make_run(plan_arms(study)[0], seed, {}, "report", numerics(study.threads, "cpu"))
     return Order(
         key=run.key,
         label="vanilla",

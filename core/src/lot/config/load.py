@@ -58,6 +58,8 @@ def load_config(
         raise BadInput(where=where, expected="a table of sections", got=type(loaded).__name__)
     if "arms" in loaded:
         raise BadInput(where=where, expected="the configuration of a run", got="a study", fix="lot study takes it")
+    if "base" in loaded:
+        raise BadInput(where=where, expected="the configuration of a run", got="a sweep", fix="lot sweep takes it")
     tree: dict[str, Any] = copy.deepcopy(dict(loaded))
     for section, name in (select or {}).items():
         _select(tree, (section,), name)

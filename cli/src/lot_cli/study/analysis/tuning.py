@@ -1,4 +1,4 @@
-"""Choosing the tuned values of an arm: on validation, with seeds of their own. Imports no torch."""
+"""Choosing among values by what their runs reached on validation: those of an arm, and those of a sweep. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def choose(
     then the first is taken. A trial with a run that diverged comes after all others.
     Raises BadInput where a run was evaluated on anything but the validation split.
     """
-    trials = [_trial(attempt, outcomes, runs, metric) for attempt in attempts]
-    sign = 1.0 if higher else -1.0
-
-    def quality(trial: Trial) -> tuple[float, ...]:
-        if trial.score is None or trial.loss is None:
-            return (-trial.diverged, -math.inf, -math.inf)
-        return (-trial.diverged, sign * trial.score, -trial.loss)
-
-    best = max(range(len(trials)), key=lambda place: quality(trials[place]))
+    trials = [trial_of(attempt, outcomes, runs, metric) for attempt in attempts]
+    best = max(range(len(trials)), key=lambda place: quality(trials[place], higher))
     trials[best] = attrs.evolve(trials[best], chosen=True)
     return Tuning(values=trials[best].values, trials=trials)
 
 
-def _trial(attempt: Attempt, outcomes: Mapping[str, Outcome], runs: Path, metric: str) -> Trial:
-    """What an attempt reached, not yet chosen."""
+def quality(trial: Trial, higher: bool) -> tuple[float, ...]:
+    """What trials are ordered by, the larger the better: as `choose` says. higher: whether a higher score is better."""
+    if trial.score is None or trial.loss is None:
+        return (-trial.diverged, -math.inf, -math.inf)
+    return (-trial.diverged, trial.score if higher else -trial.score, -trial.loss)
+
+
+def trial_of(attempt: Attempt, outcomes: Mapping[str, Outcome], runs: Path, metric: str) -> Trial:
+    """What an attempt reached, not yet chosen. Raises BadInput as `choose` does."""
     values, tried = attempt
-    documents = [_validated(runs / run.key) for run in tried if outcomes[run.key].state == "complete"]
+    documents = [validated(runs / run.key) for run in tried if outcomes[run.key].state == "complete"]
     return Trial(
         values=values,
         score=_mean(documents, metric),
@@ -56,12 +56,13 @@ def _trial(attempt: Attempt, outcomes: Mapping[str, Outcome], runs: Path, metric
     )
 
 
-def _validated(run_dir: Path) -> dict[str, float | None]:
+def validated(run_dir: Path) -> dict[str, float | None]:
+    """The metrics of a finished run, on validation. Raises BadInput where they are of another split."""
     document = read_json(run_dir / "metrics.json")
     if document["split"] != "validation":
         raise BadInput(
             f"{run_dir} was evaluated on the {document['split']} split; tuning reads validation only",
-            fix="remove that directory and run the study again",
+            fix="remove that directory and give the same command again",
         )
     metrics: dict[str, float | None] = document["metrics"]
     return metrics

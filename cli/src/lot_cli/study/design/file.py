@@ -56,7 +56,8 @@ TOLERANCE = 0.01
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*")
 
 
-def _plain_name(value: str | None) -> str | None:
+def plain_name(value: str | None) -> str | None:
+    """What a name that can be that of a folder would have been, or None where it is one."""
     fits = value is None or _NAME.fullmatch(value)
     return None if fits else "letters, digits and . _ = , + - only, beginning with a letter or digit"
 
@@ -75,7 +76,7 @@ class Claim:
 class Study:
     """A study file, validated; `arms` with their grids expanded."""
 
-    name: str = option(help="name of the folder under studies/; default: the file's", check=_plain_name)
+    name: str = option(help="name of the folder under studies/; default: the file's", check=plain_name)
     question: str = option("", help="what the study asks")
     hypotheses: list[str] = option([], help="what is expected, for registration")
     base: dict[str, Any] = option({}, help="configuration that every arm begins with")
@@ -198,7 +199,7 @@ def _expand(arms: Mapping[str, dict[str, Any] | None]) -> Iterator[tuple[str, di
     An arm with a grid comes once per combination: `lattice,coupling=0.3`.
     """
     for name, table in arms.items():
-        if expected := _plain_name(name):
+        if expected := plain_name(name):
             raise BadInput(where="arms", expected=f"names of {expected}", got=repr(name))
         table = copy.deepcopy(table or {})
         grid = table.pop("grid", {})

@@ -25,7 +25,8 @@ from lot.errors import BadInput
 from lot.plugins.component import Component
 from lot_cli.study.design.file import Study, merge
 
-Purpose = Literal["tune", "report"]
+Purpose = Literal["tune", "report", "sweep"]
+"""What a run is for: to choose values of a study's arm, to be reported by a study, or to be a row of a sweep."""
 _SOURCE = {".py", ".c", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
 
 
@@ -41,23 +42,36 @@ class Arm:
 
         changes: values by dotted path. Raises BadInput under `arms.NAME`.
         """
-        overrides = [f"{path}={json.dumps(value)}" for path, value in (changes or {}).items()]
-        overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
         try:
-            return load_config(self.tree, overrides=overrides)
+            return configure(self.tree, seed, changes or {}, test=test)
         except BadInput as error:
             raise error.under(f"arms.{self.name}") from None
 
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One run of a study. key: the name of its directory."""
+    """One run of a study or of a sweep.
+
+    arm: name of the arm, or the values that a sweep gives it. key: the name of its directory.
+    """
 
     arm: str
     seed: int
     purpose: Purpose
     config: Config
     key: str
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{self.arm}, seed {self.seed}" + (" (tuning)" if self.purpose == "tune" else "")
+
+
+def configure(tree: Mapping[str, Any], seed: int, changes: Mapping[str, Any], *, test: bool) -> Config:
+    """The configuration of one run: a tree, with `changes` (values by dotted path) and a seed. Raises BadInput."""
+    overrides = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+    overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
+    return load_config(tree, overrides=overrides)
 
 
 def plan_arms(study: Study) -> list[Arm]:
@@ -117,14 +131,14 @@ def make_run(arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose, 
     return Run(arm=arm.name, seed=seed, purpose=purpose, config=config, key=run_key(config, numerics))
 
 
-def numerics(study: Study, device: str) -> dict[str, Any]:
+def numerics(threads: int, device: str) -> dict[str, Any]:
     """What the numbers of a run depend on beside configuration and code.
 
-    device: its type, such as cpu or cuda.
+    threads: CPU threads of torch. device: its type, such as cpu or cuda.
     """
     return {
         "device": device,
-        "threads": study.threads,
+        "threads": threads,
         "kernels": os.environ.get("LOT_KERNELS", "auto"),
         "python": platform.python_version(),  # its help topics are a corpus
     }

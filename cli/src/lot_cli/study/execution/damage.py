@@ -1,4 +1,4 @@
-"""Finished runs of a study whose files are damaged: each file is named, and costs only its run, which is made again."""
+"""Finished runs of a study or a sweep whose files are damaged: each file is named, and costs only its run, which is made again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the runs of one study, in its folder and with the same numerics for all of them."""
+"""Makes the runs of one study or sweep, in its folder and with the same numerics for all of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import torch
 from lot.devices.device import choose_device
 from lot.errors import BadInput
 from lot.storage.files import read_json, write_json
-from lot_cli.study.design.file import Study
 from lot_cli.study.design.plan import Arm, Purpose, Run, make_run, numerics
 from lot_cli.study.execution.calibrate import Pair, Ratio, calibrate
 from lot_cli.study.execution.damage import problem_of, set_aside
-from lot_cli.study.execution.runner import Executor, Tell, run_all
+from lot_cli.study.execution.runner import Executor, Tell, check_failed, run_all
 from lot_cli.study.execution.slurm import calibrate_in_job, connect
 from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
 
@@ -23,31 +22,39 @@ from lot_cli.study.execution.worker import Order, Outcome, finished_outcome
 class RunMaker:
     """Addresses runs and makes them under `folder`/runs.
 
-    jobs: runs at a time. device: auto, cpu, cuda ...
-    slurm: settings of the cluster; None: this machine.
+    threads: CPU threads of each run. jobs: runs at a time. device: auto, cpu, cuda ...
+    slurm: settings of the cluster; None: this machine. name: what the cluster calls the jobs.
     Raises BadInput for a device or settings that cannot be used.
     """
 
     def __init__(
-        self, study: Study, folder: Path, *, jobs: int, device: str, tell: Tell, slurm: Mapping[str, Any] | None
+        self,
+        threads: int,
+        folder: Path,
+        *,
+        jobs: int,
+        device: str,
+        tell: Tell,
+        slurm: Mapping[str, Any] | None,
+        name: str = "lot-study",
     ) -> None:
         self.kind = _device_type(device, slurm)
-        self.study, self.runs, self.tell = study, folder / "runs", tell
+        self.threads, self.runs, self.tell = threads, folder / "runs", tell
         self.device = self.kind if device == "auto" else device
-        self.numerics = numerics(study, self.kind)
+        self.numerics = numerics(threads, self.kind)
         # Processes share the GPUs out among them, unless one is named.
         gpus = torch.cuda.device_count() if self.device == "cuda" and slurm is None else 0
-        self.slurm, self.logs = slurm, folder / "slurm"
-        if slurm is not None:
-            connect(self.logs, slurm)
-        self.executor = Executor(jobs=jobs, gpus=gpus, slurm=slurm, logs=self.logs)
+        self.slurm, self.logs = slurm if slurm is None else {"name": name, **slurm}, folder / "slurm"
+        if self.slurm is not None:
+            connect(self.logs, self.slurm)
+        self.executor = Executor(jobs=jobs, gpus=gpus, slurm=self.slurm, logs=self.logs)
 
-    def calibrate(self, arms: Sequence[Arm], pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
+    def calibrate(self, arms: Sequence[Arm], seed: int, pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
         """How long a step of the first arm of each pair takes against one of the second, measured where the runs are made."""
-        configs = {arm.name: arm.config(self.study.seed_list[0], test=False).to_dict() for arm in arms}
+        configs = {arm.name: arm.config(seed, test=False).to_dict() for arm in arms}
         if self.slurm is None:
-            return calibrate(configs, pairs, rounds, self.study.threads, self.device)
-        return calibrate_in_job(self.logs, self.slurm, configs, pairs, rounds, self.study.threads, self.device)
+            return calibrate(configs, pairs, rounds, self.threads, self.device)
+        return calibrate_in_job(self.logs, self.slurm, configs, pairs, rounds, self.threads, self.device)
 
     def address(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
         """The run of an arm with its key; nothing is made. changes: values by dotted path."""
@@ -60,8 +67,14 @@ class RunMaker:
     def make(self, runs: Sequence[Run]) -> dict[str, Outcome]:
         """The outcomes by key; runs that were made before are not made again.
 
-        Raises what `run_all` raises.
+        Raises Interrupted after a signal, and RunFailed where a run failed otherwise than by diverging.
         """
+        outcomes = self.attempt(runs)
+        check_failed({run.key: run.label for run in runs}, outcomes)
+        return outcomes
+
+    def attempt(self, runs: Sequence[Run]) -> dict[str, Outcome]:
+        """The outcomes by key as `make` gives them, but a run that failed is one of them. Raises Interrupted after a signal."""
         self.runs.mkdir(parents=True, exist_ok=True)
         orders = [self._order(run) for run in runs]
         self._set_damaged_aside(orders)
@@ -79,7 +92,7 @@ class RunMaker:
 
     @property
     def side_by_side(self) -> int:
-        """The most runs of this study that were made at a time, ever."""
+        """The most runs in this folder that were made at a time, ever."""
         file = self._side_by_side_file
         try:
             most = read_json(file)
@@ -96,11 +109,11 @@ class RunMaker:
     def _order(self, run: Run) -> Order:
         return Order(
             key=run.key,
-            label=f"{run.arm}, seed {run.seed}" + (" (tuning)" if run.purpose == "tune" else ""),
+            label=run.label,
             config=run.config.to_dict(),
             run_dir=self.directory(run),
             may_test=run.purpose == "report",
-            threads=self.study.threads,
+            threads=self.threads,
             device=self.device,
         )
 

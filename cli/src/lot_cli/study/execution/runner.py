@@ -42,13 +42,11 @@ class Executor:
 
 
 def run_all(orders: Iterable[Order], executor: Executor, tell: Tell) -> dict[str, Outcome]:
-    """The outcome of every order, by key; a run that was made before is not made again.
+    """The outcome of every order, by key; a run that was made before is not made again, unless it failed.
 
     Numbers depend neither on the executor nor on the order: every run has its own directory, seed,
     and number of threads.
-    Raises Interrupted after the runs under way have saved themselves. Raises RunFailed,
-    when all others are done, where a run failed for a reason other than divergence:
-    it goes on from its checkpoint when the study is run again.
+    Raises Interrupted after the runs under way have saved themselves.
     """
     wanted = list({order.key: order for order in orders}.values())
     found = {order.key: done for order in wanted if (done := finished_outcome(order.run_dir, order.key)) is not None}
@@ -59,7 +57,8 @@ def run_all(orders: Iterable[Order], executor: Executor, tell: Tell) -> dict[str
         with _noting_signals() as stop:
             for outcome in executor.make(queue, stop):
                 found[outcome.key] = outcome
-                tell("run", {"label": labels[outcome.key], "state": outcome.state, "message": outcome.message})
+                facts = {"key": outcome.key, "label": labels[outcome.key]}
+                tell("run", {**facts, "state": outcome.state, "message": outcome.message})
         stopped = next((outcome for outcome in found.values() if outcome.state == "interrupted"), None)
         if stopped is not None or stop:
             number = stop[0] if stop else stopped.exit_code - 128  # type: ignore[union-attr]
@@ -67,16 +66,16 @@ def run_all(orders: Iterable[Order], executor: Executor, tell: Tell) -> dict[str
             raise Interrupted(
                 f"stopped with {count} of {len(wanted)} runs done; the same command goes on from there", number
             )
-    _check_failed(wanted, found)
     return found
 
 
-def _check_failed(orders: list[Order], found: dict[str, Outcome]) -> None:
-    failed = [(order.label, found[order.key]) for order in orders if found[order.key].state == "failed"]
+def check_failed(labels: Mapping[str, str], found: Mapping[str, Outcome]) -> None:
+    """Raises RunFailed where a run failed for a reason other than divergence. labels: what messages call each run, by key."""
+    failed = [(label, found[key]) for key, label in labels.items() if found[key].state == "failed"]
     if failed:
         label, outcome = failed[0]
         raise RunFailed(
-            f"{len(failed)} of {len(orders)} runs failed, so there is no result; {label}: {outcome.message}\n"
+            f"{len(failed)} of {len(labels)} runs failed, so there is no result; {label}: {outcome.message}\n"
             f"the same command tries {'it' if len(failed) == 1 else 'them'} again"
         )
 

@@ -1,4 +1,4 @@
-"""The runs of a study as jobs of a Slurm cluster, through submitit (the extra `lot-cli[slurm]`)."""
+"""The runs of a study or a sweep as jobs of a Slurm cluster, through submitit (the extra `lot-cli[slurm]`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def submit(
 
     folder: for scripts and logs, on a disk that the nodes share. settings: of submitit,
     such as partition or timeout_min. A job that the cluster ends (time, memory, a lost node)
-    is a failed run, which goes on from its checkpoint when the study is run again.
+    is a failed run, which goes on from its checkpoint when the same command is given again.
     When `stop` is filled, all jobs are canceled. Raises BadInput without submitit, Slurm,
     or for unknown settings.
     """

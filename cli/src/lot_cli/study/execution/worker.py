@@ -64,7 +64,7 @@ def execute(order: Order) -> Outcome:
     try:
         train(load_config(order.config), order.run_dir, resume=True, device=order.device)
     except Interrupted as stop:
-        said = str(stop).partition(";")[0]  # how a run goes on by itself is not how a study does
+        said = str(stop).partition(";")[0]  # how a run goes on by itself is not how a study or a sweep does
         return Outcome(key=order.key, state="interrupted", message=said, exit_code=stop.exit_code)
     except Diverged as error:
         write_json(order.run_dir / DIVERGED, {"message": str(error)})
@@ -84,7 +84,7 @@ def execute(order: Order) -> Outcome:
 def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
     """How the run in `run_dir` ended, or None where it is still to be made.
 
-    Raises BadInput for a run that did not begin as those of a study do.
+    Raises BadInput for a run that did not begin as those of a study or a sweep do.
     """
     try:
         facts = RunDir(run_dir).facts()
@@ -93,7 +93,8 @@ def finished_outcome(run_dir: Path, key: str) -> Outcome | None:
     for begun in ("parent", "init_from"):
         if begun in facts:
             raise BadInput(
-                f"{run_dir}: goes on from the weights of another run, and is no run of this study", fix="move it away"
+                f"{run_dir}: goes on from the weights of another run, and is no run of a study or a sweep",
+                fix="move it away",
             )
     if (run_dir / "metrics.json").exists():
         return Outcome(key=key, state="complete")

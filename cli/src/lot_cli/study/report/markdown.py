@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from lot_cli.study.design.registration import Registration
 from lot_cli.study.report import equal_time, passports, reliance, runs, tables, wording
 from lot_cli.study.result import Result, Summary
+from lot_cli.terminal.markdown import table as _table
 from lot_cli.terminal.numbers import interval, number
 
 
@@ -100,10 +101,3 @@ def _registration(registration: Registration) -> Iterator[str]:
     yield from ("", "## Registration", "", f"Registered {registration.date} under `{registration.hash}`.", "")
     yield from (f"- hypothesis: {text}" for text in registration.hypotheses)
     yield from (f"- **deviation:** {text}" for text in registration.deviations)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + " --- |" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"

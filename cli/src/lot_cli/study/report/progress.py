@@ -5,43 +5,20 @@ All of it goes to stderr.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
-
-from rich.text import Text
 
 from lot_cli.study.analysis.warnings import power_warning
 from lot_cli.study.design.fairness import Fairness
+from lot_cli.study.execution.progress import RunsProgress
 from lot_cli.study.report import wording
 from lot_cli.study.report.passports import passport_line
 from lot_cli.study.result import Reach
-from lot_cli.terminal.console import console, unfair_text, warning_text
+from lot_cli.terminal.console import unfair_text, warning_text
 from lot_cli.terminal.numbers import count
-from lot_cli.terminal.progress_line import ProgressLine
 
 
-class StudyProgress:
-    """Shows the events of a study.
-
-    Use it as a context, so that the line that moves ends cleanly.
-    """
-
-    def __init__(self) -> None:
-        self.console = console()
-        self.line = ProgressLine(self.console)
-        self.done = self.total = 0
-
-    def __enter__(self) -> StudyProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.line.end()
-
-    def tell(self, event: str, facts: dict[str, Any]) -> None:
-        """Show one event."""
-        getattr(self, f"_{event}")(facts)
+class StudyProgress(RunsProgress):
+    """Shows the events of a study."""
 
     def _passport(self, facts: dict[str, Any]) -> None:
         self._say(passport_line(facts["arm"], facts["passport"], facts["seconds"]))
@@ -74,26 +51,6 @@ class StudyProgress:
         arms = ", ".join(facts["arms"])
         self._say(f"timing training steps of {arms} in turns, {facts['rounds']} rounds")
 
-    def _plan(self, facts: dict[str, Any]) -> None:
-        self.line.end()
-        self.done, self.total = facts["done"], facts["runs"]
-        if self.done < self.total:
-            self.line.begin(self.total, self.done)
-
-    def _run(self, facts: dict[str, Any]) -> None:
-        self.done += facts["state"] in ("complete", "diverged")
-        if self.line.shown:
-            self.line.update(self.done, facts["label"])
-        elif facts["state"] == "complete":
-            self._say(f"{self.done}/{self.total}  {facts['label']}")
-        if facts["state"] != "complete":
-            line = Text.assemble((facts["state"], "red"), f"  {facts['label']}: {facts['message']}")
-            self.console.print(line, soft_wrap=True)
-
-    def _damaged(self, facts: dict[str, Any]) -> None:
-        text = f"{facts['label']}: {facts['problem']}; set aside as {facts['aside']}, and made again"
-        self.console.print(warning_text(text), soft_wrap=True)
-
     def _tuned(self, facts: dict[str, Any]) -> None:
         self.line.end()
         self._say(f"{facts['arm']}: tuning chose {wording.values(facts['values'])}")
@@ -101,6 +58,3 @@ class StudyProgress:
     def _reliance(self, facts: dict[str, Any]) -> None:
         self.line.end()
         self._say(f"{facts['arm']}: measuring what {count(facts['runs'], 'model')} rely on")
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False)
