@@ -165,6 +165,14 @@ def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     )
 
 
+def test_a_benchmark_may_define_dataclasses(lot: Callable) -> None:
+    size = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Size:\n    T: int\n"
+    )
+    Path("sizes.py").write_text(size + BENCHMARK)
+    assert lot("bench", "sizes.py", "--only", "first", "--seconds", "0").code == 0
+
+
 def test_the_page_of_this_repository_is_that_of_its_results() -> None:
     results = Path(__file__).parents[3] / "benchmarks/results"
     if not results.is_dir():

@@ -20,6 +20,8 @@ from lot.nn import (
     dropout_now,
     require_heads,
 )
+from lot.nn.attention import SHORT
+from lot.nn.short import short_attention
 from lot.random import initialize, isolated
 
 DIMS = Dims(width=12, heads=3, max_len=16, vocab_size=5, layers=8)
@@ -131,16 +133,19 @@ def test_the_mask_is_what_its_words_say(q_len, before, causal, padded, seed):
 
 
 CASES = [
-    (causal, padded, features, q_len)
+    (causal, padded, features, q_len, at_most)
     for causal in (True, False)
     for padded in (True, False)
     for features in (0, 2, 5)
     for q_len in (1, 3, 6)
+    for at_most in ((0, SHORT) if features and not padded and q_len == 6 else (SHORT,))
 ]
 
 
-@pytest.mark.parametrize(("causal", "padded", "features", "q_len"), CASES)
-def test_attention_and_its_gradients_agree_with_the_slow_form(causal, padded, features, q_len):
+@pytest.mark.parametrize(("causal", "padded", "features", "q_len", "at_most"), CASES)
+def test_attention_and_its_gradients_agree_with_the_slow_form(monkeypatch, causal, padded, features, q_len, at_most):
+    """at_most: tokens up to which there is a form of its own, so that both it and the fused one are tried."""
+    monkeypatch.setattr("lot.nn.attention.SHORT", at_most)
     B, H, T, d = 2, 2, 6, 4
     seed = 17 * q_len + features
     q, k, v = (random(B, H, n, d, seed=seed + i) for i, n in enumerate((q_len, T, T)))
@@ -166,6 +171,40 @@ def test_attention_and_its_gradients_agree_with_the_slow_form(causal, padded, fe
     weights = attention_weights(q, k, causal=causal, padding=padding, query_features=fq, key_features=fk)
     torch.testing.assert_close(weights @ v, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, H, q_len).double())
+
+
+@pytest.mark.parametrize("at_a_time", [1, 50, 110, 1 << 17])
+def test_a_short_sequence_is_the_same_however_many_are_worked_on_at_a_time(monkeypatch, at_a_time):
+    monkeypatch.setattr("lot.nn.short.AT_A_TIME", at_a_time)  # weights: one sequence, two, four and all six
+    q, k = (random(3, 2, 5, 6, seed=i).requires_grad_() for i in range(2))
+    v = random(3, 5, 2, 4, seed=2).transpose(1, 2).requires_grad_()
+    found = short_attention(q, k, v, scale=0.3, causal=True)
+    expected = reference_attention(0.3 * math.sqrt(6) * q, k, v, True)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    cotangent = random(*expected.shape, seed=3)
+    for got, want in zip(
+        torch.autograd.grad(found, (q, k, v), cotangent),
+        torch.autograd.grad(expected, (q, k, v), cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+
+
+def test_nothing_of_later_tokens_is_in_a_short_sequence():
+    q, k, v = (random(2, 2, 64, 8, seed=i, dtype=torch.float32).requires_grad_() for i in range(3))
+    before = short_attention(q, k, v, scale=0.3, causal=True)
+    for gradient in torch.autograd.grad(before[:, :, :40].square().sum(), (q, k, v)):
+        assert not gradient[:, :, 40:].any()
+    q, k, v = (torch.cat((part[:, :, :40], 50 * part[:, :, 40:]), dim=2) for part in (q, k, v))
+    assert torch.equal(short_attention(q, k, v, scale=0.3, causal=True)[:, :, :40], before[:, :, :40])
+
+
+def test_a_short_sequence_has_no_second_derivative_rather_than_a_wrong_one():
+    q = random(1, 1, 4, 3).requires_grad_()
+    y = short_attention(q, q, q, scale=1.0, causal=False)
+    (first,) = torch.autograd.grad(y.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
 
 
 def test_a_sequence_of_nothing_but_padding_stays_finite():

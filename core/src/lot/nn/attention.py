@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lot.contracts import Dims
+from lot.nn.short import short_attention
 
 FEATURE_MULTIPLE = 8
 """Head widths are padded to a multiple of this: what fused attention kernels want."""
+SHORT = 64
+"""Tokens up to which attention with features makes its weights (benchmarks/mechanisms.py)."""
 
 
 def attention_mask(q_len: int, k_len: int, causal: bool, padding: Tensor | None, device: torch.device) -> Tensor | None:
@@ -52,6 +55,9 @@ def attend(
     The features become extra channels, with the scale of the true head width. All three of q, k and v are
     padded to one width, a multiple of 8, since fused kernels on CPU need equal widths. Under bfloat16 the spare
     channels carry the rounding error of the features (a high and a low part), which keeps a score bias accurate.
+
+    With features, up to SHORT tokens on a CPU have a form of their own (`lot.nn.short`), which keeps T weights a token
+    and head for backward and widens nothing. Without them fused attention is as fast there.
     """
     if (query_features is None) != (key_features is None):
         raise ValueError("query_features and key_features go together; one of them is None")
@@ -59,6 +65,8 @@ def attend(
     scale = 1.0 / math.sqrt(d)
     if query_features is not None and key_features is not None:
         fq, fk = _feature_channels(query_features / scale, key_features, q.dtype)
+        if _is_short(q, k) and padding is None and dropout == 0.0:
+            return short_attention(torch.cat((q, fq), -1), torch.cat((k, fk), -1), v, scale=scale, causal=causal)
         extra = -(-(d + fq.shape[-1]) // FEATURE_MULTIPLE) * FEATURE_MULTIPLE - d
         q = torch.cat((q, F.pad(fq, (0, extra - fq.shape[-1]))), dim=-1)
         k = torch.cat((k, F.pad(fk, (0, extra - fk.shape[-1]))), dim=-1)
@@ -70,6 +78,13 @@ def attend(
         q, k, v, attn_mask=mask, is_causal=bool(plain and causal), dropout_p=dropout, scale=scale
     )
     return y[..., :d]
+
+
+def _is_short(q: Tensor, k: Tensor) -> bool:
+    """Whether weights cost less than wider channels. A program for every length has no such question in it."""
+    if torch.compiler.is_compiling() or q.device.type != "cpu" or q.dtype not in (torch.float32, torch.float64):
+        return False
+    return q.shape[-2] == k.shape[-2] <= SHORT
 
 
 def _feature_channels(fq: Tensor, fk: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

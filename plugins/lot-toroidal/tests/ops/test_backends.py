@@ -67,6 +67,17 @@ def test_tiles_equal_dense(causal: bool, window: int | None, hidden: str, draw: 
         compare(tiles, inputs, torus, 1e-12, **masks(hidden, 2, T, T))
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_tiles_equal_dense_whether_their_bias_is_a_view_or_written_out(
+    causal: bool, draw: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torus = Torus(24, 4, 0.8, None, causal)
+    inputs = [draw(2, 2, 24, 4, 4, grad=True) for _ in range(3)]
+    for numbers in (0, 1 << 18):
+        monkeypatch.setattr("lot_toroidal.ops.tiles.WRITTEN_OUT", numbers)
+        compare(functools.partial(attend_tiles, chunk=5), inputs, torus, 1e-12)
+
+
 def test_tiles_are_good_to_1e_5_in_float32(draw: Callable[..., Tensor]) -> None:
     for causal, window, hidden in itertools.product((True, False), (None, 9), MASKS):
         torus = Torus(70, 2, 0.8, window, causal)

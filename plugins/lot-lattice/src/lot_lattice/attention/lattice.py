@@ -23,7 +23,7 @@ from lot.nn import (
 from lot_lattice.config import LatticeConfig
 from lot_lattice.kernels.arguments import MOST_HEADS
 from lot_lattice.kernels.dispatch import mode, say_once
-from lot_lattice.ops.angles import full_precision, random_phases, wide
+from lot_lattice.ops.angles import circle, full_precision, random_phases, wide
 from lot_lattice.ops.dynamics import coupling_force, lattice_scan
 from lot_lattice.ops.geometry import neighbor_distances, resolve_shape
 
@@ -153,11 +153,11 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
         if self.config.score == "head":
             on_query = alpha * theta.cos()[..., None]
             return on_query, torch.ones_like(on_query)
-        circle = torch.stack((theta.cos(), theta.sin()), dim=-1)  # (B, H, T, 2)
+        points = circle(theta)  # (B, H, T, 2)
         if self.config.score == "neighbors":
             share = self.neighbor_shares().to(theta.dtype)
-            return alpha * circle, torch.einsum("hj,bjtc->bhtc", share, circle)
-        return alpha * circle, circle
+            return alpha * points, torch.einsum("hj,bjtc->bhtc", share, points)
+        return alpha * points, points
 
     def _signals(
         self, theta: Tensor, q: Tensor, k: Tensor, on_query: Tensor | None, on_key: Tensor | None, ctx: Context

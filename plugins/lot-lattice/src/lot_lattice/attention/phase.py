@@ -13,7 +13,7 @@ from lot.circular import wrap
 from lot.nn import Ablatable, CachedAttention, require_heads
 from lot_lattice.config import PhaseConfig
 from lot_lattice.kernels.dispatch import mode
-from lot_lattice.ops.angles import full_precision, random_phases, wide
+from lot_lattice.ops.angles import circle, full_precision, random_phases, wide
 from lot_lattice.ops.dynamics import MeanFieldState, mean_field, mean_field_eager, mean_field_extend
 
 
@@ -82,11 +82,8 @@ class PhaseAttention(Ablatable, CachedAttention[MeanFieldState]):
 
     def _read(self, theta: Tensor) -> Tensor:
         """What the output projection reads of theta (B, H, T, O): (B, T, H O), or (B, T, 2 H O) with cos and sin."""
-        if self.config.readout == "angle":
-            features = wrap(theta)
-        else:
-            features = torch.cat((theta.cos(), theta.sin()), dim=-1)
-        return features.transpose(1, 2).flatten(2)
+        theta = theta.transpose(1, 2)  # (B, T, H, O)
+        return (wrap(theta) if self.config.readout == "angle" else circle(theta, dim=-2)).flatten(2)
 
     def empty_cache(self, batch: int, device: torch.device | str, dtype: torch.dtype) -> MeanFieldState:
         """Empty sums for each of the K iterations: one size, whatever the number of tokens."""

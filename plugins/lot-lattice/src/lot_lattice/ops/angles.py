@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,35 @@ def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
     device = tensor.device.type
     # Entered only where needed: an exported program would carry the context along.
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
+
+
+def circle(theta: Tensor, dim: int = -1) -> Tensor:
+    """cos and sin of angles theta, in that order along a new axis `dim`; backward reads them again."""
+    if torch.compiler.is_compiling():
+        return torch.stack((theta.cos(), theta.sin()), dim=dim)
+    return _Circle.apply(theta, dim)  # type: ignore[no-any-return]
+
+
+class _Circle(torch.autograd.Function):
+    """Both written to where they are read: a stack would copy them."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, dim: int) -> Tensor:
+        shape = list(theta.unsqueeze(dim).shape)
+        shape[dim] = 2
+        both = theta.new_empty(shape)
+        cosine, sine = both.unbind(dim)
+        torch.cos(theta, out=cosine)
+        torch.sin(theta, out=sine)
+        ctx.save_for_backward(both)
+        ctx.dim = dim
+        return both
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        cosine, sine = ctx.saved_tensors[0].unbind(ctx.dim)
+        of_cosine, of_sine = grad.unbind(ctx.dim)
+        return of_sine * cosine - of_cosine * sine, None
 
 
 def random_phases(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from lot_wave.ops.fused_softmax import softmax_of_product
 from lot_wave.ops.pairwise import pairwise_attention
 from lot_wave.ops.positive_kernels import EPSILON
 from lot_wave.ops.reference import interference_weights
-from lot_wave.ops.waves import Waves, energy, evolved_phase, quadratures
+from lot_wave.ops.waves import Waves, energy, quadratures
 
 
 class InterferenceAttention(WaveAttention):
@@ -38,9 +39,9 @@ class InterferenceAttention(WaveAttention):
 
     def features(self, query: Waves, key: Waves, start: int) -> tuple[Tensor, Tensor]:
         """I = features of q . features of k, (B, H, T, 2W + 2) each."""
-        fq = quadratures(query.amplitude, evolved_phase(query, start + key.phase.shape[-2] - query.phase.shape[-2]))
-        fk = fq if key is query else quadratures(key.amplitude, evolved_phase(key, start))
-        return _plus_energies(2 * fq, query, fk, key)
+        of_query = _interfering(query, start + key.phase.shape[-2] - query.phase.shape[-2])
+        of_key = of_query if key is query else _interfering(key, start)
+        return _plus_energies(of_query, query, of_key, key)
 
     def mix(self, query: Waves, key: Waves, v: Tensor, start: int, padding: Tensor | None) -> Tensor:
         """As `WaveAttention.mix`."""
@@ -66,18 +67,24 @@ class InterferenceAttention(WaveAttention):
                 padding=padding,
                 dropout=self.dropout(),
             )
-        eq, ek = _plus_energies(2 * query.amplitude, query, key.amplitude, key)
+        eq, ek = _plus_energies([2 * query.amplitude], query, [key.amplitude], key)
         return blockwise_attention(
             _share_of_energy, (fq, eq), (fk, ek), v, causal=self.causal, padding=padding, dropout=self.dropout()
         )
 
 
-def _plus_energies(left: Tensor, query: Waves, right: Tensor, key: Waves) -> tuple[Tensor, Tensor]:
+def _interfering(waves: Waves, start: int) -> tuple[Tensor, Tensor]:
+    """Quadratures of both sides whose product is 2 A_q A_k cos(angle): each side has half of the 2, so that both may be one."""
+    return quadratures(waves._replace(amplitude=math.sqrt(2) * waves.amplitude), start)
+
+
+def _plus_energies(left: Sequence[Tensor], query: Waves, right: Sequence[Tensor], key: Waves) -> tuple[Tensor, Tensor]:
     """Features whose product is left . right + sum_w A_q^2 + sum_w A_k^2."""
-    one_q, one_k = torch.ones_like(left[..., :1]), torch.ones_like(right[..., :1])
+    of_query = energy(query.amplitude)
+    of_key = of_query if key is query else energy(key.amplitude)
     return (
-        torch.cat((left, one_q, energy(query.amplitude)), dim=-1),
-        torch.cat((right, energy(key.amplitude), one_k), dim=-1),
+        torch.cat((*left, torch.ones_like(of_query), of_query), dim=-1),
+        torch.cat((*right, of_key, torch.ones_like(of_key)), dim=-1),
     )
 
 

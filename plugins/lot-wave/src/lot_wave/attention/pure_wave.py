@@ -16,7 +16,7 @@ from lot_wave.ops.blockwise import blockwise_attention
 from lot_wave.ops.fused_softmax import softmax_of_product
 from lot_wave.ops.positive_kernels import EPSILON, Kernel, apply_kernel
 from lot_wave.ops.reference import published_score_weights, pure_wave_weights
-from lot_wave.ops.waves import Waves, evolved_phase
+from lot_wave.ops.waves import Waves, unit_circle
 
 
 class PureWaveAttention(WaveAttention):
@@ -91,8 +91,8 @@ class PureWaveAttention(WaveAttention):
     def _sines(self, query: Waves, key: Waves, start: int) -> tuple[Tensor, Tensor]:
         """s of queries and keys, (B, H, T, W); `start` is the position of the first key, queries come last."""
         first = start + key.phase.shape[-2] - query.phase.shape[-2]
-        sq = query.amplitude * evolved_phase(query, first).sin()
-        sk = sq if key is query else key.amplitude * evolved_phase(key, start).sin()
+        sq = query.amplitude * unit_circle(query, first)[1]
+        sk = sq if key is query else key.amplitude * unit_circle(key, start)[1]
         if not self.published:
             return sq, sk
         size = self.token_waves.waves**0.25

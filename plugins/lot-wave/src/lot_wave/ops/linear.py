@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lot_wave.ops.positive_kernels import EPSILON
+from lot_wave.ops.short import past, short_attention
 
 CHUNK = 64
 """Tokens of a chunk: work and memory within chunks grow with it, those of the states shrink."""
@@ -28,9 +29,10 @@ def linear_attention(query: Tensor, key: Tensor, v: Tensor, *, causal: bool, pad
     key = _hide(key, padding)
     if not causal:
         total = query @ (key.transpose(-1, -2) @ with_ones(v, key.dtype))
-    elif torch.compiler.is_exporting():
-        # How many chunks there are depends on T; an exported program is for every T, and so has the quadratic form.
-        total = (query @ key.transpose(-1, -2)).tril() @ with_ones(v, key.dtype)
+    elif torch.compiler.is_exporting() or query.shape[-2] <= CHUNK:
+        # How many chunks there are depends on T; an exported program is for every T, and so has the quadratic form. It is
+        # that of a single chunk too, before which there is nothing to add.
+        return short_attention(query, key, v.to(key.dtype)).to(v.dtype)
     else:
         total, _ = causal_sums(query, key, with_ones(v, key.dtype), None)
     return divide(total).to(v.dtype)
@@ -51,7 +53,7 @@ def causal_sums(query: Tensor, key: Tensor, v: Tensor, state: Tensor | None) -> 
     added = key.transpose(-1, -2) @ v  # (B, H, C, F, d)
     start = added.new_zeros(added[:, :, :1].shape) if state is None else state[:, :, None]
     states = torch.cat((start, added), dim=2).cumsum(2)  # (B, H, C + 1, F, d); entry i is the sum before chunk i
-    within = (query @ key.transpose(-1, -2)).tril() @ v
+    within = past(query @ key.transpose(-1, -2)) @ v
     total = within + query @ states[:, :, :-1]
     return total.flatten(2, 3)[:, :, :T], states[:, :, -1]
 

@@ -1,0 +1,144 @@
+"""A whole training step with each mechanism in every layer, against vanilla: forward, backward and AdamW.
+
+Sizes: `survey` is that of experiments/survey, `nanogpt` that of nanoGPT on a CPU, `gpt2` that of GPT-2 small, where a step
+takes seconds. Run those you want: `lot bench benchmarks/mechanisms.py --threads 1 --only survey`.
+
+Every case is measured twice: in seconds of the clock, and in CPU seconds of this process, which a busy machine changes less.
+A claim is the target of the mechanism at that size.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import lot
+from lot import Context, Decoder
+from lot.random import initialize
+from lot_cli.bench import Case
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and its batch."""
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int
+    B: int
+    T: int
+
+
+SIZES = (
+    Size("survey", layers=2, width=64, heads=4, vocabulary=128, B=32, T=64),
+    Size("nanogpt", layers=4, width=128, heads=4, vocabulary=65, B=12, T=64),
+    Size("gpt2", layers=12, width=768, heads=12, vocabulary=50257, B=1, T=512),
+)
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """An attention with its options, and what its step may cost, in vanilla's, at each size; None where nothing is claimed."""
+
+    label: str
+    name: str
+    costs: tuple[float | None, float | None, float | None]
+    depth: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options, where they are not the defaults."""
+        return {} if self.depth is None else {"depth": self.depth}
+
+
+MECHANISMS = (
+    Mechanism("lattice", "lattice", (1.08, 1.08, 1.03)),
+    Mechanism("pure_wave", "pure_wave", (1.15, 1.15, 1.0)),
+    Mechanism("interference", "interference", (1.25, 1.2, 1.05)),
+    Mechanism("phase", "phase", (1.25, 1.2, 1.05)),
+    Mechanism("toroidal, depth 2", "toroidal", (1.35, 1.35, None), depth=2),
+    Mechanism("toroidal, depth 4", "toroidal", (2.2, 2.2, None), depth=4),
+)
+VANILLA = Mechanism("vanilla", "vanilla", (None, None, None))
+
+
+def model(mechanism: Mechanism, size: Size) -> Decoder:
+    """A decoder with GPT-2's positions and MLP, and the mechanism in every layer."""
+    registry = lot.registry()
+    dims = [
+        lot.Dims(
+            width=size.width,
+            heads=size.heads,
+            max_len=size.T,
+            vocab_size=size.vocabulary,
+            layer=layer,
+            layers=size.layers,
+        )
+        for layer in range(size.layers)
+    ]
+    component = registry.get("attention", mechanism.name)
+    options = component.parse(mechanism.options, "attn")
+    attentions = [component.create(options, each) for each in dims]
+    decoder = Decoder.around(registry.get("embedding", "token").build(dims[0]), attentions, dims[0])
+    initialize(decoder, 0)
+    return decoder
+
+
+@functools.cache
+def step(mechanism: Mechanism, size: Size) -> Callable[[], None]:
+    """One training step, warmed up; the model is made at the first call."""
+    decoder = model(mechanism, size).train()
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4, fused=True)
+    ids = torch.randint(size.vocabulary, (size.B, size.T + 1), generator=torch.Generator().manual_seed(0))
+    ctx = Context()
+
+    def run() -> None:
+        logits = decoder(ids[:, :-1], ctx).logits
+        F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    run()
+    return run
+
+
+def in_turns(clock: Callable[[], float], mechanism: Mechanism, size: Size) -> Callable[[], tuple[float, float]]:
+    """What measures a step with the mechanism and one with vanilla, in random order, by `clock`."""
+    rng = random.Random(0)
+
+    def pair() -> tuple[float, float]:
+        taken = {}
+        for each in rng.sample((mechanism, VANILLA), 2):
+            run = step(each, size)
+            began = clock()
+            run()
+            taken[each.label] = clock() - began
+        return taken[mechanism.label], taken[VANILLA.label]
+
+    return pair
+
+
+def cases() -> Iterator[Case]:
+    """Every mechanism at every size, by the clock and in CPU time."""
+    os.environ["LOT_KERNELS"] = "require"  # without a compiler there is nothing to measure
+    # As the first evaluation of a run does: the C library then keeps what is freed, where it gave it back and asked again.
+    torch.empty(31 << 20, dtype=torch.uint8).zero_()
+    for column, size in enumerate(SIZES):
+        for mechanism in MECHANISMS:
+            for what, clock in (("wall", time.perf_counter), ("CPU time", time.process_time)):
+                yield Case(
+                    name=f"{size.name}, {mechanism.label}, {what}",
+                    pair=in_turns(clock, mechanism, size),
+                    baseline_name="vanilla",
+                    cost=mechanism.costs[column],
+                )
