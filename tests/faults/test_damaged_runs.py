@@ -42,6 +42,7 @@ COMMANDS = {
     "runs": ["runs", "."],
     "eval": ["eval", "x"],
     "plot": ["plot", "x"],
+    "report": ["report", "x"],
     "generate": ["generate", "x", "--tokens", "2"],
     "export": ["export", "x", "out.safetensors", "--force"],
     "resume a complete run": ["run", "--resume", "--run-dir", "x"],

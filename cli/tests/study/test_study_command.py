@@ -62,6 +62,18 @@ def test_a_key_that_leads_out_of_the_folder_gets_no_link(placed: Path, lot: Call
         (folder / "study.json").write_text(before)
 
 
+def test_what_stands_in_the_place_of_the_links_is_left(placed: Path, lot: Callable, made: Made) -> None:
+    links = made.folder / "by-name"
+    shutil.rmtree(links, ignore_errors=True)
+    links.write_text("mine")
+    try:
+        done = lot("study", str(placed), "--report-only")
+        assert (done.code, links.read_text()) == (2, "mine")
+    finally:
+        links.unlink()
+    assert "studies/small/by-name: cannot be written" in done.err
+
+
 def test_a_link_out_of_a_study_is_refused(placed: Path, lot: Callable, made: Made, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

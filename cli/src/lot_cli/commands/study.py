@@ -169,9 +169,11 @@ def _report(result: Result, folder: Path, as_json: bool) -> None:
     from lot_cli.study.report.markdown import to_markdown
     from lot_cli.study.report.terminal import show
     from lot_cli.terminal.console import warn
+    from lot_cli.terminal.output_file import writing_to
 
     refuse_what_leads_out(folder)
-    runs.link_runs(result, folder)
+    with writing_to(folder / runs.BY_NAME, fix="move away what is there"):
+        runs.link_runs(result, folder)
     write_atomic(folder / "report.md", to_markdown(result))
     write_atomic(folder / "report.html", to_html(result, runs.pictures(result, folder, warn)))
     write_tables(result, folder / FOLDER)

@@ -53,7 +53,12 @@ def _counted_before(kept: Path) -> dict[str, Any] | None:
     keys = ("flops_per_token", "peak_bytes")
     kinds = (int, float, type(None))
     whole = isinstance(counted, dict) and all(key in counted and isinstance(counted[key], kinds) for key in keys)
-    return counted if whole else None
+    return counted if whole and _is_names(counted.get("uncounted")) else None
+
+
+def _is_names(value: object) -> bool:
+    """Whether it is a list of names, or nothing, as in what an earlier rule counted."""
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
 
 
 def count_operations(config: Config, device: str) -> dict[str, Any]:
