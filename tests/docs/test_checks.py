@@ -50,7 +50,7 @@ def test_a_command_that_fails_stops_the_page(tmp_path: Path) -> None:
 def test_the_learning_pages_are_run() -> None:
     for name in run_pages.PAGES:
         found = run_pages.blocks((ROOT / "docs" / name).read_text(encoding="utf-8"))
-        assert any(language == "sh" and "lot run" in text for language, text in found)
+        assert any(("lot run" if language == "sh" else "lot.train") in text for language, text in found), name
 
 
 def test_links_to_missing_pages_and_anchors_are_found(tmp_path: Path) -> None:
