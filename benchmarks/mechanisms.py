@@ -7,8 +7,9 @@ Every case is measured twice: in seconds of the clock, and in CPU seconds of thi
 A claim is the target of the mechanism at that size. The results of 2026-11-30 in `results/` come from two cores under a load of
 10, so that times by the clock say little there, and CPU times differ by some hundredths from run to run; `gpt2` is not among them.
 
-What a step cannot cost less than on torch's own functions, at the size of the survey (B = 32, T = 64, H = 4, d = 16, two layers; vanilla takes 39 ms,
-4.6 ms a layer in attention, in CPU time on an AMD EPYC, one thread). N = B H T = 8192 tokens of a head:
+What a step cannot cost less than on torch's own functions, at the size of the survey (B = 32, T = 64, H = 4, d = 16, two
+layers; vanilla takes 39 ms, 4.6 ms a layer in attention, in CPU time on an AMD EPYC, one thread). N = B H T = 8192 tokens
+of a head:
 
 - lattice: sine and cosine of N phases, forward and back, in 0.13 ms of kernels; two more channels in three products of
   T x T, 6 MFLOP; about ten passes over 64 KiB: 0.4 ms a layer, 1.02. Fused attention, which is padded from 16 to 24
