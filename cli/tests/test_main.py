@@ -221,6 +221,17 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "141")
 
 
+def test_an_error_that_nobody_reads_is_no_bug() -> None:
+    code = (
+        "import sys, os\n"
+        "from lot_cli.main import main\n"
+        "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 2)\n"
+        "sys.stderr = open(2, 'w')\n"
+        "print(main(['eval', 'nosuch']))\n"
+    )
+    assert python(code).stdout == "141\n"
+
+
 # Completion
 
 

@@ -98,13 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:
-        _discard_stdout()
+        _discard_output()
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.Abort):
         echo("interrupted", err=True)
         return 130
     except (Exception, SystemExit) as error:  # no command of ours calls sys.exit: a plugin did
-        return _report(error, args, debug)
+        try:
+            return _report(error, args, debug)
+        except BrokenPipeError:
+            _discard_output()
+            return BROKEN_PIPE
 
 
 def _never_fail_to_encode() -> None:
@@ -141,7 +145,7 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
     if isinstance(error, LotError):
         return _say(str(error), error.exit_code)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
-        _discard_stdout()
+        _discard_output()
         return _say("the output cannot be written: no space left on its device", 3)
     if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename is not None:
         return _say(f"{error.filename}: cannot be used ({error.strerror})", 2)
@@ -182,7 +186,11 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _discard_stdout() -> None:
+def _discard_output() -> None:
     """Send what is still buffered to nowhere, so that the interpreter does not fail on it at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

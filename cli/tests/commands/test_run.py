@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +112,15 @@ def test_options_beside_resume_are_compared_with_the_recorded_run(lot: Callable)
     assert lot(*resume, "--print-config").out == Path("r/config.yaml").read_text()
     absent = lot("run", "--resume", "--run-dir", "absent", "--seed", "1")
     assert (absent.code, "absent: no run there" in absent.err) == (2, True)
+
+
+def test_a_run_whose_reader_leaves_goes_on_to_its_end() -> None:
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "lot_cli", *COPY, "--set", "train.steps=20", "--set", "train.log_every=1"]
+    with subprocess.Popen(command, stdout=writer, stderr=writer) as run:
+        os.close(writer)
+        assert os.read(reader, 8) == b"starting"
+        os.close(reader)
+        assert run.wait(timeout=120) == 0
+    assert json.loads(Path("r/status.json").read_text())["state"] == "complete"
+    assert not list(Path().glob(".lot-crash*"))

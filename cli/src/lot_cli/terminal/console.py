@@ -23,6 +23,10 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
+    def on_broken_pipe(self) -> None:
+        """Fail as every other write to a closed pipe does: rich would end the program itself, which looks like a bug."""
+        raise BrokenPipeError
+
 
 def console(*, stderr: bool = True) -> Console:
     """A console that prints text as it is: a path or an option may hold [brackets] or :colons:."""

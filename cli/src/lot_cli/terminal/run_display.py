@@ -34,6 +34,7 @@ class RunDisplay:
         self.header: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
         self.last_plain = 0.0
+        self.unread = False  # whether what reads the output has ended
         self.began: tuple[float, int] | None = None  # time and step from which the time left is estimated
 
     def __enter__(self) -> RunDisplay:
@@ -42,13 +43,18 @@ class RunDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.line.end()
+        if not self.unread:
+            self.line.end()
 
     def report(self, event: str, facts: dict[str, Any]) -> None:
-        """Show one event; an event that has nothing to show is passed over."""
+        """Show one event; an event that has nothing to show is passed over. Where nobody reads any more, the run goes on."""
         show = getattr(self, f"_{event}", None)
-        if show is not None:
+        if show is None or self.unread:
+            return
+        try:
             show(facts)
+        except BrokenPipeError:
+            self.unread = True
 
     def _start(self, header: dict[str, Any]) -> None:
         self.header = header
