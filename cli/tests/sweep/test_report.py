@@ -240,3 +240,9 @@ def test_the_terminal_shows_the_best_rows_and_says_where_the_others_are(capsys: 
     assert "and 10 more in sweeps/small/sweep.csv" in out
     assert "best: optim.lr = 0.1 (exact_match 0.99)" in out
     assert "\x1b" not in out
+
+
+def test_configurations_that_tie_are_told() -> None:
+    rows = [row({"optim.lr": rate, "model.dropout": 0}, [0.5, 0.5]) for rate in (3e-3, 1e-2)]
+    assert said(cautions(sweep(), rows, "exact_match"), "1 other configuration reached the same exact_match; the loss")
+    assert not said(cautions(sweep(), rows_of(sweep()), "exact_match"), "reached the same")

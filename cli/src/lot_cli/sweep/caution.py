@@ -31,6 +31,8 @@ def cautions(sweep: Sweep, rows: Sequence[Row], objective: str) -> list[str]:
 def _lead(rows: Sequence[Row], objective: str) -> Iterator[str]:
     """How far the best is ahead, beside what seeds make of it."""
     best, others = rows[0], [row for row in rows[1:] if row.score is not None]
+    if tied := sum(row.score == best.score for row in others):
+        yield f"{count(tied, 'other configuration')} reached the same {objective}; the loss decided which comes first"
     if len(best.runs) < 2:
         yield "one seed per configuration: nothing says how much of a lead is luck; more seeds (--seeds 3) would"
     elif others and best.spread is not None:
