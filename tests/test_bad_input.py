@@ -184,5 +184,5 @@ def test_an_account_without_a_home_directory(lot: Lot, tmp_path: Path, monkeypat
 
 
 def test_words_that_help_says(lot: Lot) -> None:
-    assert "hidden (given by decoder, gpt2, llama)" in lot("show", "wave_coherence").stdout
+    assert "hidden (given by decoder, gpt2, hf, llama)" in lot("show", "wave_coherence").stdout
     assert "5 is the least" not in lot("compare", "--help").stdout

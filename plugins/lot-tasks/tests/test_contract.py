@@ -203,6 +203,8 @@ def test_right_answers_score_best(small: Make, name: str) -> None:
 def test_text_form(small: Make, name: str) -> None:
     task = small(name)
     ids = task.batch("train", 3, 1).inputs[0]
+    if name == "text_stream":
+        ids = ids[ids != task.tokenizer.end]  # text cannot forge the end of a document
     if name in ("word_lm", "text_lm"):
         assert task.encode(task.decode(ids[ids > 0])) == ids[ids > 0].tolist()  # <unk> has no text form
     elif name != "bytes_lm":  # a window of bytes may begin inside a character
