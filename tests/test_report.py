@@ -159,6 +159,14 @@ def test_the_page_goes_where_it_is_wanted(lot: Lot, run: Path, tmp_path: Path) -
     refused(lot("report", "s"), "s is the folder of a study", "--report-only")
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "checkpoints", "", "."])
+def test_a_page_replaces_nothing_but_pages(lot: Lot, run: Path, name: str) -> None:
+    before = (run / "config.yaml").read_bytes()
+    done = lot("report", str(run), "--out", str(run / name) if name not in ("", ".") else name)
+    assert (done.returncode, done.stderr.count("expected a file whose name ends in .html")) == (2, 1)
+    assert (run / "config.yaml").read_bytes() == before
+
+
 def test_what_was_asked_later_is_in_the_page(lot: Lot, run: Path) -> None:
     assert lot("eval", "x", "--split", "validation").returncode == 0
     assert lot("diagnose", "x", "attention_entropy").returncode == 0

@@ -142,3 +142,16 @@ def test_a_distribution_and_a_range_are_told_from_options_that_are_tables() -> N
     for other in ({"uniform": 1, "b": 2}, {"a": 1}, {}, [1]):
         assert not is_distribution(other)
         assert not is_range(other)
+
+
+@pytest.mark.parametrize("text", ["2026-01-01,2026-01-02", "{1: 2, a: 3},{b: 1}"])
+def test_what_no_option_can_be_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"grid\.optim\.lr: expected numbers, words"):
+        listed(values_in_text("optim.lr", text), "grid.optim.lr")
+
+
+def test_a_range_holds_its_very_ends_and_draws_stay_within_theirs() -> None:
+    assert listed({"linspace": [0.00123456, 0.00654321, 2]}, "x") == [0.00123456, 0.00654321]
+    assert listed({"geomspace": [1, 1000, 4]}, "x") == [1, 10, 100, 1000]
+    draw = drawn({"uniform": [0.99991, 0.99999]}, "x")
+    assert all(0.99991 <= draw(0, number) <= 0.99999 for number in range(50))

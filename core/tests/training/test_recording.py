@@ -228,7 +228,9 @@ def test_a_damaged_record_is_told_and_the_run_goes_on(tmp_path: Path, monkeypatc
     before = (tmp_path / "x/service.jsonl").read_bytes()
     warnings: list[str] = []
     train(None, tmp_path / "x", resume=True, report=warnings_into(warnings))
-    (line,) = warnings
+    (line,) = (
+        text for text in warnings if text.startswith("recorder ")
+    )  # without matplotlib another is about pictures
     assert "recorders/specimen.json: damaged; remove it to begin a new record" in line
     assert (tmp_path / "x/service.jsonl").read_bytes() == before
 

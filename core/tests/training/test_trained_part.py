@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toy import toy_config
 
 import lot
 from lot.testing.specimens.next_token import NextToken
@@ -13,8 +14,7 @@ V = 11
 
 
 def model() -> lot.Model:
-    config = lot.load_config({"task": {"name": "copy_reverse"}, "model": {"width": 16, "heads": 2, "layers": 2}})
-    return lot.build_model(config, NextToken(V, 8))
+    return lot.build_model(toy_config(), NextToken(V, 8))
 
 
 def trained(found: lot.Model) -> set[str]:

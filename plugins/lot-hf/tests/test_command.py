@@ -47,6 +47,18 @@ def test_a_graft_is_trained_evaluated_resumed_and_speaks(folder, tmp_path):
     assert spoken.returncode == 0, spoken.stderr
 
 
+def test_a_model_whose_files_have_changed_is_told(folder, tmp_path):
+    assert lot(*RUN, f"--set=model.path={folder}", "--set=model.layers=[1]", cwd=tmp_path).returncode == 0
+    evaluate = ("eval", "run", "--split", "validation", "--examples", "8")
+    assert "no longer" not in lot(*evaluate, cwd=tmp_path).stderr
+    facts = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**facts, "rms_norm_eps": 0.5}))
+    told = " ".join(lot(*evaluate, cwd=tmp_path).stderr.split())
+    assert "the files that the model hf is made from are no longer those of the training" in told
+    longer = lot("run", "--extend", "run", "--set=train.steps=6", "--run-dir", "more", cwd=tmp_path)
+    assert "going on on other numerics or data, so bits may differ: model was" in " ".join(longer.stderr.split())
+
+
 def test_what_rests_is_what_the_file_says(folder, tmp_path):
     from safetensors.torch import load_file
 

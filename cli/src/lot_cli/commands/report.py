@@ -33,6 +33,8 @@ def report(run: Path, out: Path | None) -> None:
         raise BadInput(
             f"{run} is the folder of a study, and no run", fix="lot study FILE --report-only writes its report.html"
         )
+    if out is not None and (out.suffix.lower() not in (".html", ".htm") or (out.exists() and not out.is_file())):
+        raise BadInput(where="--out", expected="a file whose name ends in .html", got=str(out))
     facts = read_run(run)
     for problem in facts.problems:
         warn(problem)

@@ -83,10 +83,21 @@ def listed(given: Any, where: str) -> list[Any]:
         raise BadInput(where=where, expected=f"a list of values, or {_forms(RANGES)}", got=repr(given))
     seen: set[str] = set()
     for value in values:
-        if (text := json.dumps(value, sort_keys=True)) in seen:
+        if (text := _as_text(value, where)) in seen:
             raise BadInput(where=where, expected="each value once", got=f"{text} twice")
         seen.add(text)
     return values
+
+
+def _as_text(value: Any, where: str) -> str:
+    """A value as JSON. Raises BadInput for what no option can be, such as a date, and for keys of several types."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except TypeError:
+        expected = "numbers, words, booleans, null, and lists and tables of them"
+        raise BadInput(
+            where=where, expected=expected, got=str(value), fix="put it into quotes if it is a word"
+        ) from None
 
 
 def drawn(given: Any, where: str) -> Callable[[int, int], Any]:
@@ -104,8 +115,8 @@ def drawn(given: Any, where: str) -> Callable[[int, int], Any]:
     if name == "log_uniform" and low <= 0:
         raise BadInput(where=where, expected="a range above 0, since it is log_uniform", got=_shown(given))
     if name == "uniform":
-        return lambda seed, number: _rounded(low + _share(seed, where, number) * (high - low))
-    return lambda seed, number: _rounded(low * (high / low) ** _share(seed, where, number))
+        return lambda seed, number: _rounded(low + _share(seed, where, number) * (high - low), low, high)
+    return lambda seed, number: _rounded(low * (high / low) ** _share(seed, where, number), low, high)
 
 
 def is_logarithmic(given: Any) -> bool:
@@ -129,11 +140,11 @@ def _range(given: Mapping[str, Any], where: str) -> list[Any]:
     low, high, count = _ends(given, arguments, where, count=3)
     if name == "geomspace" and low <= 0:
         raise BadInput(where=where, expected="a range above 0, since it is a geomspace", got=_shown(given))
-    shares = [place / (count - 1) for place in range(count)]
-    values = [low + share * (high - low) if name == "linspace" else low * (high / low) ** share for share in shares]
-    if isinstance(low, int) and isinstance(high, int) and all(float(value).is_integer() for value in values):
-        return [int(value) for value in values]
-    return [_rounded(value) for value in values]
+    shares = [place / (count - 1) for place in range(1, count - 1)]
+    inner = [low + share * (high - low) if name == "linspace" else low * (high / low) ** share for share in shares]
+    if isinstance(low, int) and isinstance(high, int) and all(math.isclose(value, round(value)) for value in inner):
+        return [low, *map(round, inner), high]
+    return [float(low), *(_rounded(value, low, high) for value in inner), float(high)]
 
 
 def _one_key(given: Any, where: str, names: Sequence[str]) -> tuple[str, Any]:
@@ -156,8 +167,9 @@ def _ends(given: Any, arguments: Any, where: str, *, count: int) -> Sequence[Any
     return numbers
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+def _rounded(value: float, low: float, high: float) -> float:
+    """To four significant digits, within the range."""
+    return float(min(max(float(f"{value:.4g}"), low), high))
 
 
 def _forms(names: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Collection
@@ -12,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lot.config.schema import Config
 from lot.devices.device import device_name
 
 
@@ -59,6 +62,14 @@ def fingerprint(
         "processes": world,
         "kernels": kernels,
     }
+
+
+def model_origin(config: Config) -> str | None:
+    """The digest of what the model is made from beside its options, such as pretrained files; None where there is nothing."""
+    content = config.model.component.content_of(config.model.options)
+    if content is None:
+        return None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache

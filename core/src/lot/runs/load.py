@@ -16,6 +16,7 @@ from lot.errors import BadInput
 from lot.model.build import build_model, leaks, rebuild_task
 from lot.runs.assets import read_assets
 from lot.runs.directory import RunDir, find_run
+from lot.runs.environment import model_origin
 from lot.runs.shown import Shown, Table
 from lot.storage import checkpoint as storage
 from lot.storage.checkpoint import load_weights
@@ -102,6 +103,11 @@ def load_run(
     trained_on = facts["fingerprint"].get("data")
     if trained_on not in (None, task.origin):
         warn(other_data(path, config))
+    if facts["fingerprint"].get("model", origin := model_origin(config)) != origin:
+        warn(
+            f"{path}: the files that the model {config.model.name} is made from are no longer those of the training: "
+            "it may compute something else"
+        )
     model = model.to(chosen).eval()
     return RecordedRun(path, config, task, model, loaded.step, folder, leak, trained_on, task.origin)
 

@@ -24,7 +24,7 @@ from lot.plugins.discovery import reason
 from lot.random import derive
 from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
-from lot.runs.environment import environment, fingerprint, kernel_forms
+from lot.runs.environment import environment, fingerprint, kernel_forms, model_origin
 from lot.runs.examples import ExampleLosses, new_example_losses
 from lot.runs.shown import Shown, Table, written
 from lot.training.collector import collector_resting
@@ -103,6 +103,7 @@ class Trainer:
             **fingerprint(team.device, self.precision, self.compiled, team.world, kernels),
             "parallel": self.parallel.kind,
             "data": self.task.origin,
+            **({} if (origin := model_origin(self.config)) is None else {"model": origin}),
         }
         self.reporter = Reporter(run, report, settings.steps, composition.recorders)
         self.diagnosing = Diagnosing(composition, run, self.reporter, self.optimizer)

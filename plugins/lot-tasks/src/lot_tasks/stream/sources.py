@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -107,24 +109,37 @@ class HubPart(Part):
 
 
 class TopicsPart(Part):
-    """The help topics of the running Python: English text that needs no network."""
+    """The help topics of the running Python, a document for each of their sections: English text that needs no network.
+
+    A topic repeats sections of others, at another depth: as documents of one content they join one split.
+    """
 
     title = "the help topics of Python"
 
     def __init__(self) -> None:
         from pydoc_data.topics import topics
 
-        self._topics = [topics[name] for name in sorted(topics)]
-        self.bytes = sum(map(len, self._topics))
+        self._sections = [section for name in sorted(topics) for section in _sections(topics[name])]
+        self.bytes = sum(map(len, self._sections))
 
     @property
     def identity(self) -> str:
-        return combined("topics", self._topics)
+        return combined("sections", self._sections)
 
     def read(self, start: Place) -> Iterator[tuple[int, Piece]]:
-        for number in range(start[1], len(self._topics)):
-            for piece in in_pieces(self._topics[number], number + 1):
+        for number in range(start[1], len(self._sections)):
+            for piece in in_pieces(self._sections[number], number + 1):
                 yield 0, piece
+
+
+_HEADING = re.compile(r"^(?P<title>[^\n]+)\n(?P<line>([=\-*~^\"])\3{2,})$", flags=re.MULTILINE)
+
+
+def _sections(topic: str) -> list[str]:
+    """The sections of a topic, headings underlined alike whatever their depth."""
+    same = _HEADING.sub(lambda found: f"{found['title']}\n{'=' * len(found['line'])}", topic)
+    cuts = [0, *(found.start() for found in _HEADING.finditer(same)), len(same)]
+    return [section for start, end in itertools.pairwise(cuts) if (section := same[start:end].strip())]
 
 
 @attrs.frozen(kw_only=True)
