@@ -114,7 +114,8 @@ def test_options_beside_resume_are_compared_with_the_recorded_run(lot: Callable)
     assert (absent.code, "absent: no run there" in absent.err) == (2, True)
 
 
-def test_a_run_whose_reader_leaves_goes_on_to_its_end() -> None:
+def test_a_run_whose_reader_leaves_goes_on_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "lot_cli", *COPY, "--set", "train.steps=20", "--set", "train.log_every=1"]
     with subprocess.Popen(command, stdout=writer, stderr=writer) as run:
