@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lot_cli.commands.plot import picture_format
 from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
 from lot_cli.terminal.output_file import writing_to
@@ -40,14 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the pictures; default: beside what was measured."
 )
-@click.option(
-    "--format",
-    "suffix",
-    type=click.Choice(["png", "pdf", "svg"]),
-    default="png",
-    show_default=True,
-    help="Format of the pictures.",
-)
+@picture_format
 @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda ...")
 @click.option("--json", "as_json", is_flag=True, help="Print the single numbers as JSON on stdout; draw nothing.")
 def diagnose(

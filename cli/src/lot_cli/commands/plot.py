@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default: RUN/plots.")
-@click.option(
+picture_format = click.option(
     "--format",
     "suffix",
     type=click.Choice(["png", "pdf", "svg"]),
@@ -27,6 +23,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Format of the pictures.",
 )
+"""The option of commands that draw."""
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures; default: RUN/plots.")
+@picture_format
 @click.option("--animate", is_flag=True, help="Also draw the animations of the diagnostics that have one.")
 @click.option(
     "--movie", type=click.Choice(["gif", "mp4"]), default="gif", show_default=True, help="Format of the animations."
