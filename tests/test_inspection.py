@@ -54,6 +54,29 @@ def test_every_checkpoint_gives_again_what_the_run_measured_there_and_nothing_is
     assert "expected a step that has one (" in refused.stderr
 
 
+def test_a_diagnostic_is_added_by_its_name_and_agrees_with_what_is_asked_later(lot: Lot) -> None:
+    done = lot(
+        *RUN, "--attn", "lattice", "--diagnostic", "loss_by_position", "--set", "diagnostics.loss_by_position.every=8"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in Path("r/metrics.jsonl").read_text().splitlines()]
+    measured = [row for row in rows if row.get("diagnostic") == "loss_by_position"]
+    assert [row["step"] for row in measured] == [0, 8, 16, 24]
+    assert any(row.get("diagnostic") == "order_parameter" for row in rows)  # the lattice's own is kept
+    loaded = load_run("r", device="cpu", checkpoint="last")
+    batch = loaded.task.batch("validation", 0, min(64, loaded.config.train.batch_size))
+    logits = loaded.model(batch.inputs, Context(padding=batch.padding)).logits.detach().double()
+    nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    at = [t for t in range(loaded.task.seq_len) if (batch.targets[:, t] != -100).any()]
+    late = nats.view(batch.targets.shape)[:, at[len(at) // 2] :]
+    scored = batch.targets[:, at[len(at) // 2] :] != -100
+    assert measured[-1]["late"] == pytest.approx(float(late.sum() / scored.sum()), rel=1e-4)
+    refused = lot(*RUN[:-1], "other", "--diagnostic", "loss_by_positon")
+    assert refused.returncode == 2
+    assert "did you mean 'loss_by_position'?" in refused.stderr
+    assert not Path("other").exists()
+
+
 def test_the_loss_at_each_position_is_that_of_a_slow_reference(lot: Lot) -> None:
     assert lot(*RUN, "--attn", "vanilla").returncode == 0
     found = answer(lot, "r")

@@ -19,6 +19,13 @@ _OPTIONS = (
     click.option("--optim", type=ComponentName("optimizer"), help="Optimizer."),
     click.option("--loss", "losses", type=ComponentName("loss"), multiple=True, help="Add a loss; repeat for more."),
     click.option(
+        "--diagnostic",
+        "diagnostics",
+        type=ComponentName("diagnostic"),
+        multiple=True,
+        help="Measure this in training too; repeat for more.",
+    ),
+    click.option(
         "--record",
         "recorders",
         type=ComponentName("recorder"),
@@ -35,7 +42,7 @@ _OPTIONS = (
 
 
 def choosing_components(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command with an option for each section that holds one component, `--loss`, `--record` and `--config`."""
+    """A command with an option for each section that holds one component, `--loss`, `--diagnostic`, `--record` and `--config`."""
     for decorate in reversed(_OPTIONS):
         command = decorate(command)
     return command

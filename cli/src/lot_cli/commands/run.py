@@ -85,6 +85,7 @@ def _path_of(name: str) -> str | None:
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 def run(
     losses: tuple[str, ...],
+    diagnostics: tuple[str, ...],
     recorders: tuple[str, ...],
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -118,7 +119,7 @@ def run(
         raise click.UsageError("--extend takes the configuration of its run; leave out --config")
     if resume and recorded is None and config_file is None and "task" not in chosen:
         raise click.UsageError("--resume: which run? name it, as in --run-dir runs/NAME/version_0 or --name NAME")
-    added = {"losses": losses, "recorders": recorders}
+    added = {"losses": losses, "diagnostics": diagnostics, "recorders": recorders}
     config = _config(config_file, chosen, added, sets, extend if extend is not None else recorded)
     if print_config:
         echo(config.to_yaml(), nl=False)
@@ -185,8 +186,9 @@ def _config(
 ) -> Config:
     """The configuration that is asked for.
 
-    added: losses and recorders by name. recorded: the run to resume or to extend, if one is named. What is given then refines
-    its configuration, unless a file or a task begins another one; whether the two agree is checked where the run goes on.
+    added: losses, diagnostics and recorders by name. recorded: the run to resume or to extend, if one is named. What is given
+    then refines its configuration, unless a file or a task begins another one; whether the two agree is checked where the run
+    goes on.
     """
     from lot.config.load import load_config
     from lot.runs.directory import RunDir

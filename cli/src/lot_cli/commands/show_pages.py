@@ -35,6 +35,7 @@ FLAGS = {
     "optimizer": "--optim",
     "loss": "--loss",
     "task": "--task",
+    "diagnostic": "--diagnostic",
     "recorder": "--record",
 }
 
@@ -160,8 +161,6 @@ def _facts(component: Component, reg: Registry, options: list[OptionInfo]) -> It
         yield "watched", f"by {', '.join(component.watch)}, unless the configuration says otherwise"
     if component.kind in FLAGS:
         yield "use", f"lot run {FLAGS[component.kind]} {reg.name_of(component)}"
-    elif component.kind == "diagnostic":
-        yield "use", f"lot run --set diagnostics.{component.name}.every={component.every}"
     else:
         yield "use", f"lot plugins build {component.name}"
     if not options:

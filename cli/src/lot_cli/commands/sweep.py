@@ -177,7 +177,7 @@ def _from_options(given: dict[str, Any]) -> Sweep:
         raise click.BadParameter(f"{file}: expected the configuration of a run", param_hint="--config")
     select = {section: given[section] for section in _SECTIONS if given[section] is not None}
     more = {key: given[key] for key in _KEYS}
-    added = {section: given[section] for section in ("losses", "recorders")}
+    added = {section: given[section] for section in ("losses", "diagnostics", "recorders")}
     return sweep_from_options(tree or {}, select, added, given["overrides"], more, ROOT)
 
 
@@ -187,6 +187,11 @@ def _flags(given: dict[str, Any]) -> list[str]:
 
 
 def _flag(name: str) -> str:
-    return {"config_file": "--config", "losses": "--loss", "recorders": "--record", "overrides": "--set"}.get(
-        name, f"--{name.replace('_', '-')}"
-    )
+    other = {
+        "config_file": "--config",
+        "losses": "--loss",
+        "diagnostics": "--diagnostic",
+        "recorders": "--record",
+        "overrides": "--set",
+    }
+    return other.get(name, f"--{name.replace('_', '-')}")

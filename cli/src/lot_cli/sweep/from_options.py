@@ -27,9 +27,9 @@ def sweep_from_options(
 ) -> Sweep:
     """The sweep of a run file (`tree`), as options refine it.
 
-    select: a component by section. added: losses and recorders by name. overrides: `PATH=VALUE,...`; with one value, it is an
-    option of every run. more: other keys of a sweep file. root: the folder of all sweeps, in which one without a name gets one.
-    Raises BadInput.
+    select: a component by section. added: losses, diagnostics, recorders by name. overrides: `PATH=VALUE,...`; with one value,
+    it is an option of every run. more: other keys of a sweep file. root: the folder of all sweeps, in which one without a name
+    gets one. Raises BadInput.
     """
     fixed, tried = _parted(overrides)
     base = merge(tree, {section: {"name": name} for section, name in select.items()})

@@ -138,6 +138,13 @@ def lot_diagnostics() -> list[Component]:
             reference="Pascanu et al., On the difficulty of training recurrent neural networks, 2013",
         ),
         Component(
+            name="loss_by_position",
+            summary="Cross-entropy by the position of the token: whether what lies far back is of use.",
+            factory="lot.builtin.loss_by_position:LossByPosition",
+            reference="Kaplan et al., Scaling Laws for Neural Language Models, 2020 (loss by index of the token)",
+            every=100,
+        ),
+        Component(
             name="attention_map",
             summary="The attention weights of every layer and head in one sequence, with its tokens. Holds T x T weights.",
             factory="lot.builtin.attention_map:AttentionMap",

@@ -38,15 +38,16 @@ def load_config(
     overrides: Sequence[str] = (),
     select: Mapping[str, str] | None = None,
     losses: Iterable[str] = (),
+    diagnostics: Iterable[str] = (),
     recorders: Iterable[str] = (),
     registry: Registry | None = None,
 ) -> Config:
-    """The configuration made of defaults < `source` < `select`, `losses` and `recorders` < `overrides`.
+    """The configuration made of defaults < `source` < `select` and what is added < `overrides`.
 
-    source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces
-    that section's table unless it names the same component. losses, recorders: added by name. overrides: `"optim.lr=3e-4"`,
-    values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it. Raises BadInput,
-    with the path, for all that is unknown, missing, of the wrong type or out of bounds.
+    source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces that
+    section's table unless it names the same component. losses, diagnostics, recorders: added by name. overrides:
+    `"optim.lr=3e-4"`, values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it.
+    Raises BadInput, with the path, for all that is unknown, missing, of the wrong type or out of bounds.
     """
     if isinstance(source, (str, Path)):
         where = str(source)
@@ -63,7 +64,7 @@ def load_config(
     tree: dict[str, Any] = copy.deepcopy(dict(loaded))
     for section, name in (select or {}).items():
         _select(tree, (section,), name)
-    for section, added in (("losses", losses), ("recorders", recorders)):
+    for section, added in (("losses", losses), ("diagnostics", diagnostics), ("recorders", recorders)):
         for name in added:
             table = _descend(tree, section, f"{section}.{name}")
             if table.get(name) is None:
