@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -358,3 +359,45 @@ def test_what_has_no_end_is_not_read(lot: Lot, run: Path) -> None:
     (run / "timing.jsonl").unlink()
     os.mkfifo(run / "timing.jsonl")
     refused(lot("report", "x"), "x/timing.jsonl is a pipe")
+
+
+def test_it_says_which_data_were_asked_about_and_what_the_run_read(lot: Lot) -> None:
+    Path("own.txt").write_text("the quick brown fox jumps over a lazy dog\n" * 400)
+    Path("other.txt").write_text("a lazy fox jumps over the quick brown dog\n" * 400)
+    text = {"task": {"seq_len": 8, "path": "own.txt"}, "model": TINY["model"], "train": TINY["train"]}
+    assert lot("run", "--task", "char_lm", *sets(text), "--run-dir", "x").returncode == 0
+    assert lot("eval", "x", "--data", "other.txt", "--examples", "8").returncode == 0
+    assert lot("eval", "x", "--examples", "8", "--set", "task.seq_len=6").returncode == 0
+    assert lot("report", "x").returncode == 0
+    page = Page("x/report.html")
+    assert f"test, step 24, char_lm, length 8, 8 examples, data {Path('other.txt').absolute()}" in page.text
+    assert "test, step 24, char_lm, length 6, 8 examples" in page.text
+    own = Path("own.txt").absolute()
+    assert f"From this folder, and what the run read: {own}" in page.text
+    assert f"--set 'task.path=\"{own}\"' --name again" in page.text
+
+
+def test_the_command_that_repeats_a_run_repeats_it_from_anywhere(lot: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own.txt").write_text("the quick brown fox jumps over a lazy dog\n" * 400)
+    text = {"task": {"seq_len": 8, "path": "own.txt"}, "model": TINY["model"], "train": TINY["train"]}
+    assert lot("run", "--task", "char_lm", *sets(text), "--run-dir", "x").returncode == 0
+    (Path("else where")).mkdir()
+    shutil.move("x", "else where/y z")
+    monkeypatch.chdir("else where")
+    assert lot("report", "y z").returncode == 0
+    command = Page("y z/report.html").text.rpartition("lot run --config ")[2].strip()
+    assert lot("run", "--config", *shlex.split(command)).returncode == 0
+    assert Path("runs/again/version_0/metrics.jsonl").read_bytes() == Path("y z/metrics.jsonl").read_bytes()
+
+
+def test_an_unfinished_run_whose_status_is_odd_says_so_and_how_far_it_came(run: Path, lot: Lot) -> None:
+    Path("x/metrics.json").unlink()
+    Path("x/status.json").write_text('{"state": "asleep"}')
+    assert lot("report", "x").returncode == 0
+    page = Page("x/report.html")
+    assert "its status.json is damaged, and does not say why" in page.text
+    assert "step 24 of 24" in page.text
+    listed = lot("runs", "x").stdout
+    assert "unknown" in listed
+    assert "its status.json is damaged" in listed
+    assert "continue with: lot run --resume --run-dir x" in listed

@@ -84,10 +84,68 @@ def test_training_goes_on_elsewhere_with_the_same_documents_only(lot: Lot) -> No
     write("other/a.jsonl", 900)
     refused = lot("run", "--resume", "--run-dir", "r", "--data", "other")
     assert refused.returncode == 2
-    assert "--data: expected the file of the training" in refused.stderr
+    assert "--data: expected the data of the training, digest" in refused.stderr
     done = lot("run", "--resume", "--run-dir", "r", "--data", "gone/data")
     assert done.returncode == 0, done.stderr
     assert weights.read_bytes() == expected
+
+
+def unfinished(directory: str) -> tuple[Path, bytes]:
+    """Takes the last checkpoint and the result of a run away; the file of its weights, and what was in it."""
+    weights = Path(directory) / "checkpoints/step_00000004/model.safetensors"
+    content = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+    (Path(directory) / "metrics.json").unlink()
+    return weights, content
+
+
+@pytest.mark.parametrize("path", ["here/data", "here/data/*.jsonl", "here/data/a.jsonl"])
+def test_the_digest_that_is_recorded_is_asked_for_and_compared(lot: Lot, path: str) -> None:
+    write("here/data/a.jsonl")
+    run(lot, "r", path=path)
+    unfinished("r")
+    known = json.loads(Path("r/run.json").read_text())["files"]["task.path"]
+    assert (known["path"], known["files"]) == (str(Path(path).absolute()), 1)
+    assert known["bytes"] == Path("here/data/a.jsonl").stat().st_size
+    shutil.move("here", "gone")
+    asked = lot("run", "--resume", "--run-dir", "r").stderr
+    assert f"{known['path']} (1 file, {known['bytes']:,} bytes, digest {known['digest']})" in " ".join(asked.split())
+    write("other/a.jsonl", 900)
+    refused = lot("run", "--resume", "--run-dir", "r", "--data", "other").stderr
+    assert f"expected the data of the training, digest {known['digest']}, got other" in " ".join(refused.split())
+    assert lot("run", "--resume", "--run-dir", "r", "--data", path.replace("here", "gone")).returncode == 0
+
+
+def test_a_moved_mixture_goes_on_in_the_folder_that_has_its_sources(lot: Lot) -> None:
+    write("here/a.jsonl")
+    write("here/b/c.jsonl", 1500)
+    write("stays/d.jsonl", 700)
+    run(lot, "r", mixture='{"here/a.jsonl": 1, "here/b": 2, "stays/d.jsonl": 1}')
+    weights, expected = unfinished("r")
+    known = json.loads(Path("r/run.json").read_text())["files"]
+    assert set(known) == {"task.mixture.here/a.jsonl", "task.mixture.here/b", "task.mixture.stays/d.jsonl"}
+    shutil.move("here", "gone")
+    asked = " ".join(lot("run", "--resume", "--run-dir", "r").stderr.split())
+    for name in ("here/a.jsonl", "here/b"):
+        assert f"{Path(name).absolute()} (" in asked
+        assert known[f"task.mixture.{name}"]["digest"] in asked
+    assert "name with --data FOLDER where it lies under its name (a.jsonl)" in asked
+    Path("less").mkdir()
+    shutil.copy("gone/a.jsonl", "less/a.jsonl")
+    refused = lot("run", "--resume", "--run-dir", "r", "--data", "less")
+    assert (refused.returncode, "--data: expected a folder with b too, got less" in refused.stderr) == (2, True)
+    shutil.copytree("gone", "other")
+    write("other/a.jsonl", 999)
+    refused = lot("run", "--resume", "--run-dir", "r", "--data", "other")
+    assert refused.returncode == 2
+    told = " ".join(refused.stderr.split())
+    assert f"expected here/a.jsonl of the training, digest {known['task.mixture.here/a.jsonl']['digest']}" in told
+    done = lot("run", "--resume", "--run-dir", "r", "--data", "gone")
+    assert done.returncode == 0, done.stderr
+    assert weights.read_bytes() == expected
+    measured = lot("eval", "r", "--data", "gone", "--json")
+    assert measured.returncode == 0, measured.stderr
+    assert "no longer those of the training" not in measured.stderr
 
 
 def test_an_edited_folder_is_told_when_a_run_is_evaluated(lot: Lot) -> None:

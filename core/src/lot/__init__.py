@@ -17,7 +17,7 @@ A plugin
     Attention, MLP, Embedding, Model, Task, Loss, Diagnostic, Recorder, Kernel      the contract of each kind of component
     Dims, Context, Parts, Sizes, Batch, Output, Probe, Record, Recording  what a component is given and returns
     BadInput, PluginError, RunFailed, Diverged, Interrupted, LotError       errors and their exit codes
-    IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation, cache_folder    parts that these use
+    IGNORED, Cache, GeneratorFor, Positions, Split, CrossEntropy, ablation, cache_folder, file_digest    parts that these use
 
 Beside it: `lot.nn` (what mechanisms are built from), `lot.random` (keyed generators), `lot.circular` (statistics of
 angles), `lot.signals`, `lot.metrics`, `lot.figure` (the style of pictures) and `lot.testing` (the kit). All else is internal.
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from lot.runs.load import RecordedRun as RecordedRun, load_run as load_run
     from lot.runs.reliance import Damage as Damage, Reliance as Reliance, reliance as reliance
     from lot.storage.cache import cache_folder as cache_folder
+    from lot.storage.digest import file_digest as file_digest
     from lot.training.train import train as train
     from lot.training.trainer import Result as Result
 
@@ -126,6 +127,7 @@ _HOMES = {
     "plugins.registry": ("Registry", "registry"),
     "plugins.sizes": ("Sizes",),
     "storage.cache": ("cache_folder",),
+    "storage.digest": ("file_digest",),
     "runs.load": ("RecordedRun", "load_run"),
     "runs.reliance": ("Damage", "Reliance", "reliance"),
     "training.train": ("train",),

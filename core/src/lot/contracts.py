@@ -351,6 +351,10 @@ class Task(abc.ABC):
         """Text as token ids, for prompts. Raises BadInput for text that the vocabulary cannot hold."""
         raise BadInput(f"{type(self).__name__} has no text form: a prompt cannot be encoded")
 
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """What the data come from where an option names more than a file: by option, absolute `path`, `bytes` and `digest`."""
+        return {}
+
     def assets(self) -> dict[str, bytes]:
         """What a run keeps of the files that this task reads, so that the task can be used without them: content by file name.
 

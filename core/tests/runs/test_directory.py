@@ -35,10 +35,21 @@ def test_a_run_is_complete_by_its_metrics_and_killed_when_nobody_holds_it(run: R
     assert run.state() == "complete"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\ufeff", "3"])
-def test_a_status_that_cannot_be_read_hides_nothing(run: RunDir, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", "\ufeff", "3", '{"state": 3}'])
+def test_a_status_that_cannot_be_read_is_no_kill(run: RunDir, text: str) -> None:
     (run.path / "status.json").write_text(text)
     assert run.status() == {}
+    assert run.state() == "unknown"
+
+
+@pytest.mark.parametrize("state", ["null", '"paused"', '""'])
+def test_a_state_that_no_run_has_is_unknown(run: RunDir, state: str) -> None:
+    (run.path / "status.json").write_text(f'{{"state": {state}, "step": 3}}')
+    assert run.state() == "unknown"
+    run.acquire()
+    assert run.state() == "running"  # whatever the file says, a process is at work
+    run.release()
+    (run.path / "status.json").unlink()
     assert run.state() == "killed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -47,8 +48,9 @@ def test_a_graft_is_trained_evaluated_resumed_and_speaks(folder, tmp_path):
     assert spoken.returncode == 0, spoken.stderr
 
 
-def test_a_model_whose_files_have_changed_is_told(folder, tmp_path):
+def test_a_run_of_an_earlier_version_tells_that_the_files_of_its_model_have_changed(folder, tmp_path):
     assert lot(*RUN, f"--set=model.path={folder}", "--set=model.layers=[1]", cwd=tmp_path).returncode == 0
+    shutil.rmtree(tmp_path / "run/model")  # which no run had
     evaluate = ("eval", "run", "--split", "validation", "--examples", "8")
     assert "no longer" not in lot(*evaluate, cwd=tmp_path).stderr
     facts = json.loads((folder / "config.json").read_text())

@@ -201,7 +201,7 @@ def _config(
     config = RunDir(recorded_at(recorded)).config()
     if not (chosen or overrides or any(added.values())):
         return config
-    return load_config(config.to_dict(), select=chosen, overrides=overrides, **added)
+    return load_config(config.to_dict(), select=chosen, overrides=overrides, kept=config.model.kept, **added)
 
 
 def recorded_at(path: Path) -> Path:

@@ -16,7 +16,15 @@ from lot_cli.terminal.echo import echo
 from lot_cli.terminal.numbers import number
 from lot_cli.terminal.text import BAD, DIM, GOOD, NAME, PLAIN, WARN, columns
 
-STATES = {"complete": GOOD, "running": NAME, "failed": BAD, "damaged": BAD, "killed": WARN, "interrupted": WARN}
+STATES = {
+    "complete": GOOD,
+    "running": NAME,
+    "failed": BAD,
+    "damaged": BAD,
+    "unknown": BAD,
+    "killed": WARN,
+    "interrupted": WARN,
+}
 
 
 @click.command()
@@ -59,22 +67,25 @@ def run_facts(path: Path) -> dict[str, Any]:
     from lot.storage.contained import refuse_what_leads_out
 
     run = RunDir(path)
-    state, status, measured, metrics, leak = "damaged", {}, {}, {}, False
+    state, status, measured, metrics, leak, logged = "damaged", {}, {}, {}, False, 0
     try:
         refuse_what_leads_out(path)
         state, status = run.state(), run.status()
-        message = status.get("message") or ""
+        message = status.get("message") or ("its status.json is damaged" if state == "unknown" else "")
         leak = bool(run.facts().get("leak"))
         if (final := run.result()) is not None:
             measured, metrics = final, final["metrics"]
-        elif rows := [row for row in run.rows() if row.get("split") == "validation"]:
-            measured, metrics = rows[-1], {k: v for k, v in rows[-1].items() if k not in ("step", "split")}
+        elif rows := run.rows():
+            logged = rows[-1]["step"]
+            if validated := [row for row in rows if row.get("split") == "validation"]:
+                measured = validated[-1]
+                metrics = {k: v for k, v in measured.items() if k not in ("step", "split")}
     except BadInput as error:
         state, message = "damaged", str(error)
     return {
         "run": str(path),
         "state": state,
-        "step": status.get("step") or 0,
+        "step": status.get("step") or logged,
         "steps": status.get("steps"),
         "split": measured.get("split"),
         "metrics": metrics,
@@ -92,6 +103,6 @@ def _lines(facts: dict[str, Any]) -> str:
         lines.append(f"{facts['split']}: {values}" + ("  LEAK" if facts["leak"] else ""))
     if facts["message"]:
         lines.append(facts["message"].splitlines()[0])
-    elif facts["state"] == "killed":
+    if facts["state"] in ("killed", "unknown"):
         lines.append(f"continue with: lot run --resume --run-dir {shlex.quote(facts['run'])}")
     return "\n".join(lines)

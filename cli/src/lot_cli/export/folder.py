@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lot.errors import BadInput
 from lot.options.validate import unstructure
-from lot.runs.assets import read_assets
+from lot.storage.assets import read_assets
 
 if TYPE_CHECKING:
     from lot.runs.load import RecordedRun
@@ -55,7 +55,7 @@ def _configuration(loaded: RecordedRun) -> dict[str, Any]:
     """What builds the model again, without files of its own."""
     whole = loaded.config.to_dict()
     found: dict[str, Any] = {section: whole[section] for section in SECTIONS if section in whole}
-    options = loaded.config.model.options
+    options = loaded.config.model.used
     if hasattr(options, "without_files"):
         found["model"] = {"name": loaded.config.model.name, **unstructure(options.without_files())}
     # A dense table of positions has as many rows as the model had in its run.

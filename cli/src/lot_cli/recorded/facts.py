@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import attrs
 
 from lot.config.yaml import read_yaml
-from lot.errors import BadInput
+from lot.errors import BadInput, LotError
+from lot.plugins.sizes import Sizes
 from lot.runs.directory import RunDir, find_run
 from lot.storage.files import read_json
 
@@ -25,13 +26,15 @@ MOST_EVALUATIONS = 50
 class RunFacts:
     """What is known of a run.
 
-    path: its directory. tree: its configuration. state, status: see `RunDir`.
+    path: its directory. tree: its configuration. sizes: those of its model, where they can be told here. state, status: see
+    `RunDir`.
     record: run.json. result: metrics.json, or None for a run that is not complete. rows, timing: its logs. evaluations: what
     `lot eval` measured later. problems: what cannot be read, a line each.
     """
 
     path: Path
     tree: dict[str, Any]
+    sizes: Sizes | None
     state: str
     status: dict[str, Any]
     record: dict[str, Any]
@@ -71,6 +74,7 @@ def read_run(run: Path) -> RunFacts:
     return RunFacts(
         path=path,
         tree=tree,
+        sizes=_sizes(directory),
         state=directory.state(),
         status=directory.status(),
         record=part(directory.facts, {}),
@@ -80,6 +84,14 @@ def read_run(run: Path) -> RunFacts:
         evaluations=_evaluations(path / "evaluations", problems),
         problems=problems,
     )
+
+
+def _sizes(directory: RunDir) -> Sizes | None:
+    """The sizes of the model; None where a component is not installed, or a file is gone."""
+    try:
+        return directory.config().sizes
+    except LotError:
+        return None
 
 
 def _evaluations(folder: Path, problems: list[str]) -> list[dict[str, Any]]:

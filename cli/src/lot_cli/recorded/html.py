@@ -20,7 +20,7 @@ from lot_cli.page.elements import (
     warnings,
 )
 from lot_cli.page.figures import Line, coinciding_words, curves, dash_of
-from lot_cli.recorded import wording
+from lot_cli.recorded import configuration, wording
 from lot_cli.recorded.curves import course, is_drawable, is_share, is_steep, metrics, of_split, terms, usual_window
 from lot_cli.recorded.facts import RunFacts, at
 from lot_cli.recorded.gallery import Warn, later_pictures, recorded_pictures
@@ -51,7 +51,7 @@ def _body(facts: RunFacts, pictures: Sequence[str]) -> Iterator[str]:
 
 def _configuration(facts: RunFacts) -> Iterator[str]:
     """What differs from the defaults, and every option at a click; all of it where the defaults are not known here."""
-    every, chosen = pairs(wording.settings(facts)), wording.chosen(facts)
+    every, chosen = pairs(configuration.settings(facts)), configuration.chosen(facts)
     yield "<h2>Configuration</h2>"
     if chosen is None:
         yield every
@@ -173,12 +173,15 @@ def _evaluations(facts: RunFacts) -> Iterator[str]:
     if not facts.evaluations:
         return
     yield "<h2>Evaluated later</h2>"
+    usual = facts.tree.get("task")
+    usual = usual if isinstance(usual, dict) else {}
     rows = [
-        (wording.asked(one), _values(at(one, "metrics")), _values(at(one, "mechanism"))) for one in facts.evaluations
+        (wording.asked(one, usual), _values(at(one, "metrics")), _values(at(one, "mechanism")))
+        for one in facts.evaluations
     ]
     yield table([("asked", "wrap"), ("metrics", "wrap"), ("mechanism", "wrap")], escaped(rows), cards=True)
     lines = [
-        Line(wording.asked(one), place % SERIES, dash_of(place), *_by_position(one.get("loss_by_position")))
+        Line(wording.asked(one, usual), place % SERIES, dash_of(place), *_by_position(one.get("loss_by_position")))
         for place, one in enumerate(facts.evaluations[:SERIES])
     ]
     if drawn := _drawn(lines, "loss over positions", "loss by position, nats per scored token", axis="position"):

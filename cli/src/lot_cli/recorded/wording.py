@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from statistics import median
 from typing import Any
 
 from lot.config.compare import leaves
-from lot.errors import BadInput
+from lot_cli.recorded.configuration import options, shown
 from lot_cli.recorded.curves import course, is_drawable
 from lot_cli.recorded.facts import RunFacts, at, table
 from lot_cli.terminal.numbers import binary_bytes, compact, count, duration, number
@@ -21,6 +21,7 @@ STATES = {
     "running": ("going", "The run is still training: what follows is how far it has come."),
     "interrupted": ("stopped", "The run is unfinished: it was interrupted, and saved itself first."),
     "killed": ("stopped", "The run is unfinished: its process ended without a word."),
+    "unknown": ("stopped", "The run is unfinished; its status.json is damaged, and does not say why."),
     "failed": ("stopped", "The run is unfinished: it failed."),
 }
 """State -> its class in the page, and what it means."""
@@ -43,16 +44,20 @@ def title(facts: RunFacts) -> str:
 
 def summary(facts: RunFacts) -> str:
     """What was trained on what, in a line."""
-    sizes = [
-        f"{value} {word}"
-        for word, value in (("layers", facts.setting("model", "layers")), ("heads", facts.setting("model", "heads")))
-        if value is not None
-    ]
-    width, parameters = facts.setting("model", "width"), facts.record.get("parameters")
-    sizes += [f"width {width}"] if width is not None else []
-    sizes += [f"{parameters:,} parameters"] if isinstance(parameters, int) else []
+    known = facts.sizes
+    sizes = [] if known is None else [f"{known.layers} layers", f"{known.heads} heads", f"width {known.width}"]
+    parameters, resting = facts.record.get("parameters"), facts.record.get("resting")
+    if isinstance(parameters, int):
+        beside = f" that train and {resting:,} that do not" if isinstance(resting, int) else ""
+        sizes.append(f"{parameters:,} parameters{beside}")
     sizes += [f"seed {facts.setting('seed')}"] if facts.setting("seed") is not None else []
-    return ", ".join([f"{mechanism(facts)} on {facts.setting('task', 'name') or 'an unknown task'}", *sizes])
+    where = "" if known is None or known.slots is None else f" in {_layers(known.slots)}"
+    return ", ".join([f"{mechanism(facts)}{where} on {facts.setting('task', 'name') or 'an unknown task'}", *sizes])
+
+
+def _layers(slots: Sequence[int]) -> str:
+    """Layers in words: `layer 3`, `layers 1, 2`, `no layer`."""
+    return f"layer{'s' if len(slots) > 1 else ''} {', '.join(map(str, slots))}" if slots else "no layer"
 
 
 def mechanism(facts: RunFacts) -> str:
@@ -65,8 +70,9 @@ def mechanism(facts: RunFacts) -> str:
 
 def progress(facts: RunFacts) -> str:
     """How many steps were made, and when the run was last heard of."""
-    made, wanted = facts.status.get("step"), facts.status.get("steps") or facts.setting("train", "steps")
-    steps = f"step {made or 0:,}" + (f" of {wanted:,}" if isinstance(wanted, int) else "")
+    logged = facts.rows[-1]["step"] if facts.rows else 0
+    made, wanted = facts.status.get("step") or logged, facts.status.get("steps") or facts.setting("train", "steps")
+    steps = f"step {made:,}" + (f" of {wanted:,}" if isinstance(wanted, int) else "")
     updated = facts.status.get("updated")
     return steps + (f", {updated.replace('T', ' ').partition('+')[0]} UTC" if updated else "")
 
@@ -148,58 +154,40 @@ def commands(facts: RunFacts) -> Iterator[tuple[str, str]]:
         program = PurePath(words[0])
         ours = program.name == "lot" or program.parts[-2:] == ("lot_cli", "__main__.py")
         yield "As it was started", shlex.join(["lot", *words[1:]] if ours else ["python", *words])
-    again = ["lot", "run", "--config", str(facts.path / "config.yaml"), "--name", "again"]
+    again = ["lot", "run", "--config", str(facts.path / "config.yaml"), *_places(facts), "--name", "again"]
     if begun := table(facts.record.get("init_from")):
         again += ["--init-from", str(begun.get("path"))]
         only = begun.get("only")
         again += [word for part in (only if isinstance(only, list) else ()) for word in ("--only", str(part))]
     if not facts.record.get("parent"):
-        yield "From this folder alone", shlex.join(again)
+        yield _beginning(facts), shlex.join(again)
 
 
-def settings(facts: RunFacts) -> Iterator[tuple[str, str]]:
-    """The configuration, a row for each section: its options and their values."""
-    for section, value in facts.tree.items():
-        yield str(section), _options(leaves(value)) if isinstance(value, dict) else _value(value)
+def _beginning(facts: RunFacts) -> str:
+    """What the run needs to be made again."""
+    places = [str(place) for file in _read(facts).values() if (place := at(file, "path"))]
+    if begun := table(facts.record.get("init_from")):
+        places.append(str(begun.get("path")))
+    if places:
+        return f"From this folder, and what the run read: {', '.join(dict.fromkeys(places))}"
+    prints = table(facts.record.get("fingerprint"))
+    needs = [
+        what for what, key in (("the data of its task", "data"), ("the files of its model", "model")) if prints.get(key)
+    ]
+    return f"From this folder, and {' and '.join(needs)}" if needs else "From this folder alone"
 
 
-def chosen(facts: RunFacts) -> list[tuple[str, str]] | None:
-    """The same, without the options that are as they are by default; None where the defaults are not known here."""
-    from lot.config.load import load_config
-    from lot.config.schema import MANY
-
-    try:
-        usual = dict(leaves(load_config(_names_only(facts.tree)).to_dict()))
-    except BadInput:  # of a component that is not installed, or of another version
-        return None
-    others: dict[str, list[tuple[str, Any]]] = {
-        section: [("", name) for name, options in table(value).items() if options is not None]
-        for section, value in facts.tree.items()
-        if section in MANY
-    }
-    for path, value in leaves(facts.tree):
-        section, _, option = path.partition(".")
-        if option.rpartition(".")[2] == "name" or path not in usual or usual[path] != value:
-            others.setdefault(section, []).append((option, value))
-    return [(str(section), _options(others[section])) for section in facts.tree if others.get(section)]
+def _places(facts: RunFacts) -> Iterator[str]:
+    """Options that name what the run read by where it was, since a path in config.yaml is relative to where LOT is called."""
+    for option, file in _read(facts).items():
+        place, given = at(file, "path"), at(facts.tree, *option.split("."))
+        if isinstance(place, str) and isinstance(given, str) and given != place:
+            yield from ("--set", f"{option}={json.dumps(place)}")
 
 
-def _names_only(tree: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of the same components with their options as they are by default."""
-    from lot.config.schema import MANY
-
-    found: dict[str, Any] = {}
-    for section, value in tree.items():
-        if section in MANY:
-            found[section] = {name: None if options is None else {} for name, options in table(value).items()}
-        elif isinstance(value, dict) and "name" in value:
-            layers = {layer: {"name": at(own, "name")} for layer, own in table(value.get("layers")).items()}
-            found[section] = {"name": value["name"], **({"layers": layers} if layers else {})}
-    return found
-
-
-def _options(found: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{path} = {_value(value)}" if path else _value(value) for path, value in found)
+def _read(facts: RunFacts) -> dict[str, Any]:
+    """The files that the run began with, by the option that names them."""
+    return table(facts.record.get("files"))
 
 
 def environment(facts: RunFacts) -> Iterator[tuple[str, str]]:
@@ -213,12 +201,20 @@ def environment(facts: RunFacts) -> Iterator[tuple[str, str]]:
         yield str(name), str(at(package, "version") or "?") + (f" ({commit})" if commit else "")
     prints = table(facts.record.get("fingerprint"))
     if told := {key: value for key, value in prints.items() if key not in ("torch", "device", "data")}:
-        yield "bits depend on", _options(leaves(told))
-    for name, file in table(facts.record.get("files")).items():
-        size = at(file, "bytes")
-        where = f"{_plain(at(file, 'path'))}, sha256 {_plain(at(file, 'sha256'))}"
-        yield f"file {name}", where + (f", {size:,} bytes" if isinstance(size, int) else "")
+        yield "bits depend on", options(leaves(told))
+    for name, file in _read(facts).items():
+        yield f"{'file' if at(file, 'sha256') else 'from'} {name}", _file(file)
     yield from _speed(facts)
+
+
+def _file(file: Any) -> str:
+    """Place, digest and size of what a run read."""
+    kind = "sha256" if at(file, "sha256") else "digest"
+    size, number = at(file, "bytes"), at(file, "files")
+    told = [_plain(at(file, "path")), f"{kind} {_plain(at(file, kind))}"]
+    told += [f"{number:,} files"] if isinstance(number, int) and number != 1 else []
+    told += [f"{size:,} bytes"] if isinstance(size, int) else []
+    return ", ".join(told)
 
 
 def _speed(facts: RunFacts) -> Iterator[tuple[str, str]]:
@@ -230,14 +226,23 @@ def _speed(facts: RunFacts) -> Iterator[tuple[str, str]]:
         yield "peak memory", binary_bytes(max(peaks))
 
 
-def asked(evaluation: dict[str, Any]) -> str:
-    """What `lot eval` was asked for."""
+def asked(evaluation: dict[str, Any], usual: dict[str, Any]) -> str:
+    """What `lot eval` was asked for. usual: the task of the run."""
     task = table(evaluation.get("task"))
     parts = [f"{_plain(evaluation.get('split'))}, step {_plain(evaluation.get('step'))}", str(task.get("name") or "")]
     if isinstance(task.get("seq_len"), int):
         parts.append(f"length {task['seq_len']:,}")
+    if task.get("name") == usual.get("name"):
+        known = dict(leaves(usual))
+        parts += [
+            f"{option} {shown(value)}"
+            for option, value in leaves(task)
+            if option != "seq_len" and known.get(option) != value
+        ]
     if isinstance(evaluation.get("examples"), int):
         parts.append(f"{evaluation['examples']:,} examples")
+    if isinstance(read := evaluation.get("read"), str):
+        parts.append(f"data {read}")
     return ", ".join(part for part in parts if part)
 
 
@@ -249,8 +254,3 @@ def look(label: str) -> str:
 
 def _plain(value: Any) -> str:
     return "?" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _value(value: Any) -> str:
-    """A value as YAML has it."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from lot.config.kept import KeptFiles
 from lot.config.schedule import warmup_steps
 from lot.config.schema import (
     BY_LAYER,
@@ -40,6 +41,7 @@ def load_config(
     losses: Iterable[str] = (),
     diagnostics: Iterable[str] = (),
     recorders: Iterable[str] = (),
+    kept: KeptFiles | None = None,
     registry: Registry | None = None,
 ) -> Config:
     """The configuration made of defaults < `source` < `select` and what is added < `overrides`.
@@ -47,7 +49,8 @@ def load_config(
     source: a YAML file, or the same as a mapping. select: a component by section (`{"attn": "lattice"}`), which replaces that
     section's table unless it names the same component. losses, diagnostics, recorders: added by name. overrides:
     `"optim.lr=3e-4"`, values as in YAML 1.2, in any order: a table, or the choice of its component, comes before what is in it.
-    Raises BadInput, with the path, for all that is unknown, missing, of the wrong type or out of bounds.
+    kept: what a run keeps of the files of its model, which are then not read. Raises BadInput, with the path, for all that is
+    unknown, missing, of the wrong type or out of bounds.
     """
     if isinstance(source, (str, Path)):
         where = str(source)
@@ -71,7 +74,7 @@ def load_config(
                 table[name] = {}
     for keys, value in sorted(map(_parse_override, overrides), key=lambda one: len(one[0]) - _names_component(one[0])):
         _apply_override(tree, keys, value)
-    return _resolve(tree, installed() if registry is None else registry)
+    return _resolve(tree, installed() if registry is None else registry, kept)
 
 
 def _select(tree: dict[str, Any], path: tuple[Any, ...], name: Any) -> None:
@@ -124,7 +127,7 @@ def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
     table[keys[-1]] = value
 
 
-def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
+def _resolve(tree: dict[str, Any], registry: Registry, kept: KeptFiles | None) -> Config:
     sections = [field.name for field in attrs.fields(Config) if not field.name.endswith("_layers")]
     for key in tree:
         if key not in sections:
@@ -132,8 +135,11 @@ def _resolve(tree: dict[str, Any], registry: Registry) -> Config:
     top = structure(TopConfig, {key: tree[key] for key in ("seed", "allow_leak") if key in tree}, "")
     train = structure(TrainConfig, _table(tree, "train"), "train")
     train = attrs.evolve(train, warmup=warmup_steps(train.warmup, train.steps))  # what is recorded is what is done
-    chosen: dict[str, Any] = {"model": _choose(tree, "model", registry, DEFAULT_NAMES["model"])}
-    sizes = chosen["model"].sizes()
+    model = _choose(tree, "model", registry, DEFAULT_NAMES["model"])
+    if kept is not None and kept.name == model.name:
+        model = attrs.evolve(model, kept=kept)
+    chosen: dict[str, Any] = {"model": model}
+    sizes = model.sizes()
     defaults = {**DEFAULT_NAMES, "mlp": sizes.mlp}
     for section in SINGLE.keys() - {"model"}:
         if section not in sizes.owned:

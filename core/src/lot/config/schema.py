@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import attrs
 
+from lot.config.kept import KeptFiles
 from lot.config.schedule import WeightSchedule
 from lot.config.yaml import dump_yaml
 from lot.errors import BadInput
@@ -118,11 +119,22 @@ class DiagnosticTable:
 
 @attrs.frozen(kw_only=True)
 class Chosen:
-    """A component, the name that chose it (perhaps `distribution:name`), and its validated options."""
+    """A component, the name that chose it (perhaps `distribution:name`), and its validated options.
+
+    kept: of a model whose weights come from a checkpoint, what stands for the files that it was made from.
+    """
 
     name: str
     component: Component
     options: Any
+    kept: KeptFiles | None = None
+
+    @property
+    def used(self) -> Any:
+        """The options that it is built with: without the files of a model where something stands for them."""
+        if self.kept is None:
+            return self.options
+        return self.component.parse({**unstructure(self.options), **self.kept.options}, self.component.kind)
 
     def table(self) -> dict[str, Any]:
         """The table that chooses this again."""
@@ -131,14 +143,14 @@ class Chosen:
     def sizes(self) -> Sizes:
         """What a model says of itself. Raises BadInput where it cannot say it."""
         try:
-            return self.options.sizes()  # type: ignore[no-any-return]
+            return self.used.sizes()  # type: ignore[no-any-return]
         except BadInput as error:
             raise error if error.where.startswith("model") else error.under("model") from None
 
     def create(self, path: str, *arguments: Any) -> Any:
         """The component itself. Raises BadInput that names an option below `path`, the place where it was chosen."""
         try:
-            return self.component.create(self.options, *arguments)
+            return self.component.create(self.used, *arguments)
         except BadInput as error:
             # What fits no model around it is told by the path of the model, which is complete.
             raise error if error.where.startswith("model.") else error.under(path) from None

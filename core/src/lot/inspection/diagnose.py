@@ -139,7 +139,7 @@ def _chosen(asked: Subject, names: Sequence[str], overrides: Sequence[str]) -> d
     tree = asked.config.to_dict()
     known = {name: asked.config.diagnostics[name].table() for name in wanted if name in asked.config.diagnostics}
     tree["diagnostics"] = {**dict.fromkeys(tree["diagnostics"]), **{name: known.get(name, {}) for name in wanted}}
-    config = load_config(tree, overrides=list(overrides))
+    config = load_config(tree, overrides=list(overrides), kept=asked.config.model.kept)
     return {name: config.diagnostics[name] for name in wanted}
 
 

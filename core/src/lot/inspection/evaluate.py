@@ -55,8 +55,9 @@ def evaluate(
     the model. data: a file in place of the one that the task reads. examples: how many, from the first on (default: all; of a
     training split, `train.eval_examples`).
 
-    Returns an `Evaluation`, the table `{"run", "split", "step", "checkpoint", "leak", "task", "examples", "data", "metrics",
-    "mechanism", "loss_by_position", "label"}`. data: the digest of the files that were read, or None. mechanism: the scalars,
+    Returns an `Evaluation`, the table `{"run", "split", "step", "checkpoint", "leak", "task", "examples", "data", "read",
+    "metrics", "mechanism", "loss_by_position", "label"}`. data: the digest of the files that were read, or None. read: the
+    absolute path that was given by `data`, or None. mechanism: the scalars,
     by `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
     loss_by_position: nats at each position, None where nothing is scored. label: names what was asked where it was not the
     whole split of the task of the training. Raises BadInput for what does not fit; nothing is
@@ -90,6 +91,7 @@ def evaluate(
             "task": asked.config.task.table(),
             "examples": min(n for n in (length, limit) if n is not None),
             "data": asked.task.origin,
+            "read": None if data is None else str(Path(data).absolute()),
             "metrics": metrics,
             "mechanism": mechanism,
             "loss_by_position": by_position.means(),

@@ -20,8 +20,8 @@ from lot.devices.precision import choose_precision
 from lot.errors import BadInput
 from lot.model.build import build_model, leaks, rebuild_task
 from lot.random import torch_generator
-from lot.runs.assets import read_assets
 from lot.runs.load import BEST, RecordedRun, load_run, other_data
+from lot.storage.assets import read_assets
 from lot.training.compose import Composition, signals_given
 from lot.training.diagnose import look_at
 from lot.training.objective import Objective
@@ -126,7 +126,7 @@ def subject(
         if not override.strip().startswith("task."):
             raise BadInput(where="--set", expected="an option of the task, as in task.seq_len=64", got=repr(override))
     select = {} if task is None else {"task": task}
-    config = load_config(loaded.config.to_dict(), select=select, overrides=overrides)
+    config = load_config(loaded.config.to_dict(), select=select, overrides=overrides, kept=loaded.config.model.kept)
     same = config.task.component == loaded.config.task.component
     asked = rebuild_task(config, read_assets(loaded.path) if same else {}, path)
     if asked.vocab_size != loaded.task.vocab_size:
@@ -150,7 +150,7 @@ def _longer(loaded: RecordedRun, length: int) -> Model:
     if loaded.config.sizes.positions == "learned":
         fix = "its positions are learned: train with model.positions=rotary, or with a larger model.max_len"
         raise BadInput(where=where, expected=expected, got=length, fix=fix)
-    config = load_config(loaded.config.to_dict(), overrides=[f"model.max_len={length}"])
+    config = load_config(loaded.config.to_dict(), overrides=[f"model.max_len={length}"], kept=loaded.config.model.kept)
     longer = build_model(config, loaded.task)
     trained = loaded.model.state_dict()
     fits = {name: value.shape for name, value in longer.state_dict().items()} == {

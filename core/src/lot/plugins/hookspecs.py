@@ -55,7 +55,8 @@ def lot_mlps() -> Iterable[Component]:  # type: ignore[empty-body]
 def lot_models() -> Iterable[Component]:  # type: ignore[empty-body]
     """Models around the parts; factory(config, parts: Parts) -> Model. The configuration class has `sizes() -> Sizes`.
 
-    Where that reads files, it may have `without_files()`: options of the same model without its weights, which read none.
+    Where that reads files, it may have `without_files()`: options of the same model, with equal names in `loaded`, which read
+    none and leave the weights to a checkpoint. Runs keep what differs, to be used without the files.
     """
 
 

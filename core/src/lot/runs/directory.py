@@ -19,6 +19,7 @@ from lot.errors import BadInput
 from lot.runs.lock import RunLock
 from lot.storage.contained import refuse_what_leads_out
 from lot.storage.files import read_json, remove_leftovers, write_atomic, write_json
+from lot.storage.folder import saved_steps
 
 if TYPE_CHECKING:
     from lot.config.schema import Config
@@ -44,8 +45,8 @@ _STATUS: dict[str, tuple[type, ...]] = {
 class RunDir:
     """A run's directory, held by one process at a time.
 
-    Files: config.yaml, run.json, metrics.jsonl, timing.jsonl, test_examples.safetensors, metrics.json (written last: the
-    run is complete), status.json, checkpoints/, snapshots/, recorders/, plots/, links `best` and `last`.
+    Files: config.yaml, run.json, assets/, model/, metrics.jsonl, timing.jsonl, test_examples.safetensors, metrics.json (written
+    last: the run is complete), status.json, checkpoints/, snapshots/, recorders/, plots/, links `best` and `last`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,8 +105,8 @@ class RunDir:
         return {}
 
     def state(self) -> str:
-        """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or `killed`:
-        none of these, and no process holds the lock."""
+        """`new` (nothing was started), `complete` (it has its metrics.json), `failed`, `interrupted`, `running`, or, where no
+        process holds the lock, `killed`; `unknown`, where status.json is damaged or says something else."""
         if (self.path / "metrics.json").exists():
             return "complete"
         if not (self.path / "config.yaml").exists():
@@ -113,7 +114,10 @@ class RunDir:
         state = self.status().get("state")
         if state in ("failed", "interrupted"):
             return str(state)
-        return "running" if self.in_use() else "killed"
+        if self.in_use():
+            return "running"
+        unsaid = not (self.path / "status.json").exists()
+        return "killed" if unsaid or state in ("running", "complete") else "unknown"
 
     def set_status(self, state: str, **facts: Any) -> None:
         """Write status.json: `state`, and facts that stay until they are changed."""
@@ -121,12 +125,17 @@ class RunDir:
         write_json(self.path / "status.json", self._status)
 
     def config(self) -> Config:
-        """The configuration of the run. Raises BadInput that names the file where it cannot be used."""
-        from lot.config.load import load_config
+        """The configuration of the run. Raises BadInput that names the file where it cannot be used.
 
-        file = self.path / "config.yaml"
+        Once there is a checkpoint, the files that its model was made from are not needed.
+        """
+        from lot.config.load import load_config
+        from lot.runs.kept_model import from_files, read_model
+
+        file, kept = self.path / "config.yaml", read_model(self.path)
         try:
-            return load_config(file)
+            config = load_config(file, kept=kept)
+            return config if kept is None or saved_steps(self.checkpoints) else from_files(config, kept)
         except BadInput as error:
             told = str(error)
             raise BadInput(told if told.startswith(str(file)) else f"{file}: {told}") from None

@@ -66,7 +66,9 @@ def fingerprint(
 
 def model_origin(config: Config) -> str | None:
     """The digest of what the model is made from beside its options, such as pretrained files; None where there is nothing."""
-    content = config.model.component.content_of(config.model.options)
+    if config.model.kept is not None and config.model.kept.origin is not None:
+        return config.model.kept.origin
+    content = config.model.component.content_of(config.model.used)
     if content is None:
         return None
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -14,11 +14,11 @@ from lot.contracts import Model, Task
 from lot.devices.device import choose_device
 from lot.errors import BadInput
 from lot.model.build import build_model, leaks, rebuild_task
-from lot.runs.assets import read_assets
 from lot.runs.directory import RunDir, find_run
 from lot.runs.environment import model_origin
 from lot.runs.shown import Shown, Table
 from lot.storage import checkpoint as storage
+from lot.storage.assets import read_assets
 from lot.storage.checkpoint import load_weights
 from lot.storage.folder import FOLDER_NAME, folder_of, problem_of, saved_steps
 
@@ -70,6 +70,14 @@ def other_data(path: Path, config: Config) -> str:
     return f"{path}: the files that the task {config.task.name} reads are no longer those of the training"
 
 
+def other_model(path: Path, config: Config) -> str:
+    """The warning where the model is made from other files than that of the training."""
+    return (
+        f"{path}: the files that the model {config.model.name} is made from are no longer those of the training: "
+        "it may compute something else"
+    )
+
+
 def load_run(
     run: str | Path,
     *,
@@ -82,7 +90,7 @@ def load_run(
 
     checkpoint: `best`, `last`, or the step of another checkpoint; `run` may also be the folder of one. data: a file in place
     of the one that the task reads. The files of the training need not be there: the run keeps what its model needs of them,
-    and its task reads them when it is asked for a batch.
+    and its task reads them when it is asked for a batch. Nor need those that its model was made from.
 
     warn: told when the best checkpoint is damaged and another is used, and when config.yaml, or the files that the task reads,
     are no longer what the checkpoint was trained with. Raises BadInput where there is no run, no sound checkpoint, or one of
@@ -103,11 +111,9 @@ def load_run(
     trained_on = facts["fingerprint"].get("data")
     if trained_on not in (None, task.origin):
         warn(other_data(path, config))
-    if facts["fingerprint"].get("model", origin := model_origin(config)) != origin:
-        warn(
-            f"{path}: the files that the model {config.model.name} is made from are no longer those of the training: "
-            "it may compute something else"
-        )
+    origin = model_origin(config)
+    if config.model.kept is None and facts["fingerprint"].get("model", origin) != origin:
+        warn(other_model(path, config))
     model = model.to(chosen).eval()
     return RecordedRun(path, config, task, model, loaded.step, folder, leak, trained_on, task.origin)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from lot.devices.precision import choose_precision
 from lot.model.build import build_model
 from lot.model.measure import measure_split
 from lot.random import torch_generator
-from lot.runs.load import RecordedRun, load_run
+from lot.runs.environment import model_origin
+from lot.runs.kept_model import from_files
+from lot.runs.load import RecordedRun, load_run, other_model
 from lot.runs.own_parameters import own_parameters
 from lot.runs.shown import Shown, Table, written
 
@@ -92,7 +94,8 @@ def reliance(
     """
     loaded = load_run(run, device=device, data=data, warn=warn)
     model = loaded.model
-    initial = build_model(loaded.config, loaded.task).state_dict()
+    groups, shared = own_parameters(model.attentions)
+    initial = _initial(loaded, groups, warn)
 
     def loss() -> float:
         where = next(model.parameters()).device
@@ -112,7 +115,6 @@ def reliance(
     intact = loss()
     loaded.check_data(warn)
     damages = list(_state_damage(loaded, loss, intact, draws))
-    groups, shared = own_parameters(model.attentions)
     if len(groups) > 1:
         groups["all of these parameters"] = [place for places in groups.values() for place in places]
     for what, places in groups.items():
@@ -122,6 +124,19 @@ def reliance(
         count = sum(initial[full].numel() for full in _full_names(model, places))
         damages.append(Damage(what, layers, count, (damaged,), damaged - intact, None))
     return Reliance(loaded.path, loaded.step, split, intact, tuple(damages), tuple(shared), loaded.leak)
+
+
+def _initial(
+    loaded: RecordedRun, groups: Mapping[str, list[tuple[int, str]]], warn: Callable[[str], None]
+) -> dict[str, torch.Tensor]:
+    """The initial values of the model, for which its files are read where one of `groups` began with a value of theirs."""
+    config, kept = loaded.config, loaded.config.model.kept
+    names = {full for places in groups.values() for full in _full_names(loaded.model, places)}
+    if kept is not None and names & loaded.model.loaded:
+        config = from_files(config, kept)
+        if model_origin(config) != kept.origin:
+            warn(other_model(loaded.path, config))
+    return build_model(config, loaded.task).state_dict()
 
 
 def _state_damage(loaded: RecordedRun, loss: Callable[[], float], intact: float, draws: int) -> Iterator[Damage]:

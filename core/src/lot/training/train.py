@@ -12,9 +12,9 @@ import torch
 from lot.config.schema import Config
 from lot.devices.processes import Team, is_lost_peer, join_team
 from lot.errors import BadInput, Interrupted, RunFailed
-from lot.runs.assets import task_elsewhere
 from lot.runs.choose import choose_run
 from lot.runs.directory import RunDir, new_run_dir
+from lot.runs.named_files import task_elsewhere
 from lot.storage.folder import saved_steps
 from lot.training.compose import Composition, compose
 from lot.training.events import Report, silent

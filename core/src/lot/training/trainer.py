@@ -22,11 +22,13 @@ from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
 from lot.plugins.discovery import reason
 from lot.random import derive
-from lot.runs.assets import named_files, save_assets
 from lot.runs.directory import RunDir
 from lot.runs.environment import environment, fingerprint, kernel_forms, model_origin
 from lot.runs.examples import ExampleLosses, new_example_losses
+from lot.runs.kept_model import kept_files, save_model
+from lot.runs.named_files import named_files
 from lot.runs.shown import Shown, Table, written
+from lot.storage.assets import save_assets
 from lot.training.collector import collector_resting
 from lot.training.compose import Composition
 from lot.training.diagnose import Diagnosing
@@ -295,15 +297,17 @@ class Trainer:
                 "command": sys.argv,
                 "seed": self.config.seed,
                 "parameters": self.composition.parameters,
+                **({} if not (resting := self.composition.resting) else {"resting": resting}),
                 **self.trust.record(),
                 **({} if self.parent is None else {"parent": self.parent.as_dict()}),
                 **({} if self.weights is None else {"init_from": self.weights.as_dict()}),
-                "files": named_files(self.config),
+                "files": named_files(self.config, self.task),
                 "environment": environment(self.team.device),
                 "fingerprint": self.fingerprint,
             }
             self.run.create(self.config.to_yaml(), facts)
             save_assets(self.run.path, self.task.assets())
+            save_model(self.run.path, kept_files(self.config.model, self.fingerprint.get("model")))
         self.reporter.open(self.config, self.trust.leak, self.step, log_lengths)
 
     def _whole(self, batches: list[Batch]) -> Whole:

@@ -31,6 +31,19 @@ class PretrainedConfig:
     facts: dict[str, Any] | None = option(
         None, help="the content of a config.json, in place of files: a model of that architecture with drawn weights"
     )
+    from_checkpoint: bool = option(
+        False,
+        help="with facts: the weights come from a checkpoint, as in a run whose files are gone, and none is drawn",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.from_checkpoint and self.facts is None:
+            raise BadInput(where="from_checkpoint", expected="false without facts", got="true")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether its weights are those of a pretrained model, or were when it began to be trained."""
+        return self.facts is None or self.from_checkpoint
 
     def architecture(self) -> Architecture:
         """What is said of the model. Raises BadInput where its files cannot be had, or tell of another architecture."""
@@ -42,7 +55,8 @@ class PretrainedConfig:
         """Options of the same model without its weights, which need no files."""
         if self.facts is not None:
             return self
-        return attrs.evolve(self, facts=dict(find_source(self.path, self.revision).facts()), revision=None)
+        facts = dict(find_source(self.path, self.revision).facts())
+        return attrs.evolve(self, facts=facts, revision=None, from_checkpoint=True)
 
     def sizes(self) -> Sizes:
         """What the parts of the model must know of it."""
@@ -68,6 +82,8 @@ class PretrainedConfig:
     def _slots(self, layers: int) -> tuple[int, ...] | None:
         if self.layers is None:
             return None
+        if not self.layers:
+            raise BadInput(where="layers", expected="a layer, or null for all", got="[]: attn would choose nothing")
         beyond = [layer for layer in self.layers if layer >= layers]
         if beyond:
             raise BadInput(where="layers", expected=f"layers from 0 to {layers - 1}", got=beyond[0])

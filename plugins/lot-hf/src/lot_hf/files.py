@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lot import BadInput
+from lot import BadInput, file_digest
 from lot_hf import gguf_file, hub
 from lot_hf.architecture import Architecture, read_architecture
 
@@ -164,16 +163,9 @@ def _json(file: Path) -> dict[str, Any]:
 def _digest(file: Path) -> str:
     """The sha256 of a file. Raises BadInput where it cannot be read."""
     try:
-        facts = file.stat()
-        return _sha256(file, facts.st_mtime_ns, facts.st_size)
+        return file_digest(file)
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({error.strerror or error})", where="path") from None
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(file: Path, _changed: int, _size: int) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _count_tokens(file: Path) -> int:

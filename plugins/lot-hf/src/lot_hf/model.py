@@ -40,7 +40,7 @@ class Pretrained(Decoder):
         self.grafts = [
             graft(layer, attention, projections(found, layer), dims) for layer, attention in parts.attentions.items()
         ]
-        self.origins = {} if config.facts is not None else self._origins()
+        self.origins = self._origins() if config.pretrained else {}
         self.loaded = frozenset(self.origins)
         self._told: list[str] = []
 
@@ -65,13 +65,18 @@ class Pretrained(Decoder):
         return {}
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
-        """The pretrained values; what a grafted attention has beside them is drawn. Raises BadInput for damaged files."""
-        if self.config.facts is not None:
+        """The pretrained values; what a grafted attention has beside them is drawn. Raises BadInput for damaged files.
+
+        Without files, the pretrained values are left to whoever loads a checkpoint.
+        """
+        if not self.config.pretrained:
             super().reset_parameters(generator_for)
             return
         for one in self.grafts:
             prefix = f"blocks.{one.layer}.attention."
             one.attention.reset_parameters(lambda name, prefix=prefix: generator_for(prefix + name))  # type: ignore[misc]
+        if self.config.facts is not None:
+            return  # the rest is that of a checkpoint
         try:
             self._load(find_source(self.config.path, self.config.revision).weights())
         except BadInput as error:
@@ -81,7 +86,7 @@ class Pretrained(Decoder):
     def describe(self) -> str:
         """What the model is, and what each grafted attention took over from it, in a line."""
         found = self.architecture
-        if self.config.facts is not None:
+        if not self.config.pretrained:
             return f"not pretrained: the architecture {found.family}, {found.layers} layers, with drawn weights"
         return "; ".join((f"pretrained: {self.config.path} ({found.family}, {found.layers} layers)", *self._told))
 

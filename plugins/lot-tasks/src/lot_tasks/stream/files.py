@@ -9,8 +9,7 @@ from typing import Literal
 
 import attrs
 
-from lot import BadInput
-from lot_tasks.stream.digests import digest
+from lot import BadInput, file_digest
 from lot_tasks.text.files import readable
 from lot_tasks.text.formats import HEAD, other_format
 
@@ -44,7 +43,7 @@ class File:
     def digest(self) -> str:
         """SHA-256 of its content."""
         try:
-            return digest(self.path)
+            return file_digest(self.path)
         except OSError as error:
             raise BadInput(f"{self.path} cannot be read ({error.strerror or error})") from error
 

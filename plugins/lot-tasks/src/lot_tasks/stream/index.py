@@ -20,8 +20,8 @@ import attrs
 import filelock
 import numpy as np
 
-from lot import BadInput, cache_folder
-from lot_tasks.stream.digests import combined, digest, read_json, write_json
+from lot import BadInput, cache_folder, file_digest
+from lot_tasks.stream.digests import combined, read_json, write_json
 from lot_tasks.stream.encoders import Encoder
 from lot_tasks.stream.progress import Progress, say
 from lot_tasks.stream.sources import Part, Place
@@ -105,7 +105,7 @@ def _read(folder: Path, encoder: Encoder) -> Index | None:
     try:
         if facts is None or facts["format"] != FORMAT or facts["dtype"] != encoder.dtype.str:
             return None
-        if any(digest(folder / name) != facts["files"][name]["sha256"] for name in FILES):
+        if any(file_digest(folder / name) != facts["files"][name]["sha256"] for name in FILES):
             say(f"the index in {folder} is damaged and is made again")
             return None
         types = (encoder.dtype, np.dtype("<i8"), np.dtype("<u8"))

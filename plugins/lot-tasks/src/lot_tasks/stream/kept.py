@@ -14,7 +14,7 @@ import numpy as np
 from lot import BadInput
 from lot_tasks.stream.config import CORPUS, HUB, TextStreamConfig
 from lot_tasks.stream.encoders import Ended
-from lot_tasks.stream.sources import Source
+from lot_tasks.stream.sources import Source, open_sources
 from lot_tasks.text.kept import pack_tokenizer, unpack_tokenizer
 
 FORMAT = 1
@@ -97,18 +97,73 @@ def unpack(files: Mapping[str, bytes]) -> Kept:
 
 def found_again(config: TextStreamConfig, kept: Kept) -> TextStreamConfig:
     """The options, with absolute paths for what is not where they say. Raises BadInput where it is nowhere."""
-    places: dict[str, Any] = {}
-    for known in kept.sources:
-        if known.absolute is None or known.name not in config.sources or _is_there(known.name):
-            continue
-        if not _is_there(known.absolute):
-            size = "" if known.bytes is None else f", {known.bytes:,} bytes"
+    elsewhere = [known for known in _from_files(config, kept) if not _is_there(known.name)]
+    missing = [known for known in elsewhere if not _is_there(known.absolute)]
+    if missing:
+        raise BadInput(
+            f"what the run was trained on is not here: {'; '.join(_described(known, kept) for known in missing)}",
+            where="path" if config.path is not None else f"mixture.{missing[0].name}",
+            fix="bring it back, or name it with --data PATH"
+            if config.path is not None
+            else f"bring it back, or name with --data FOLDER where it lies under its name ({Path(missing[0].name).name})",
+        )
+    return _placed(config, {known.name: str(known.absolute) for known in elsewhere})
+
+
+def found_in(folder: Path, config: TextStreamConfig, kept: Kept) -> TextStreamConfig | None:
+    """The options with the sources of a mixture that are not where they were, as they lie in `folder` under their old names.
+
+    None where none is missing, and where `folder` has none of them: it is then other data. Raises BadInput where it lacks one,
+    or has another one under its name.
+    """
+    missing = [k for k in _from_files(config, kept) if not (_is_there(k.name) or _is_there(k.absolute))]
+    found = {known: place for known in missing if (place := _below(folder, known.absolute)) is not None}
+    if config.mixture is None or not found:
+        return None
+    if lacking := [known for known in missing if known not in found]:
+        raise BadInput(where="--data", expected=f"a folder with {Path(lacking[0].name).name} too", got=str(folder))
+    placed = _placed(config, {known.name: place for known, place in found.items()})
+    origins = {source.name: source.origin for source in open_sources(placed)}
+    for known, place in found.items():
+        if origins[place] != known.origin:
             raise BadInput(
-                f"what the run was trained on is not here: {known.absolute} ({known.files} files{size}, digest {known.origin})",
-                where="path" if config.path is not None else f"mixture.{known.name}",
-                fix="bring it back, or name it with --data PATH",
+                where="--data",
+                expected=f"{known.name} of the training, digest {known.origin}",
+                got=f"{place}, digest {origins[place]}",
             )
-        places[known.name] = known.absolute
+    return placed
+
+
+def recorded(config: TextStreamConfig, kept: Kept) -> dict[str, dict[str, Any]]:
+    """What each source was, by the option that names it: absolute path, number of files, bytes and digest."""
+    return {
+        "path" if config.path is not None else f"mixture.{known.name}": {
+            "path": known.absolute,
+            "files": known.files,
+            "bytes": known.bytes,
+            "digest": _digest(known, kept),
+        }
+        for known in _from_files(config, kept)
+    }
+
+
+def _from_files(config: TextStreamConfig, kept: Kept) -> list[Known]:
+    return [known for known in kept.sources if known.absolute is not None and known.name in config.sources]
+
+
+def _digest(known: Known, kept: Kept) -> str:
+    """That by which a source is known again: of one alone it is that of all the data."""
+    return kept.origin if len(kept.sources) == 1 else known.origin
+
+
+def _described(known: Known, kept: Kept) -> str:
+    size = "" if known.bytes is None else f", {known.bytes:,} bytes"
+    files = "1 file" if known.files == 1 else f"{known.files} files"
+    return f"{known.absolute} ({files}{size}, digest {_digest(known, kept)})"
+
+
+def _placed(config: TextStreamConfig, places: Mapping[str, str]) -> TextStreamConfig:
+    """The options with other paths, by the name of the source."""
     if config.path is not None:
         return attrs.evolve(config, path=places.get(config.path, config.path))
     if config.mixture:
@@ -116,6 +171,15 @@ def found_again(config: TextStreamConfig, kept: Kept) -> TextStreamConfig:
     return config
 
 
-def _is_there(name: str) -> bool:
+def _below(folder: Path, absolute: str | None) -> str | None:
+    """As much of the end of a path as there is below `folder`."""
+    parts = Path(absolute or "").parts[1:]
+    ends = (str(folder.joinpath(*parts[start:])) for start in range(len(parts)))
+    return next((end for end in ends if _is_there(end)), None)
+
+
+def _is_there(name: str | None) -> bool:
+    if name is None:
+        return False
     path = Path(name).expanduser()
     return path.exists() or bool(glob.glob(str(path), recursive=True))

@@ -15,7 +15,7 @@ from lot_tasks.batches import to_batch
 from lot_tasks.metrics import language_metrics
 from lot_tasks.stream.config import TextStreamConfig
 from lot_tasks.stream.encoders import byte_tokenizer, characters_of, encoder_of, ended, table_of
-from lot_tasks.stream.kept import Kept, Known, found_again, pack, unpack
+from lot_tasks.stream.kept import Kept, Known, found_again, found_in, pack, recorded, unpack
 from lot_tasks.stream.mixture import assign, shares_of
 from lot_tasks.stream.opened import Opened, open_all, training_counts
 from lot_tasks.stream.sources import check_stream, open_sources
@@ -82,6 +82,8 @@ class TextStream(Task):
         if not assets:
             return cls(config if other is None else other, seed)
         kept = unpack(assets)
+        if data is not None:
+            other = found_in(data, config, kept) or other
         kind = _KINDS.get(config.tokenizer) or from_file(config.tokenizer)
         refuse_other_tokens(kind, kept.kind, kept.tokenizer.inner)
         task = cls.__new__(cls)
@@ -92,6 +94,9 @@ class TextStream(Task):
 
     def assets(self) -> dict[str, bytes]:
         return pack(self._kept)
+
+    def sources(self) -> dict[str, dict[str, Any]]:
+        return recorded(self._config, self._kept)
 
     def _begin(self, config: TextStreamConfig, seed: int, kept: Kept) -> None:
         """All that needs no documents."""

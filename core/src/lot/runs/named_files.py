@@ -1,9 +1,7 @@
-"""What a run keeps of its task, so that it can be used without the files that the task reads: a folder with checksums."""
+"""The files that a run began with: recorded by path and digest, and its task when they are elsewhere."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +13,10 @@ from lot.errors import BadInput
 from lot.model.build import rebuild_task
 from lot.options.declare import text_options
 from lot.runs.directory import RunDir
-from lot.storage.files import read_json, write_json
-from lot.storage.folder import MANIFEST, digest_of, removed_on_failure, sealed, temporary_folder
-
-FORMAT = 1
-
-
-def save_assets(run: Path, assets: Mapping[str, bytes]) -> None:
-    """Write `assets` to the folder `assets` of a run, whole or not at all; nothing where there are none. Raises OSError."""
-    final = run / "assets"
-    shutil.rmtree(final, ignore_errors=True)  # of a start that was killed before its first checkpoint
-    if not assets:
-        return
-    temporary = temporary_folder(final)
-    with removed_on_failure(temporary):
-        for name, content in assets.items():
-            (temporary / name).write_bytes(content)
-        manifest = {name: sealed(temporary / name) for name in assets}
-        write_json(temporary / MANIFEST, {"format": FORMAT, "files": manifest})
-        temporary.chmod(0o755)
-        temporary.rename(final)
-
-
-def read_assets(run: Path) -> dict[str, bytes]:
-    """The assets of a run by file name; empty where it keeps none. Raises BadInput that names a damaged file."""
-    folder = run / "assets"
-    if not folder.is_dir():
-        return {}
-    try:
-        manifest = read_json(folder / MANIFEST)
-        recorded: dict[str, Any] = dict(manifest["files"])
-        plain = manifest["format"] == FORMAT and all(Path(name).name == name for name in recorded)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder / MANIFEST, type(error).__name__) from None
-    if not plain:
-        raise _damaged(folder / MANIFEST, f"not of format {FORMAT}")
-    found = {}
-    for name, expected in recorded.items():
-        try:
-            if (folder / name).is_symlink() or digest_of(folder / name) != expected:
-                raise _damaged(folder / name, "its checksum is not that of the manifest")
-            found[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise _damaged(folder / name, error.strerror or "it cannot be read") from None
-    return found
+from lot.runs.environment import model_origin
+from lot.runs.kept_model import kept_files
+from lot.storage.assets import read_assets
+from lot.storage.folder import digest_of
 
 
 def task_elsewhere(config: Config, run: Path | None, data: str | Path | None) -> Task | None:
@@ -72,7 +30,8 @@ def task_elsewhere(config: Config, run: Path | None, data: str | Path | None) ->
             raise BadInput("is for a run that goes on", where="--data", fix="name the file by an option of the task")
         return None
     facts = RunDir(run).facts()
-    own = {path: known for path, known in facts.get("files", {}).items() if path.startswith("task.")}
+    recorded = facts.get("files", {})
+    own = [path for path, known in recorded.items() if path.startswith("task.") and "sha256" in known]
     there = all(_file(getattr(config.task.options, path.partition(".")[2], None)) for path in own)
     if data is None and there and _content_is_there(config):
         return None
@@ -82,8 +41,8 @@ def task_elsewhere(config: Config, run: Path | None, data: str | Path | None) ->
     if data is not None and task.origin != trained_on:
         raise BadInput(
             where="--data",
-            expected=f"the file of the training, sha256 {trained_on}",
-            got=f"{data}, sha256 {task.origin}",
+            expected=f"the data of the training, digest {trained_on}",
+            got=f"{data}, digest {task.origin}",
         )
     return task
 
@@ -97,18 +56,20 @@ def _content_is_there(config: Config) -> bool:
     return True
 
 
-def _damaged(path: Path, why: str) -> BadInput:
-    return BadInput(f"{path}: damaged ({why})", fix="restore it from a copy of the run")
-
-
-def named_files(config: Config) -> dict[str, dict[str, Any]]:
-    """The files that options of components name: by the path of the option, the absolute path, bytes and sha256."""
-    found = {}
+def named_files(config: Config, task: Task) -> dict[str, dict[str, Any]]:
+    """What a run begins with: by the path of the option that names it, the absolute path, bytes and sha256 of a file; what a
+    task reads beside single files, as it says itself; the place and the digest of what a model is made from.
+    """
+    found = {f"task.{option}": dict(source) for option, source in task.sources().items()}
     for path, options in _tables(config):
         for name in text_options(type(options)):
             file = _file(getattr(options, name))
             if file is not None:
-                found[f"{path}.{name}"] = {"path": str(file), **digest_of(file)}
+                found.setdefault(f"{path}.{name}", {}).update({"path": str(file), **digest_of(file)})
+    kept = kept_files(config.model, model_origin(config))
+    if kept is not None:
+        for option, place in kept.places.items():
+            found.setdefault(f"model.{option}", {"path": place, "digest": kept.origin})
     return found
 
 
