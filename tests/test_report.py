@@ -401,3 +401,15 @@ def test_an_unfinished_run_whose_status_is_odd_says_so_and_how_far_it_came(run: 
     assert "unknown" in listed
     assert "its status.json is damaged" in listed
     assert "continue with: lot run --resume --run-dir x" in listed
+
+
+def test_it_says_that_the_default_text_repeats_itself_across_splits(lot: Lot) -> None:
+    text = {"task": {"seq_len": 8}, "model": TINY["model"], "train": TINY["train"]}
+    assert lot("run", "--task", "char_lm", *sets(text), "--run-dir", "x").returncode == 0
+    assert lot("report", "x").returncode == 0
+    told = "Its splits are not wholly apart: the help topics of Python repeat sections of each other"
+    assert told in Page("x/report.html").text
+    done = lot("sweep", "--task", "char_lm", *sets(text), "--set", "optim.lr=1e-3,1e-2", "--name", "s")
+    assert done.returncode == 0, done.stderr
+    for file in ("sweep.json", "report.md", "report.html"):
+        assert "the help topics of Python repeat sections of each other" in Path("sweeps/s", file).read_text()

@@ -15,6 +15,7 @@ pytest.importorskip("lot_tasks")
 SETTINGS = ("train.steps=4", "train.batch_size=4", "train.eval_examples=8", "train.test=false", "task.seq_len=16")
 RUN = ("run", "--model", "hf", "--task", "bytes_lm", *(f"--set={one}" for one in SETTINGS))
 GRAFT = ("--set=model.path=model", "--set=model.layers=[1]")
+SWEEP = tuple(word for word in RUN[1:] if "train.test" not in word)
 EVALUATE = ("--split", "validation", "--examples", "8", "--json")
 
 
@@ -150,3 +151,23 @@ def test_a_graft_into_no_layer_is_refused(lot, folder, tmp_path):
     done = lot(*RUN, "--set=model.path=model", "--set=model.layers=[]", "--run-dir", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert "model.layers: expected a layer, or null for all" in done.stderr
+
+
+def test_a_sweep_over_models_is_refused_before_a_run_where_one_has_other_tokens(lot, folder, write, configs, tmp_path):
+    write(configs["llama"], name="other")
+    words = (*SWEEP, "--set=model.path=model,other", "--name", "s")
+    done = lot("sweep", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "with path=other: " in done.stderr
+    assert "model hf has 31 tokens, and task bytes_lm 256" in done.stderr
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_sweep_is_reported_without_the_model_that_it_began_with(lot, folder, tmp_path):
+    done = lot("sweep", *SWEEP, *GRAFT, "--set=optim.lr=1e-3,1e-2", "--name", "s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / "sweeps/s/sweep.csv").read_bytes()
+    shutil.rmtree(folder)
+    done = lot("sweep", "sweeps/s/sweep.yaml", "--report-only", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sweeps/s/sweep.csv").read_bytes() == before

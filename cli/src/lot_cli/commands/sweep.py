@@ -83,6 +83,7 @@ def sweep(
     from lot.errors import BadInput
     from lot_cli.sweep.file import load_sweep
     from lot_cli.sweep.points import points_of
+    from lot_cli.sweep.recorded import kept_model
 
     if planning and report_only:
         raise click.UsageError("--plan and --report-only exclude each other")
@@ -93,17 +94,18 @@ def sweep(
     else:
         loaded = _from_options(given)
     cluster = cluster_settings(executor, settings)
-    points = points_of(loaded)
-    if report_only and not (ROOT / loaded.name / "runs").is_dir():
-        raise BadInput(f"{ROOT / loaded.name}: no sweep there", fix="run it without --report-only")
-    repeated = file or ROOT / loaded.name / "sweep.yaml"
+    folder = _folder(file, loaded.name)
+    if report_only and not (folder / "runs").is_dir():
+        raise BadInput(f"{folder}: no sweep there", fix="run it without --report-only")
+    points = points_of(loaded, finished=report_only and (kept_model(folder / "runs") or True))
+    repeated = file or folder / "sweep.yaml"
     command = ["lot", "sweep", str(repeated), *machine_words(jobs, device), *cluster_words(executor, settings)]
     if not (planning or report_only):
         _say_what_starts(loaded, points)  # a sign of life, at once: torch takes seconds to import
 
     from lot_cli.sweep.procedure import Place
 
-    place = Place(folder=ROOT / loaded.name, jobs=jobs, device=device, slurm=cluster)
+    place = Place(folder=folder, jobs=jobs, device=device, slurm=cluster)
     if planning:
         from lot_cli.sweep.cost import cost_lines, cost_of
 
@@ -111,6 +113,13 @@ def sweep(
             echo(line)
         return
     _make(loaded, points, place, shlex.join(command), report_only=report_only, as_json=as_json, write=file is None)
+
+
+def _folder(file: Path | None, name: str) -> Path:
+    """Where the sweep is: in the folder of its own sweep.yaml, wherever that was moved to, else in that of its name."""
+    if file is not None and file.name == "sweep.yaml" and (file.parent / "runs").is_dir():
+        return file.parent
+    return ROOT / name
 
 
 def _say_what_starts(sweep: Sweep, points: Sequence[Point]) -> None:
@@ -135,7 +144,7 @@ def _make(
     from lot_cli.sweep.progress import SweepProgress
 
     if report_only:
-        _report(survey(sweep, points, place, command), sweep, place, as_json)
+        _report(survey(sweep, points, place, command), points, place, as_json)
         return
     with SweepProgress() as progress:
 
@@ -148,20 +157,20 @@ def _make(
             result = conduct(sweep, points, place, command, tell)
         except Interrupted:
             progress.line.end()
-            _report(survey(sweep, points, place, command), sweep, place, as_json)
+            _report(survey(sweep, points, place, command), points, place, as_json)
             raise
-    _report(result, sweep, place, as_json)
+    _report(result, points, place, as_json)
     if result.best is None:
         lost = [run for row in result.rows for run in row.lost]
         why = f"; the first: {lost[0].message}" if lost else ""
         raise RunFailed(f"no configuration has a finite {result.objective}{why}")
 
 
-def _report(result: SweepResult, sweep: Sweep, place: Place, as_json: bool) -> None:
+def _report(result: SweepResult, points: Sequence[Point], place: Place, as_json: bool) -> None:
     from lot_cli.sweep.report import show, write_files
 
     with writing_to(place.folder, fix="make room or give it the rights; --report-only then writes the report"):
-        names = write_files(result, sweep, place.folder)
+        names = write_files(result, points, place.folder)
     show(result, place.folder, stderr=as_json)
     echo(f"{place.folder / names[0]}, {', '.join(names[1:])}", err=True)
     if as_json:

@@ -98,6 +98,8 @@ def measured(facts: RunFacts) -> Iterator[str]:
             yield f"Measured on the {_plain(split)} split with {weights}. The test split was not read."
     else:
         yield "There is no final result: the metrics are those of the last validation. The test split was not read."
+    if repeats := facts.record.get("repeats"):
+        yield f"Its splits are not wholly apart: {repeats}."
     probe = table(facts.record.get("leak_probe")) or table((result or {}).get("leak_probe"))
     status = str(probe.get("status") or "not probed")
     line = PROBES.get(status, f"The probe for leaks says: {status}.")

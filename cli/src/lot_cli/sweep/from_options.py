@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ def sweep_from_options(
     gets one. Raises BadInput.
     """
     fixed, tried = _parted(overrides)
-    base = merge(tree, {section: {"name": name} for section, name in select.items()})
+    base = merge(tree, {})
+    if isinstance(base.get("train"), dict):
+        base["train"].pop("test", None)  # a run file may say it; no run of a sweep tests
+    base = merge(base, {section: {"name": name} for section, name in select.items()})
     base = merge(base, {section: {name: {} for name in names} for section, names in added.items() if names})
     base = merge(base, fixed)
     seed = base.pop("seed", None)
-    if isinstance(base.get("train"), dict):
-        base["train"].pop("test", None)  # a run file may say it; no run of a sweep tests
     if not tried:
         raise BadInput(
             "nothing to sweep: no --set has more than one value",
@@ -85,13 +87,18 @@ def _free_name(content: Mapping[str, Any], root: Path) -> str:
     words = [load_config(content["base"]).title, *(path.rpartition(".")[2] for path in paths)]
     name = "-".join(words)[:MOST_IN_A_NAME].rstrip("-.")
 
-    def same_runs(other: Any) -> bool:
+    def same_runs(file: Path) -> bool:
+        try:
+            other = read_yaml(file)
+        except BadInput:  # damaged, or none of ours
+            return False
         tables = [other.get(key) for key in ("grid", "random")] if isinstance(other, dict) else []
         swept = {path for table in tables if isinstance(table, dict) for path in table}
         return swept == set(paths) and other.get("base") == content["base"]
 
     for candidate in (name, *(f"{name}-{number}" for number in range(2, 10_000))):
-        file = root / candidate / "sweep.yaml"
-        if not file.exists() or same_runs(read_yaml(file)):
+        folder = root / candidate
+        free = not os.path.lexists(folder) or (folder.is_dir() and not os.path.lexists(folder / "sweep.yaml"))
+        if free or same_runs(folder / "sweep.yaml"):
             return candidate
     return name

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from lot.errors import BadInput
 from lot.runs.directory import RunDir
+from lot.storage.assets import read_assets
 from lot.storage.contained import refuse_what_leads_out
 from lot_cli.study.analysis.tuning import quality, trial_of, validated
+from lot_cli.study.analysis.warnings import overlaps
 from lot_cli.study.design.plan import Run
 from lot_cli.study.execution.damage import problem_of
 from lot_cli.study.execution.make import RunMaker
@@ -23,7 +26,11 @@ from lot_cli.study.folder import locked
 from lot_cli.sweep.caution import cautions
 from lot_cli.sweep.file import Sweep
 from lot_cli.sweep.points import Point, runs_of
+from lot_cli.sweep.recorded import recorded_runs, reference_run
 from lot_cli.sweep.result import FORMAT, Row, RunRow, State, SweepResult
+
+if TYPE_CHECKING:
+    from lot.contracts import Task
 
 Scored = tuple[str, bool]
 """The objective, and whether higher is better."""
@@ -58,6 +65,7 @@ def conduct(sweep: Sweep, points: Sequence[Point], place: Place, command: str, t
     Interrupted after a signal; the same call then goes on from there.
     """
     objective = objective_of(sweep, points)
+    check_fit(sweep, points)
     with locked(place.folder):
         maker = place.maker(sweep, _with_scores(tell, place.folder / "runs", objective))
         runs = runs_of(points, sweep.seed_list, maker.numerics)
@@ -70,18 +78,34 @@ def survey(sweep: Sweep, points: Sequence[Point], place: Place, command: str) ->
     """What the finished runs in the folder found so far; nothing is made or written. Raises BadInput for a link out of it."""
     refuse_what_leads_out(place.folder)
     maker = place.maker(sweep, lambda event, facts: None)
-    runs = runs_of(points, sweep.seed_list, maker.numerics)
+    runs = recorded_runs(points, sweep.seed_list, maker.numerics, maker.runs)
     outcomes = {run.key: _outcome_on_disk(maker.directory(run), run.key) for tried in runs for run in tried}
-    return _gather(sweep, points, runs, outcomes, maker.runs, objective_of(sweep, points), command)
+    return _gather(
+        sweep, points, runs, outcomes, maker.runs, _recorded_objective(sweep, points, runs, maker.runs), command
+    )
 
 
 def objective_of(sweep: Sweep, points: Sequence[Point]) -> Scored:
     """The metric to choose by, by the declaration of the task. Raises BadInput for one that the task lacks."""
     from lot.model.build import build_task
 
-    task = build_task(points[0].config)
+    return _scored(sweep, build_task(points[0].config))
+
+
+def _recorded_objective(sweep: Sweep, points: Sequence[Point], runs: Sequence[Sequence[Run]], folder: Path) -> Scored:
+    """The same; from what a run keeps of its task, where the files of the task are gone."""
+    from lot.model.build import rebuild_task
+
+    found = None if points[0].there else reference_run(runs, folder)
+    if found is None:
+        return objective_of(sweep, points)
+    config, run = found
+    return _scored(sweep, rebuild_task(config, read_assets(run)))
+
+
+def _scored(sweep: Sweep, task: Task) -> Scored:
     directions = {str(metric): found.higher_is_better for metric, found in task.metrics().items()}
-    name = sweep.objective or task.primary
+    name = task.primary if sweep.objective is None else sweep.objective
     if name not in directions:
         raise BadInput(
             where="objective", expected=f"a metric of the task: {', '.join(sorted(directions))}", got=repr(name)
@@ -91,6 +115,26 @@ def objective_of(sweep: Sweep, points: Sequence[Point]) -> Scored:
             f"the task does not say whether higher {name} is better", where="objective", fix="name another one"
         )
     return name, bool(higher)
+
+
+def check_fit(sweep: Sweep, points: Sequence[Point]) -> None:
+    """Refuse, before a run is made, a configuration whose model and task do not fit each other, such as by their vocabulary.
+
+    Only a sweep over either needs to be asked: another one is as sound as its first run.
+    """
+    from lot.model.build import build_task, dims_around
+
+    if not any(path.startswith(("model.", "task.")) for path in sweep.paths):
+        return
+    tasks: dict[str, Task] = {}
+    for point in points:
+        key = json.dumps(point.config.task.table(), sort_keys=True, default=str)
+        try:
+            if key not in tasks:
+                tasks[key] = build_task(point.config)
+            dims_around(point.config, tasks[key])
+        except BadInput as error:
+            raise BadInput(f"with {point.label}: {error}") from None
 
 
 def _with_scores(tell: Tell, runs: Path, objective: Scored) -> Tell:
@@ -152,8 +196,13 @@ def _gather(
         seeds=sweep.seed_list,
         rows=rows,
         best=rows[0].values if rows[0].score is not None else None,
-        warnings=cautions(sweep, rows, name),
+        warnings=[*cautions(sweep, rows, name), *_overlaps(runs, outcomes, folder)],
     )
+
+
+def _overlaps(runs: Sequence[Sequence[Run]], outcomes: Mapping[str, Outcome], folder: Path) -> list[str]:
+    finished = (run.key for tried in runs for run in tried if outcomes[run.key].state == "complete")
+    return overlaps(RunDir(folder / key).facts() for key in finished)
 
 
 def _row(

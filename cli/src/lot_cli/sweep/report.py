@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import attrs
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lot.storage.files import write_atomic, write_json
-from lot_cli.study.design.plan import configure
 from lot_cli.study.report.export import to_csv
-from lot_cli.sweep.file import Sweep
 from lot_cli.sweep.page import to_html
+from lot_cli.sweep.points import Point
 from lot_cli.sweep.result import SweepResult
 from lot_cli.sweep.table import best_line, cells, heading, sheet, titles
 from lot_cli.terminal.console import console, warning_text
@@ -26,7 +26,7 @@ SHOWN = 20
 """Rows that the terminal shows."""
 
 
-def write_files(result: SweepResult, sweep: Sweep, folder: Path) -> list[str]:
+def write_files(result: SweepResult, points: Sequence[Point], folder: Path) -> list[str]:
     """Write sweep.json, sweep.csv, report.md, report.html and the best configuration; returns their names. Raises OSError."""
     write_json(folder / "sweep.json", result.to_dict())
     write_atomic(folder / "sweep.csv", to_csv(sheet(result)))
@@ -35,7 +35,8 @@ def write_files(result: SweepResult, sweep: Sweep, folder: Path) -> list[str]:
     if result.best is None:
         (folder / BEST).unlink(missing_ok=True)  # of an earlier sweep in this folder
         return ["report.html", "report.md", "sweep.json", "sweep.csv"]
-    best = configure(sweep.base, result.seeds[0], result.best, test=True)
+    config = next(point.config for point in points if point.values == result.best)
+    best = attrs.evolve(config, seed=result.seeds[0], train=attrs.evolve(config.train, test=True))
     write_atomic(folder / BEST, best.to_yaml())
     return ["report.html", "report.md", "sweep.json", "sweep.csv", BEST]
 

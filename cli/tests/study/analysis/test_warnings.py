@@ -12,7 +12,7 @@ from study_support import Made, make, small
 from lot_cli.study import assemble
 from lot_cli.study.analysis import warnings as module
 from lot_cli.study.analysis.judge import reachable
-from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, power_warning
+from lot_cli.study.analysis.warnings import at_the_edge, numerics_differ, overlaps, power_warning
 from lot_cli.study.result import Grid
 
 pytest.importorskip("lot_tasks")
@@ -99,3 +99,17 @@ def test_too_few_seeds_are_told_with_the_number_that_would_do() -> None:
     assert str(power_warning(reachable(2, 1, 0.05))).endswith("; 6 seeds could")
     assert str(power_warning(reachable(2, 1, 0.6))).endswith("; 5 seeds could")
     assert str(power_warning(reachable(20, 9, 1e-6))).endswith("no number of seeds could")
+
+
+def test_what_splits_share_is_told_once_for_each_task() -> None:
+    records = [
+        {"repeats": "a text repeats passages"},
+        {},
+        {"repeats": "a text repeats passages"},
+        {"repeats": "so do these"},
+    ]
+    assert overlaps(records) == [
+        "the splits are not wholly apart: a text repeats passages",
+        "the splits are not wholly apart: so do these",
+    ]
+    assert overlaps([{}]) == []

@@ -299,6 +299,7 @@ class Trainer:
                 "parameters": self.composition.parameters,
                 **({} if not (resting := self.composition.resting) else {"resting": resting}),
                 **self.trust.record(),
+                **({"repeats": self.task.repeats} if self.task.repeats else {}),
                 **({} if self.parent is None else {"parent": self.parent.as_dict()}),
                 **({} if self.weights is None else {"init_from": self.weights.as_dict()}),
                 "files": named_files(self.config, self.task),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,15 @@ def warnings_of_runs(
     source_digest.cache_clear()
     if any(run_key(run.config, numerics) != run.key for run in runs):
         yield "code, or a file that it reads, was edited while the study ran: runs may have used the old form or the new"
+    yield from overlaps(records)
     if side_by_side > 1:
         yield f"times were measured with up to {side_by_side} runs side by side"
+
+
+def overlaps(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What tasks say of passages that their splits share, each once. records: the run.json of runs."""
+    told = dict.fromkeys(record.get("repeats") for record in records)
+    return [f"the splits are not wholly apart: {repeats}" for repeats in told if repeats]
 
 
 def power_warning(reach: Reach) -> str | None:

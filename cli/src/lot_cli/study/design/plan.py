@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 import attrs
 
+from lot.config.kept import KeptFiles
 from lot.config.load import load_config
 from lot.config.schema import Chosen, Config
 from lot.errors import BadInput
 from lot.plugins.component import Component
+from lot.storage.digest import file_digest
 from lot_cli.study.design.file import Study, merge
 
 Purpose = Literal["tune", "report", "sweep"]
@@ -67,11 +69,16 @@ class Run:
         return f"{self.arm}, seed {self.seed}" + (" (tuning)" if self.purpose == "tune" else "")
 
 
-def configure(tree: Mapping[str, Any], seed: int, changes: Mapping[str, Any], *, test: bool) -> Config:
-    """The configuration of one run: a tree, with `changes` (values by dotted path) and a seed. Raises BadInput."""
+def configure(
+    tree: Mapping[str, Any], seed: int, changes: Mapping[str, Any], *, test: bool, kept: KeptFiles | None = None
+) -> Config:
+    """The configuration of one run: a tree, with `changes` (values by dotted path) and a seed. Raises BadInput.
+
+    kept: what stands for the files of its model, if these are not to be read.
+    """
     overrides = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
     overrides += [f"seed={seed}", f"train.test={json.dumps(test)}"]
-    return load_config(tree, overrides=overrides)
+    return load_config(tree, overrides=overrides, kept=kept)
 
 
 def plan_arms(study: Study) -> list[Arm]:
@@ -208,23 +215,13 @@ def by_content(tree: Any) -> Any:
     """The tree with the digest of a file in place of every value that names one: what counts is not where it lies."""
     if isinstance(tree, Mapping):
         return {key: by_content(value) for key, value in tree.items()}
-    file = _named_file(tree)
-    return tree if file is None else f"sha256:{_file_digest(*file)}"
+    path = Path(tree).expanduser() if isinstance(tree, str) and _is_file(tree) else None
+    return tree if path is None else f"sha256:{file_digest(path)}"
 
 
-def _named_file(value: Any) -> tuple[str, int, int] | None:
-    """Path, time of change and size of the file that an option names, or None where it names none."""
-    path = os.path.expanduser(value) if isinstance(value, str) else ""
-    if not os.path.isfile(path):
-        return None
-    facts = os.stat(path)
-    return os.path.abspath(path), facts.st_mtime_ns, facts.st_size
-
-
-@functools.cache
-def _file_digest(path: str, _changed: int, _size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_file(text: str) -> bool:
+    """Whether a value names a file."""
+    return os.path.isfile(os.path.expanduser(text))
 
 
 @functools.cache

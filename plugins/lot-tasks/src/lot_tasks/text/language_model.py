@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import torchmetrics
 
 
+_TOPICS_REPEAT = (
+    "the help topics of Python repeat sections of each other; in Python 3.11, 23 % of the characters of test, and 3 % of "
+    "validation, stand in passages of 64 characters or more that training has too"
+)
+
+
 class LanguageModeling(Task):
     """Windows of T tokens, each with the T tokens that follow one place later as targets.
 
@@ -87,6 +93,8 @@ class LanguageModeling(Task):
         self.token_counts = torch.from_numpy(kept.counts)
         self.origin = kept.text.sha256
         self._tokens: Tokens | None = None
+        if config.corpus == "pydoc":
+            self.repeats = _TOPICS_REPEAT
 
     def _take_in(self, source: Source, tokens: Tokens) -> None:
         """Read from this text from here on. Raises BadInput where it is too short."""
