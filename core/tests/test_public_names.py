@@ -18,8 +18,8 @@ SURFACE = {
         Attention BadInput Batch Cache Component Config Context CrossEntropy Damage Decoder Diagnostic Dims Diverged
         Embedding Evaluation GeneratorFor IGNORED Interrupted Kernel Look Loss LotError MLP Model NoOptions Output
         Parts PluginError Positions Probe Record RecordedRun Recorder Recording Registry Reliance Result RunFailed
-        Sizes Split Task __version__ ablation build_model build_task cache_folder diagnose evaluate generate hookimpl
-        load_config load_run option registry reliance train
+        Sizes Split Task __version__ ablation build_model build_task cache_folder diagnose evaluate file_digest generate
+        hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
         Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary attend attention_mask

@@ -145,6 +145,11 @@ def test_its_report_names_what_it_read_and_the_layers_of_the_graft(lot, folder, 
     assert f"From this folder, and what the run read: {folder}" in page
     assert f"--set 'model.path=\"{folder}\"'" in page
     assert "Components, and options that are not as they are by default." in page
+    shutil.rmtree(tmp_path / "elsewhere/run/model")  # as a run of an earlier version
+    assert lot("report", "run", cwd=tmp_path / "elsewhere").returncode == 0
+    assert "vanilla on bytes_lm, 3,072 parameters" in html.unescape(
+        (tmp_path / "elsewhere/run/report.html").read_text()
+    )
 
 
 def test_a_graft_into_no_layer_is_refused(lot, folder, tmp_path):

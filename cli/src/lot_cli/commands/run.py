@@ -106,11 +106,15 @@ def run(
 
     For example: lot run --attn lattice --task copy_reverse --set train.steps=200
     """
+    from lot.errors import BadInput
+
     if name is not None and run_dir is not None:
         raise click.UsageError("--name and --run-dir both say where the run goes; give one of them")
     if print_config and as_json:
         raise click.UsageError("--json prints metrics, and --print-config trains nothing; give one of them")
     _check_beginning(resume, extend, init_from, only)
+    if init_from is not None and not os.path.lexists(init_from):
+        raise BadInput(where="--init-from", expected="a run or a file", got=f"{init_from}, which is not there")
     name = _run_name(name)
     chosen = {section: value for section, value in select.items() if value is not None}
     sets = [*([f"seed={seed}"] if seed is not None else []), *overrides]  # as with every flag, --set comes last

@@ -10,7 +10,7 @@ import attrs
 
 from lot.config.compare import leaves
 from lot.errors import LotError
-from lot_cli.recorded.facts import RunFacts, at, table
+from lot_cli.recorded.facts import RunFacts, at, reads_elsewhere, table
 
 
 def settings(facts: RunFacts) -> Iterator[tuple[str, str]]:
@@ -26,6 +26,8 @@ def chosen(facts: RunFacts) -> list[tuple[str, str]] | None:
     from lot.runs.kept_model import read_model
 
     try:
+        if reads_elsewhere(facts.path, facts.tree):
+            return None
         usual = dict(leaves(load_config(_least(facts.tree), kept=read_model(facts.path)).to_dict()))
     except LotError:  # of a component that is not installed, or of another version
         return None

@@ -16,6 +16,7 @@ from lot.config.yaml import read_yaml
 from lot.errors import BadInput, LotError
 from lot.plugins.sizes import Sizes
 from lot.runs.directory import RunDir, find_run
+from lot.runs.kept_model import read_model
 from lot.storage.files import read_json
 
 _T = TypeVar("_T")
@@ -74,7 +75,7 @@ def read_run(run: Path) -> RunFacts:
     return RunFacts(
         path=path,
         tree=tree,
-        sizes=_sizes(directory),
+        sizes=_sizes(directory, tree),
         state=directory.state(),
         status=directory.status(),
         record=part(directory.facts, {}),
@@ -86,12 +87,21 @@ def read_run(run: Path) -> RunFacts:
     )
 
 
-def _sizes(directory: RunDir) -> Sizes | None:
-    """The sizes of the model; None where a component is not installed, or a file is gone."""
+def _sizes(directory: RunDir, tree: dict[str, Any]) -> Sizes | None:
+    """The sizes of the model; None where they cannot be told from the run alone."""
     try:
-        return directory.config().sizes
-    except LotError:
+        return None if reads_elsewhere(directory.path, tree) else directory.config().sizes
+    except LotError:  # a component that is not installed, or an option of another version
         return None
+
+
+def reads_elsewhere(run: Path, tree: dict[str, Any]) -> bool:
+    """Whether options of the model can only be read with files outside the run, which a page must not ask for."""
+    from lot.plugins.registry import registry
+
+    name = at(tree, "model", "name")
+    options = registry().get("model", name).config_class if isinstance(name, str) else None
+    return hasattr(options, "without_files") and at(tree, "model", "facts") is None and read_model(run) is None
 
 
 def _evaluations(folder: Path, problems: list[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lot.config.compare import differences, require_none
@@ -21,6 +22,7 @@ def choose_run(
     """
     path = _find(config, run_dir, name, resume)
     if path is not None:
+        _refuse_files(path)
         refuse_what_leads_out(path)
     recorded = RunDir(path).config() if path is not None and (path / "config.yaml").exists() else None
     if recorded is not None and config is not None:
@@ -37,6 +39,13 @@ def choose_run(
             raise BadInput(f"{path}: holds other files, and no run", fix="choose another directory with --run-dir")
         raise BadInput(f"{path}: holds a run already", fix="add --resume to continue it, or choose another directory")
     return path, config
+
+
+def _refuse_files(path: Path) -> None:
+    """Raise BadInput where a file is in the place of the directory, or of a folder above it."""
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    if os.path.lexists(there) and not there.is_dir():
+        raise BadInput(where="--run-dir", expected="a folder", got=f"{there}, which is none", fix="choose another one")
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:
