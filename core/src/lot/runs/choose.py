@@ -45,7 +45,9 @@ def _refuse_files(path: Path) -> None:
     """Raise BadInput where a file is in the place of the directory, or of a folder above it."""
     there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
     if os.path.lexists(there) and not there.is_dir():
-        raise BadInput(where="--run-dir", expected="a folder", got=f"{there}, which is none", fix="choose another one")
+        raise BadInput(
+            f"{path}: cannot be written ({there} is no folder)", fix="choose another directory with --run-dir"
+        )
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:
