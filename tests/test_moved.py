@@ -117,3 +117,15 @@ def test_a_run_without_assets_is_used_as_before(lot: Lot) -> None:
     assert lot("eval", "there/r", "--data", "kept.txt").returncode == 0
     Path("kept.txt").rename("here/own.txt")
     assert lot("eval", "there/r").returncode == 0
+
+
+def test_a_complete_run_without_checkpoints_is_told_how_it_can_be_used_again(lot: Lot) -> None:
+    train(lot, "char_lm")
+    shutil.rmtree("there/r/checkpoints")
+    for words in (["eval", "there/r"], ["generate", "there/r"], ["eval", "there/r", "--checkpoint", "last"]):
+        done = lot(*words)
+        assert done.returncode == 2
+        assert "there/r: no sound checkpoint, though the run is complete; restore its folder checkpoints" in done.stderr
+        assert "remove its metrics.json, and lot run --resume --run-dir there/r trains it anew" in done.stderr
+    Path("there/r/metrics.json").unlink()
+    assert "train it first: lot run --resume --run-dir there/r" in lot("eval", "there/r").stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def named_run(run: Path, checkpoint: str | int = BEST) -> tuple[Path, int | None
     if checkpoint == LAST:
         steps = saved_steps(path / "checkpoints")
         if not steps:
-            raise BadInput(f"{path}: no checkpoint", fix="train it first: lot run --resume --run-dir DIR")
+            raise _untrained(path)
         return path, steps[-1]
     if isinstance(checkpoint, str):
         text = checkpoint.removeprefix("step_")
@@ -157,6 +158,16 @@ def checkpoint_at(run: Path, step: int) -> Path:
     return folder
 
 
+def _untrained(run: Path) -> BadInput:
+    go_on = f"lot run --resume --run-dir {shlex.quote(str(run))}"
+    if (run / "metrics.json").exists():
+        return BadInput(
+            f"{run}: no sound checkpoint, though the run is complete",
+            fix=f"restore its folder checkpoints from a copy; or remove its metrics.json, and {go_on} trains it anew",
+        )
+    return BadInput(f"{run}: no sound checkpoint", fix=f"train it first: {go_on}")
+
+
 def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
     """The best checkpoint of a run by its own record, or its newest sound one. Raises BadInput where there is none."""
     checkpoints = run / "checkpoints"
@@ -168,7 +179,7 @@ def best_checkpoint(run: Path, warn: Callable[[str], None]) -> Path:
             fix="restore it from a copy, or train anew",
         )
     if not sound:
-        raise BadInput(f"{run}: no sound checkpoint", fix="train it first: lot run --resume --run-dir DIR")
+        raise _untrained(run)
     if sound[0] != folders[0]:  # it knew which one is the best; an older one knows only how that stood then
         problem = problem_of(folders[0])
         warn(f"the newest checkpoint ({folders[0].name}) is damaged ({problem}); the best is that by {sound[0].name}")
