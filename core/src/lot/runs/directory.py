@@ -195,7 +195,8 @@ class RunDir:
             raise BadInput(f"{log}: damaged (more than {MOST_LOG >> 30} GiB)", fix=_RESTORE)
         recorded = (self.result() or {}).get("log_sha256") if file == METRICS else None
         if recorded is not None and recorded != log_digest(log):
-            raise BadInput(f"{log}: damaged (its checksum is not that in metrics.json)", fix=_RESTORE)
+            what = "damaged (its checksum is not that in metrics.json)" if log.exists() else "gone"
+            raise BadInput(f"{log}: {what}", fix=_RESTORE)
         return list(_rows(log))
 
 
