@@ -36,6 +36,8 @@ def test_a_moved_sweep_is_where_its_file_is(lot: Callable, tmp_path: Path) -> No
     again = json.loads((tmp_path / "else where/moved/sweep.json").read_text())
     assert again["rows"] == found["rows"]
     assert again["command"] == "lot sweep 'else where/moved/sweep.yaml'"
+    refused = lot("report", "else where/moved")
+    assert (refused.code, "is the folder of a sweep, and no run; lot sweep FILE" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("task", ["char_lm", "text_stream"])

@@ -78,6 +78,21 @@ def test_the_name_is_that_of_the_file_or_of_its_folder(tmp_path: Path) -> None:
     assert load_sweep(write(tmp_path / "mine" / "sweep.yaml", content)).name == "mine"
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my rates.yaml", "my-rates"), ("w 2 ü/sweep.yaml", "w-2"), ("größe.yaml", "gr-e"), ("研究/sweep.yaml", "sweep")],
+)
+def test_a_name_that_no_folder_gets_is_made_plain(tmp_path: Path, file: str, name: str) -> None:
+    from lot_cli.study.design.file import load_study
+
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    assert load_sweep(write(tmp_path / file, {"base": RUN, "grid": GRID})).name == name
+    study = write(
+        tmp_path / file.replace("sweep.yaml", "study.yaml"), {"base": RUN, "arms": {"vanilla": {}, "b": {}}, "seeds": 2}
+    )
+    assert load_study(study).name == name.replace("sweep", "study")
+
+
 def test_names_are_as_short_as_tells_them_apart() -> None:
     paths = ["optim.lr", "losses.sync.weight", "losses.other.weight", "seq_len", "task.seq_len"]
     assert short_names(paths) == {

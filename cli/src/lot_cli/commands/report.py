@@ -29,10 +29,12 @@ def report(run: Path, out: Path | None) -> None:
     from lot_cli.recorded.html import to_html
     from lot_cli.terminal.console import warn
 
-    if (run / "study.json").is_file():
-        raise BadInput(
-            f"{run} is the folder of a study, and no run", fix="lot study FILE --report-only writes its report.html"
-        )
+    for kind in ("study", "sweep"):
+        if (run / f"{kind}.json").is_file():
+            raise BadInput(
+                f"{run} is the folder of a {kind}, and no run",
+                fix=f"lot {kind} FILE --report-only writes its report.html",
+            )
     if out is not None and (out.suffix.lower() not in (".html", ".htm") or (out.exists() and not out.is_file())):
         raise BadInput(where="--out", expected="a file whose name ends in .html", got=str(out))
     facts = read_run(run)

@@ -24,7 +24,7 @@ from lot.config.yaml import read_yaml
 from lot.errors import BadInput
 from lot.options.declare import option
 from lot.options.validate import structure, unstructure
-from lot_cli.study.design.file import plain_name
+from lot_cli.study.design.file import name_of, plain_name
 from lot_cli.sweep.values import drawn, is_distribution, listed
 
 LIMIT = 256
@@ -81,7 +81,7 @@ def load_sweep(path: Path) -> Sweep:
     """The sweep in the file `path`. Raises BadInput with the path of what is wrong."""
     data = read_yaml(path)
     _check_kind(data, path)
-    return sweep_from(data, default_name=path.stem if path.stem != "sweep" else path.resolve().parent.name)
+    return sweep_from(data, default_name=name_of(path, "sweep"))
 
 
 def sweep_from(data: Any, default_name: str) -> Sweep:

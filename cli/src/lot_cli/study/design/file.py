@@ -62,6 +62,13 @@ def plain_name(value: str | None) -> str | None:
     return None if fits else "letters, digits and . _ = , + - only, beginning with a letter or digit"
 
 
+def name_of(file: Path, usual: str) -> str:
+    """The name that a file without one has: its own, or that of its folder where it is called `usual`. What no name can hold
+    becomes a dash."""
+    given = file.resolve().parent.name if file.stem == usual else file.stem
+    return given if plain_name(given) is None else re.sub(r"[^A-Za-z0-9._=,+]+", "-", given).strip("-._=,+") or usual
+
+
 @attrs.frozen(kw_only=True)
 class Claim:
     """A published figure, shown beside what was measured."""
@@ -164,7 +171,7 @@ class Study:
 
 def load_study(path: Path) -> Study:
     """The study in the file `path`. Raises BadInput with the path of what is wrong."""
-    return study_from(read_yaml(path), default_name=path.stem if path.stem != "study" else path.resolve().parent.name)
+    return study_from(read_yaml(path), default_name=name_of(path, "study"))
 
 
 def study_from(data: Any, default_name: str) -> Study:
