@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import attrs
@@ -102,4 +103,8 @@ def test_what_was_never_kept_is_refused(tmp_path: Path, content: str) -> None:
     manifest = tmp_path / "model" / "MANIFEST.json"
     manifest.write_text(json.dumps({"format": 1, "files": {"../options.json": {}}}))
     with pytest.raises(BadInput, match=r"MANIFEST\.json: damaged"):
+        read_model(tmp_path)
+    shutil.rmtree(tmp_path / "model")
+    (tmp_path / "model").write_text("a file")
+    with pytest.raises(BadInput, match=r"model: damaged \(it is no folder\)"):
         read_model(tmp_path)

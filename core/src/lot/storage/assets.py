@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,10 @@ def save_assets(run: Path, assets: Mapping[str, bytes], name: str = OF_TASK) -> 
 def read_assets(run: Path, name: str = OF_TASK) -> dict[str, bytes]:
     """The assets in the folder `name` of a run by file name; empty where there are none. Raises BadInput for a damaged file."""
     folder = run / name
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return {}
+    if not folder.is_dir():
+        raise _damaged(folder, "it is no folder")
     try:
         manifest = read_json(folder / MANIFEST)
         recorded: dict[str, Any] = dict(manifest["files"])
