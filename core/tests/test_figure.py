@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from lot.figure import heading, literal, new_figure, smooth, spaced
@@ -34,3 +38,13 @@ def test_dollars_of_others_begin_no_formula():
     figure, (axes,) = new_figure()
     axes.set_title(literal("run $x_{ and $"))
     figure.canvas.draw()  # would raise for a formula that is none
+
+
+def test_without_a_home_directory_nothing_is_said_of_the_cache_of_pictures():
+    pytest.importorskip("matplotlib")
+    kept = {name: value for name, value in os.environ.items() if name not in ("XDG_CONFIG_HOME", "MPLCONFIGDIR")}
+    code = "from lot.figure import new_figure\nfigure, _ = new_figure()\nfigure.canvas.draw()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, "HOME": os.devnull}, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

@@ -6,9 +6,11 @@ so that a plugin may import this module anywhere; torch, when a tensor is made.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,10 +58,11 @@ def new_figure(
     size: width and height in inches; default 4.8 x 3.2 per panel. subplots: arguments of `Figure.subplots`.
     A panel's `set_title` writes at the left, in bold; its `legend` is small and has no frame. Arguments change that.
     """
-    import matplotlib
-    from cycler import cycler
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with _without_notices():
+        import matplotlib
+        from cycler import cycler
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     style: Any = {**_STYLE, "axes.prop_cycle": cycler(color=PALETTE)}
     with matplotlib.rc_context(style):
@@ -70,6 +73,18 @@ def new_figure(
         axis.set_title = functools.partial(axis.set_title, loc="left", fontsize=11, fontweight="bold")
         axis.legend = functools.partial(axis.legend, frameon=False, fontsize=8)
     return figure, list(axes.flat)
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keeps matplotlib from telling, where there is no home directory, that its cache is a temporary folder then."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def heading(figure: Figure, text: str, **changes: Any) -> Text:
