@@ -11,7 +11,7 @@ import click
 from lot_cli.commands.plot import picture_format
 from lot_cli.terminal.echo import echo
 from lot_cli.terminal.names import ComponentName
-from lot_cli.terminal.output_file import writing_to
+from lot_cli.terminal.output_file import require_writable, writing_to
 
 if TYPE_CHECKING:
     from lot.inspection.diagnose import Look
@@ -65,11 +65,15 @@ def diagnose(
     """
     from click.core import ParameterSource
 
-    from lot.inspection.diagnose import diagnose as measure
     from lot_cli.terminal.console import warn
 
     if prompt is not None and click.get_current_context().get_parameter_source("split") is not ParameterSource.DEFAULT:
         raise click.UsageError("--prompt and --split both say what to measure on; give one of them")
+    if (run / "config.yaml").is_file():
+        require_writable(run, run / "diagnoses", fix="make the folder of the run writable")
+
+    from lot.inspection.diagnose import diagnose as measure
+
     looks = measure(
         run,
         names,

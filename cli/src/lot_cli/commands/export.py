@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lot_cli.terminal.echo import echo
+from lot_cli.terminal.output_file import require_writable, writing_to
 
 FORMATS = {".pt2": "pt2", ".onnx": "onnx", ".safetensors": "safetensors"}
 
@@ -69,13 +70,13 @@ def export(
         raise BadInput(f"{file} exists", fix="choose a folder that is not there yet, which --force does not replace")
     if file.exists() and not force:
         raise BadInput(f"{file} exists", fix="add --force to replace it, or choose another name")
+    require_writable(file.parent, file, fix="choose another folder")
 
     from lot.runs.load import load_run
     from lot_cli.export import formats
     from lot_cli.export.folder import write_folder
     from lot_cli.export.program import check_signals
     from lot_cli.terminal.console import warn
-    from lot_cli.terminal.output_file import writing_to
 
     if kind == "onnx":
         formats.require_onnx()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lot_cli.terminal.echo import echo
-from lot_cli.terminal.output_file import writing_to
+from lot_cli.terminal.output_file import require_writable, writing_to
 
 FILE = "report.html"
 
@@ -38,10 +38,11 @@ def report(run: Path, out: Path | None) -> None:
     if out is not None and (out.suffix.lower() not in (".html", ".htm") or (out.exists() and not out.is_file())):
         raise BadInput(where="--out", expected="a file whose name ends in .html", got=str(out))
     facts = read_run(run)
+    path = out or facts.path / FILE
+    require_writable(path.parent, path, fix="choose another file with --out")
     for problem in facts.problems:
         warn(problem)
     page = to_html(facts, warn)
-    path = out or facts.path / FILE
     with writing_to(path, fix="choose another file with --out"):
         write_atomic(path, page)
     echo(f"report: {path}")
