@@ -14,7 +14,8 @@ from lot_cli.terminal.echo import echo
 
 if TYPE_CHECKING:
     from lot.runs.load import RecordedRun
-    from lot_cli.harness.evaluation import Answer, Settings
+    from lot_cli.harness.evaluation import Settings
+    from lot_cli.harness.records import Answer
     from lot_cli.harness.tasks import Opened
 
 
@@ -162,9 +163,9 @@ def _ask_run(loaded: RecordedRun, opened: Opened, settings: Settings, as_json: b
     for answer in found:
         if answer.reused:
             told = answer.summary
-            stderr.print(
-                f"{told['task']}: measured {told['date']}, from {loaded.path / 'harness'}", style="dim", soft_wrap=True
-            )
+            when = str(told["date"])[:16].replace("T", " ")
+            line = f"{told['task']}: measured {when} UTC, kept in {loaded.path / 'harness'}"
+            stderr.print(line, style="dim", soft_wrap=True)
     where = console(stderr=as_json)
     show_answers(where, f"{loaded.path}, step {loaded.step}", found, groups)
     if loaded.leak:

@@ -15,7 +15,7 @@ from lot.errors import BadInput
 from lot.runs.examples import ExampleLosses
 from lot.storage.files import make_folder, write_json
 from lot_cli.harness import records
-from lot_cli.harness.evaluation import Answer
+from lot_cli.harness.records import Answer
 from lot_cli.study.analysis.examples import error_over_examples
 from lot_cli.study.analysis.judge import judge
 from lot_cli.study.analysis.scores import describe

@@ -49,15 +49,6 @@ class Settings:
     prefix: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Answer:
-    """What a run gave on a task: the summary and the examples that are kept, and whether they were found there."""
-
-    summary: dict[str, Any]
-    rows: list[records.Row]
-    reused: bool
-
-
 def require_text(loaded: RecordedRun) -> None:
     """Raises BadInput where the task of a run has no text, or where its model may see what it is to predict."""
     task, name = loaded.task, loaded.config.task.name
@@ -89,7 +80,7 @@ def answers(
     *,
     warn: Callable[[str], None],
     told: Callable[[str, int, int], None] = lambda task, done, total: None,
-) -> Iterator[Answer]:
+) -> Iterator[records.Answer]:
     """The answer of a run to each task, by name. An equal question that was asked before is not asked again.
 
     told: called with the task, the requests that are done, and their number. Raises BadInput for what the model cannot read.
@@ -101,7 +92,7 @@ def answers(
         key = records.key_of(facts)
         known = records.find(loaded.path, name, loaded.step, key)
         if known is not None:
-            yield Answer(summary=known[0], rows=known[1], reused=True)
+            yield records.Answer(summary=known[0], rows=known[1], reused=True)
             continue
         answer = _ask(loaded, name, task, settings, model, key, facts, told)
         for line in _doubts(answer.summary, model):
@@ -180,7 +171,7 @@ def _ask(
     key: str,
     facts: dict[str, Any],
     told: Callable[[str, int, int], None],
-) -> Answer:
+) -> records.Answer:
     """Ask one task now."""
     from lm_eval.evaluator import evaluate
 
@@ -204,7 +195,9 @@ def _ask(
         ) from error
     assert found is not None  # this process is the only one
     rows = [_row(sample) for sample in found["samples"][name]]
-    return Answer(summary=_summary(loaded, name, found, settings, model, key, facts, rows), rows=rows, reused=False)
+    return records.Answer(
+        summary=_summary(loaded, name, found, settings, model, key, facts, rows), rows=rows, reused=False
+    )
 
 
 def _row(sample: dict[str, Any]) -> records.Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 import warnings
@@ -62,8 +63,6 @@ def _installs(package: str, task: str) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """While it lasts, lm_eval and what it uses print no bars, warnings or lines of their own, and nothing on stdout."""
-    import logging
-
     from tqdm import tqdm
 
     names = ("lm_eval", "datasets", "huggingface_hub", "evaluate", "transformers")
@@ -76,7 +75,9 @@ def quiet() -> Iterator[None]:
         begin(self, *args, **{**options, "disable": True})
 
     for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.CRITICAL if name != "lm_eval" else logging.ERROR)
+    logger = logging.getLogger("lm_eval")
+    passes_on, logger.propagate = logger.propagate, False
     tqdm.__init__ = without_a_bar
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
@@ -84,5 +85,25 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         tqdm.__init__ = begin
+        logger.propagate = passes_on
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+class Overheard(logging.Handler):
+    """The errors that lm_eval logs while this context lasts: what it says of a mistake is often there alone."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the first line of a message."""
+        self.lines.append(first_line(record.getMessage()))
+
+    def __enter__(self) -> Overheard:
+        logging.getLogger("lm_eval").addHandler(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        logging.getLogger("lm_eval").removeHandler(self)

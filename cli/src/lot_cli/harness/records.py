@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from lot.errors import BadInput
 from lot.storage.files import make_folder, read_json, write_atomic, write_json
 
@@ -24,6 +26,15 @@ FORMAT = 1
 """Of a summary: a number that grows when a key goes or changes its meaning."""
 Row = dict[str, Any]
 """An example under one filter: `doc_id`, `filter`, hashes, `target`, `responses` and `metrics`."""
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a run gave on a task: the summary and the examples that are kept, and whether they were found there."""
+
+    summary: dict[str, Any]
+    rows: list[Row]
+    reused: bool
 
 
 def key_of(facts: dict[str, Any]) -> str:

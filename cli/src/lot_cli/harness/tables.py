@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lot_cli.harness.comparison import Compared, shown
-from lot_cli.harness.evaluation import Answer
+from lot_cli.harness.records import Answer
 from lot_cli.study.report import wording
 from lot_cli.study.report.tables import difference_cells, effect_cell
 from lot_cli.terminal.numbers import DASH, count, number, p_value

@@ -13,7 +13,7 @@ import numpy as np
 
 from lot.errors import BadInput, first_line
 from lot_cli.harness.network import hub, unreachable
-from lot_cli.harness.packages import missing_for
+from lot_cli.harness.packages import Overheard, missing_for
 
 if TYPE_CHECKING:
     from lm_eval.api.group import Group
@@ -135,23 +135,24 @@ def _fix(broken: Sequence[str]) -> str:
 def _load(manager: TaskManager, name: str) -> Any:
     """The tasks of a name or file, their data at hand; the hub is asked only where data are not on this machine."""
     title = Path(name).name if name.endswith(_YAML) else name
-    try:
-        with hub(asked=False):
-            return manager.load([name])
-    except Exception as error:  # of lm_eval, of the code of a task, of the libraries for data
-        if not _wants_hub(error):
-            raise _refused(title, error) from error
-        missing = error
-    if (why := unreachable()) is not None:
-        raise BadInput(
-            f"{title}: its data are not on this machine, and {why}",
-            fix="fetch them where there is a network, into the same HF_HOME; or name files of yours in a task file",
-        ) from missing
-    try:
-        with hub(asked=True):
-            return manager.load([name])
-    except Exception as error:
-        raise _refused(title, error) from error
+    with Overheard() as said:
+        try:
+            with hub(asked=False):
+                return manager.load([name])
+        except Exception as error:  # of lm_eval, of the code of a task, of the libraries for data
+            if not _wants_hub(error):
+                raise _refused(title, error, said.lines) from error
+            missing = error
+        if (why := unreachable()) is not None:
+            raise BadInput(
+                f"{title}: its data are not on this machine, and {why}",
+                fix="fetch them where there is a network, into the same HF_HOME; or name files of yours in a task file",
+            ) from missing
+        try:
+            with hub(asked=True):
+                return manager.load([name])
+        except Exception as error:
+            raise _refused(title, error, said.lines) from error
 
 
 def _wants_hub(error: BaseException) -> bool:
@@ -168,7 +169,7 @@ def _wants_hub(error: BaseException) -> bool:
         error = cause
 
 
-def _refused(title: str, error: Exception) -> BadInput:
+def _refused(title: str, error: Exception, said: Sequence[str]) -> BadInput:
     if isinstance(error, BadInput):
         return error
     if isinstance(error, ImportError):
@@ -176,7 +177,8 @@ def _refused(title: str, error: Exception) -> BadInput:
     if isinstance(error, IndexError):
         return BadInput(f"{title}: its data have no example ({_told(error)})")
     fix = "a path in data_files counts from the current folder" if isinstance(error, FileNotFoundError) else ""
-    return BadInput(f"{title}: lm_eval cannot load this task ({_told(error)})", fix=fix)
+    told = "; ".join(dict.fromkeys([*said[-1:], _told(error)]))
+    return BadInput(f"{title}: lm_eval cannot load this task ({told})", fix=fix)
 
 
 def _told(error: BaseException) -> str:
