@@ -16,6 +16,7 @@ from lot.runs.examples import ExampleLosses
 from lot.storage.files import make_folder, write_json
 from lot_cli.harness import records
 from lot_cli.harness.records import Answer
+from lot_cli.recorded.wording import lm_eval_metric
 from lot_cli.study.analysis.examples import error_over_examples
 from lot_cli.study.analysis.judge import judge
 from lot_cli.study.analysis.scores import describe
@@ -69,7 +70,7 @@ def compare(result: Result, answers: Answers) -> Compared:
     """Judge the contrasts of a study on the answers of its runs. A run that diverged counts as in the study itself."""
     first = next(iter(answers.values()))
     metrics = {
-        f"{answer.summary['task']} {shown(metric)}": direction
+        f"{answer.summary['task']} {lm_eval_metric(metric)}": direction
         for answer in first
         for metric, direction in _directions(answer).items()
     }
@@ -111,12 +112,6 @@ def save(folder: Path, compared: Compared, answers: Answers) -> Path:
     return path
 
 
-def shown(metric: str) -> str:
-    """A metric of lm_eval for people: `acc`, and `exact_match (strict)` where a filter has a name."""
-    name, _, filtered = metric.partition(",")
-    return name if filtered in ("", "none") else f"{name} ({filtered})"
-
-
 def _directions(answer: Answer) -> dict[str, bool]:
     """The metrics of a task that are numbers, and whether higher is better."""
     directions = answer.summary["higher_is_better"]
@@ -127,7 +122,7 @@ def _directions(answer: Answer) -> dict[str, bool]:
 def _table(answers: Sequence[Answer]) -> dict[str, float | None]:
     """`TASK METRIC` -> what a run reached."""
     return {
-        f"{a.summary['task']} {shown(metric)}": a.summary["metrics"][metric]
+        f"{a.summary['task']} {lm_eval_metric(metric)}": a.summary["metrics"][metric]
         for a in answers
         for metric in _directions(a)
     }
@@ -156,7 +151,7 @@ def _by_example(answers: Sequence[Answer], metric: str) -> tuple[list[str], Exam
     """Hashes of the examples, and what each adds to the metric; None where the metric is no mean over examples."""
     for answer in answers:
         for name in _directions(answer):
-            if f"{answer.summary['task']} {shown(name)}" == metric:
+            if f"{answer.summary['task']} {lm_eval_metric(name)}" == metric:
                 return _mean_of(answer, name)
     return None
 

@@ -9,8 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lot_cli.harness.comparison import Compared, shown
+from lot_cli.harness.comparison import Compared
 from lot_cli.harness.records import Answer
+from lot_cli.recorded.wording import lm_eval_metric
 from lot_cli.study.report import wording
 from lot_cli.study.report.tables import difference_cells, effect_cell
 from lot_cli.terminal.numbers import DASH, count, number, p_value
@@ -52,7 +53,7 @@ def show_answers(
             arrow = "" if better is None else " ↑" if better else " ↓"
             table.add_row(
                 told["task"],
-                f"{shown(metric)}{arrow}",
+                f"{lm_eval_metric(metric)}{arrow}",
                 number(value, absent="not finite"),
                 number(error),
                 f"{told['examples']:,} of {told['of']:,}" if told["examples"] != told["of"] else f"{told['of']:,}",
@@ -60,7 +61,7 @@ def show_answers(
             )
     for group, metrics in groups.items():
         for metric, value in metrics.items():
-            table.add_row(f"{group} (group)", shown(metric), number(value, absent="not finite"), "", "", "")
+            table.add_row(f"{group} (group)", lm_eval_metric(metric), number(value, absent="not finite"), "", "", "")
     where.print(table)
 
 
