@@ -58,6 +58,8 @@ def test_answers_are_kept_by_example_and_asked_once(lot: Lot, run: Path) -> None
         if name == "choice":
             accuracy = sum(row["metrics"]["acc"] for row in rows) / len(rows)
             assert task["metrics"]["acc,none"] == pytest.approx(accuracy)
+    shown = lot("harness", "run", "tasks")
+    assert "choice   acc ↑" in shown.stdout
     again = lot("harness", "run", "choice,rolling", "written", "--include", "tasks", "--json")
     assert [task["reused"] for task in json.loads(again.stdout)["tasks"]] == [True, True, True]
     assert {t["task"]: t["metrics"] for t in json.loads(again.stdout)["tasks"]} == {

@@ -88,11 +88,10 @@ def harness(
     prefix_of(first, prefix)
     with quiet():
         opened = open_tasks(tasks, include, seed=seed, num_fewshot=num_fewshot, metadata=facts, warn=warn)
-        document = (
-            _ask_run(first, opened, settings, as_json)
-            if of_study is None
-            else _ask_study(of_study, first, rest, opened, settings, as_json)
-        )
+    if of_study is None:
+        document = _ask_run(first, opened, settings, as_json)
+    else:
+        document = _ask_study(of_study, first, rest, opened, settings, as_json)
     text = json.dumps(document, allow_nan=False)
     if out is not None:
         from lot.storage.files import write_atomic
@@ -157,7 +156,7 @@ def _ask_run(loaded: RecordedRun, opened: Opened, settings: Settings, as_json: b
     from lot_cli.harness.tables import group_metrics, show_answers
     from lot_cli.terminal.console import console
 
-    found = list(_answers(loaded, opened, settings))
+    found = _answers(loaded, opened, settings)
     groups = plain(group_metrics(opened.groups, found))
     stderr = console()
     for answer in found:
@@ -200,7 +199,7 @@ def _ask_study(
     found: dict[str, list[Answer]] = {}
     loaders: list[Callable[[], RecordedRun]] = [lambda: first, *rest]
     for (row, _), load in zip(runs_of(result, folder), loaders, strict=True):
-        found[row.key] = list(_answers(load(), opened, settings))
+        found[row.key] = _answers(load(), opened, settings)
         reused = sum(answer.reused for answer in found[row.key])
         known = f", {reused} of them measured before" if reused else ""
         stderr.print(f"{row.name}: {len(found[row.key])} tasks{known}", style="dim", soft_wrap=True)
@@ -214,13 +213,14 @@ def _ask_study(
     return document
 
 
-def _answers(loaded: RecordedRun, opened: Opened, settings: Settings) -> Iterator[Answer]:
+def _answers(loaded: RecordedRun, opened: Opened, settings: Settings) -> list[Answer]:
     """The answers of a run, with a line that moves meanwhile."""
     from lot_cli.harness.evaluation import answers
+    from lot_cli.harness.packages import quiet
     from lot_cli.terminal.console import warn
 
-    with _line() as told:
-        yield from answers(loaded, opened, settings, warn=warn, told=told)
+    with quiet(), _line() as told:
+        return list(answers(loaded, opened, settings, warn=warn, told=told))
 
 
 @contextmanager
