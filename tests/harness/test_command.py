@@ -169,6 +169,24 @@ def test_a_mistake_in_a_task_file_is_told_in_a_line(
     refused(lot("harness", "run", str(path)), *words)
 
 
+def test_groups_tags_and_patterns_are_their_tasks(lot: Lot, run: Path) -> None:
+    folder = Path("more")
+    folder.mkdir()
+    for name, data in (("first", "questions"), ("second", "questions")):
+        write_task(folder, {**CHOICE, "task": name, "tag": "both"}, Path(f"tasks/{data}.jsonl"))
+    metrics = [{"metric": "acc", "aggregation": "mean", "weight_by_size": True}]
+    group = {"group": "pair", "task": ["first", "second"], "aggregate_metric_list": metrics}
+    (folder / "pair.yaml").write_text(json.dumps(group))
+    for asked in ("pair", "both", "more", "fir*,sec*", "more/first.yaml,second"):
+        done = lot("harness", "run", asked, "--include", "more", "--json")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        assert [task["task"] for task in document["tasks"]] == ["first", "second"], asked
+        if asked == "pair":
+            mean = sum(task["metrics"]["acc,none"] for task in document["tasks"]) / 2
+            assert document["groups"]["pair"]["acc,none"] == pytest.approx(mean)
+
+
 def test_files_that_cannot_be_read_are_told(lot: Lot, run: Path) -> None:
     Path("tasks/broken.yaml").write_text("task: [broken")
     done = lot("harness", "run", "broken", "--include", "tasks")

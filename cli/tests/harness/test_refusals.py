@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -31,6 +33,18 @@ def test_a_missing_lm_eval_is_one_line_with_the_extra_that_brings_it(lot: Any, m
     assert done.err.strip() == (
         "error: lot harness needs EleutherAI's lm_eval, which is not installed here; pip install 'lot-cli[harness]'"
     )
+
+
+def test_help_imports_none_of_it() -> None:
+    program = (
+        "import sys\n"
+        "from lot_cli.main import main\n"
+        "assert main(['--help']) == 0 and main(['harness', '--help']) == 0\n"
+        "print(sorted({'lm_eval', 'datasets', 'torch', 'numpy'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert "Ask a run, or the runs of a study, the tasks of lm_eval." in done.stdout
+    assert done.stderr.strip() == "[]"
 
 
 def test_an_older_lm_eval_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

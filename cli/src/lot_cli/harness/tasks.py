@@ -69,8 +69,8 @@ def open_tasks(
 
 
 def _is_path(word: str) -> bool:
-    """Whether a word names a file or a folder, and no task."""
-    return word.endswith(_YAML) or "/" in word or Path(word).is_dir()
+    """Whether a word names a file or a folder, and no task: one without a slash does where it has task files in it."""
+    return word.endswith(_YAML) or "/" in word or any(Path(word).glob("**/*.yaml"))
 
 
 def _broken(folder: Path) -> list[str]:
@@ -104,8 +104,7 @@ def _names(
         if _is_path(word) and path.is_dir():
             found = TaskManager(include_path=path, include_defaults=False).all_subtasks
             if not found:
-                told = broken[0] if broken else "no YAML file with a key task"
-                raise BadInput(f"{path}: no task there ({told})")
+                raise _none_in(path, broken)
             names += found
         elif _is_path(word):
             names.append(str(path.resolve()))
@@ -116,9 +115,15 @@ def _names(
             names += matching
         elif word in chosen.all_tasks:
             names.append(word)
+        elif path.is_dir():
+            raise _none_in(path, broken)
         else:
             raise BadInput(f"lm_eval has no task {word!r}{_closest(word, chosen.all_tasks)}", fix=_fix(broken))
     return list(dict.fromkeys(names)), chosen
+
+
+def _none_in(folder: Path, broken: Sequence[str]) -> BadInput:
+    return BadInput(f"{folder}: no task there ({broken[0] if broken else 'no YAML file with a key task'})")
 
 
 def _closest(word: str, known: Sequence[str]) -> str:
