@@ -103,6 +103,14 @@ def hf(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or files), env=ON_CPU)
 
 
+@nox.session(default=False)
+def harness(session: nox.Session) -> None:
+    """`lot harness` with the real lm_eval, offline, and against its own model of transformers: 80 more packages, four minutes."""
+    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    install(session, "lm_eval>=0.4.13", "transformers>=5", "accelerate", "tokenizers>=0.20")
+    session.run("pytest", *(session.posargs or ["tests/harness", "cli/tests/harness"]), env=ON_CPU)
+
+
 @nox.session
 def gpu(session: nox.Session) -> None:
     """What can be tested on a GPU only; on a machine without one nothing is installed."""

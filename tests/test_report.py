@@ -296,6 +296,27 @@ def test_a_leak_is_stamped(lot: Lot, run: Path) -> None:
     assert "a probe found that predictions change with what is to be predicted" in page.text
 
 
+def test_what_lm_eval_asked_is_on_the_page(lot: Lot, run: Path) -> None:
+    (run / "harness").mkdir()
+    asked = {
+        "task": "quiz",
+        "step": 24,
+        "examples": 3,
+        "of": 1200,
+        "num_fewshot": 2,
+        "metrics": {"acc,none": 0.25, "em,strict": None},
+    }
+    (run / "harness/quiz-step_00000024-00000000.json").write_text(json.dumps(asked))
+    page = reported(lot)
+    for said in (
+        "Tasks of lm_eval",
+        "quiz",
+        "step 24, 3 of 1,200 examples, 2 in each prompt",
+        "acc 0.25, em (strict) not finite",
+    ):
+        assert said in page.text
+
+
 # Folders from strangers
 
 HOSTILE = "</title><script>&\"'</script>\x1b[2J\u202e"
@@ -319,6 +340,9 @@ def test_no_text_of_a_run_becomes_html(lot: Lot, run: Path) -> None:
     (run / "evaluations").mkdir()
     told = {"split": HOSTILE, "metrics": {HOSTILE: 10**400}, "mechanism": {HOSTILE: HOSTILE}, "task": {"name": HOSTILE}}
     (run / "evaluations/a.json").write_text(json.dumps({**told, "loss_by_position": [HOSTILE, 1.0, 10**400, 2.0]}))
+    (run / "harness").mkdir()
+    asked = {"task": HOSTILE, "step": HOSTILE, "of": [HOSTILE], "num_fewshot": HOSTILE, "metrics": {HOSTILE: HOSTILE}}
+    (run / "harness/a.json").write_text(json.dumps(asked))
     (run / "config.yaml").write_text(
         json.dumps({HOSTILE: HOSTILE, "task": {"name": HOSTILE}, "model": HOSTILE, "seed": [HOSTILE]})
     )
@@ -335,7 +359,7 @@ def test_no_text_of_a_run_becomes_html(lot: Lot, run: Path) -> None:
 
 @posix
 @pytest.mark.parametrize(
-    "place", ["metrics.jsonl", "report.html", "snapshots/order_parameter", "evaluations", "config.yaml"]
+    "place", ["metrics.jsonl", "report.html", "snapshots/order_parameter", "evaluations", "harness", "config.yaml"]
 )
 def test_no_link_is_followed_out_of_the_folder(lot: Lot, run: Path, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"

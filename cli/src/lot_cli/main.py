@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("lot_cli.commands.run:run", "Train a model, evaluate it and record the run."),
     "runs": ("lot_cli.commands.runs:runs", "List recorded runs: state, metrics, how to continue."),
     "eval": ("lot_cli.commands.eval:evaluate", "Evaluate a checkpoint of a run, on its data or others."),
+    "harness": ("lot_cli.commands.harness:harness", "Ask a run, or the runs of a study, the tasks of lm_eval."),
     "diagnose": ("lot_cli.commands.diagnose:diagnose", "Measure and draw any diagnostic on a run, on any text."),
     "ablate": ("lot_cli.commands.ablate:ablate", "Show how far a trained model relies on its mechanism."),
     "generate": ("lot_cli.commands.generate:generate", "Continue a prompt with the best model of a run."),

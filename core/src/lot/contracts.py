@@ -313,6 +313,8 @@ class Task(abc.ABC):
     tells how many are, and passes up to a quarter.
     origin: a digest of the files that the data come from, or None where they come from the seed alone. A run that is resumed
     or evaluated on others says so.
+    bos, eos: the tokens that stand before a text and end it, as the tokenizer of the task has them; None where it has none.
+    adds_bos: whether that tokenizer puts `bos` before a text by itself, as models that come with it expect; `encode` does not.
 
     A task whose data or tokens come from files gives `assets` and `from_assets`: a run keeps what they say, and can then be
     used where the files are not.
@@ -325,6 +327,9 @@ class Task(abc.ABC):
     primary: str = "loss"
     repeats: str = ""
     origin: str | None = None
+    bos: int | None = None
+    eos: int | None = None
+    adds_bos: bool = False
 
     @abc.abstractmethod
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:

@@ -30,7 +30,7 @@ class RunFacts:
     path: its directory. tree: its configuration. sizes: those of its model, where they can be told here. state, status: see
     `RunDir`.
     record: run.json. result: metrics.json, or None for a run that is not complete. rows, timing: its logs. evaluations: what
-    `lot eval` measured later. problems: what cannot be read, a line each.
+    `lot eval` measured later. harness: what `lot harness` did. problems: what cannot be read, a line each.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class RunFacts:
     rows: list[dict[str, Any]]
     timing: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
+    harness: list[dict[str, Any]]
     problems: list[str]
 
     @property
@@ -83,6 +84,7 @@ def read_run(run: Path) -> RunFacts:
         rows=part(directory.rows, []),
         timing=part(lambda: directory.rows("timing.jsonl"), []),
         evaluations=_evaluations(path / "evaluations", problems),
+        harness=_evaluations(path / "harness", problems),
         problems=problems,
     )
 

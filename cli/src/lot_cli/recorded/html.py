@@ -22,7 +22,7 @@ from lot_cli.page.elements import (
 from lot_cli.page.figures import Line, coinciding_words, curves, dash_of
 from lot_cli.recorded import configuration, wording
 from lot_cli.recorded.curves import course, is_drawable, is_share, is_steep, metrics, of_split, terms, usual_window
-from lot_cli.recorded.facts import RunFacts, at
+from lot_cli.recorded.facts import RunFacts, at, table as table_of
 from lot_cli.recorded.gallery import Warn, later_pictures, recorded_pictures
 from lot_cli.terminal.numbers import number
 
@@ -40,6 +40,7 @@ def _body(facts: RunFacts, pictures: Sequence[str]) -> Iterator[str]:
     if pictures:
         yield f'<h2>What its diagnostics saw</h2><div class="figures">{"".join(pictures)}</div>'
     yield from _evaluations(facts)
+    yield from _harness(facts)
     yield from _configuration(facts)
     if rows := list(wording.environment(facts)):
         yield "<h2>What it ran on</h2>"
@@ -186,6 +187,17 @@ def _evaluations(facts: RunFacts) -> Iterator[str]:
     ]
     if drawn := _drawn(lines, "loss over positions", "loss by position, nats per scored token", axis="position"):
         yield f'<div class="figures">{drawn}</div>'
+
+
+def _harness(facts: RunFacts) -> Iterator[str]:
+    if not facts.harness:
+        return
+    yield "<h2>Tasks of lm_eval</h2>"
+    rows = []
+    for one in facts.harness:
+        told = {wording.lm_eval_metric(str(name)): value for name, value in table_of(one.get("metrics")).items()}
+        rows.append((*wording.of_lm_eval(one), _values(told)))
+    yield table([("task", "wrap"), ("asked", "wrap"), ("metrics", "wrap")], escaped(rows), cards=True)
 
 
 def _by_position(losses: object) -> tuple[list[float], list[float]]:

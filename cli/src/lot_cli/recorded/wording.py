@@ -248,6 +248,23 @@ def asked(evaluation: dict[str, Any], usual: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def of_lm_eval(answer: dict[str, Any]) -> tuple[str, str]:
+    """A task that `lot harness` asked, and how."""
+    shots = answer.get("num_fewshot")
+    parts = [
+        f"step {_plain(answer.get('step'))}",
+        f"{_plain(answer.get('examples'))} of {_plain(answer.get('of'))} examples",
+    ]
+    parts += [f"{_plain(shots)} in each prompt"] if shots else []
+    return _plain(answer.get("task")), ", ".join(parts)
+
+
+def lm_eval_metric(name: str) -> str:
+    """A metric of lm_eval for people: `acc` for `acc,none`, and `exact_match (strict)` where a filter has a name."""
+    name, _, filtered = name.partition(",")
+    return name if filtered in ("", "none") else f"{name} ({filtered})"
+
+
 def look(label: str) -> str:
     """What `lot diagnose` was asked for, out of the name of its folder."""
     found = re.fullmatch(r"step_0*(\d+)-(\w+)(-.*)?", label)

@@ -43,10 +43,11 @@ def over_examples(ours: Sequence[Path], theirs: Sequence[Path]) -> OverExamples 
         if a.size != b.size or not torch.equal(a.scored, b.scored):
             return None
         pairs.append((a, b))
-    return _error(pairs) if pairs else None
+    return error_over_examples(pairs) if pairs else None
 
 
-def _error(pairs: Sequence[tuple[ExampleLosses, ExampleLosses]]) -> OverExamples | None:
+def error_over_examples(pairs: Sequence[tuple[ExampleLosses, ExampleLosses]]) -> OverExamples | None:
+    """The same for what was counted on equal examples, a pair for each seed; None where the examples are too few."""
     scored = pairs[0][0].scored.double()
     difference = torch.stack([a.loss - b.loss for a, b in pairs]).mean(0)[scored > 0]  # (N,) nats
     scored = scored[scored > 0]

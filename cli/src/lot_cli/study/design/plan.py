@@ -159,15 +159,9 @@ def run_key(config: Config, numerics: Mapping[str, Any]) -> str:
     versions of torch and numpy, and version and source of the core and of every package whose
     components it uses.
     """
-    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in config.components)}
     tree = config.to_dict()
     tree.pop("recorders", None)  # where a run is recorded beside its log changes nothing in it
-    content = {
-        "config": by_content(tree),
-        "versions": {package: metadata.version(package) for package in sorted(packages)},
-        "source": {module: source_digest(module) for module in sorted(_modules(config))},
-        "numerics": dict(numerics),
-    }
+    content = {"config": by_content(tree), **code_of(config), "numerics": dict(numerics)}
     if named := named_content(config.components):
         content["named"] = named
     return digest(content)[:16]
@@ -187,6 +181,15 @@ def named_content(parts: Iterable[Chosen]) -> list[Any]:
         if said is not None:
             found.append([part.component.name, said])
     return found
+
+
+def code_of(config: Config) -> dict[str, dict[str, str]]:
+    """Versions of torch, numpy and the core, and of every package whose components a configuration uses, with their source."""
+    packages = {"torch", "numpy", "lot-core", *(part.component.distribution for part in config.components)}
+    return {
+        "versions": {package: metadata.version(package) for package in sorted(packages)},
+        "source": {module: source_digest(module) for module in sorted(_modules(config))},
+    }
 
 
 def sources(arms: Iterable[Arm]) -> dict[str, str]:

@@ -43,6 +43,7 @@ class Ended(Tokenizer):
         self.inner, self.end, self.own = inner, end, own
         self.vocabulary = inner.vocabulary if own else [*inner.vocabulary, END]
         self.unknown, self.lacking = inner.unknown, inner.lacking
+        self.bos, self.eos, self.adds_bos = inner.bos, end, inner.adds_bos
 
     def tokens(self, text: str) -> np.ndarray:
         return self.inner.tokens(text)

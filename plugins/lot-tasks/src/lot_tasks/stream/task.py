@@ -102,6 +102,7 @@ class TextStream(Task):
         """All that needs no documents."""
         self._config, self.seed, self._kept = config, seed, kept
         self.tokenizer = kept.tokenizer
+        self.bos, self.eos, self.adds_bos = self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.adds_bos
         self.seq_len = config.seq_len
         self.vocab_size = len(kept.tokenizer.vocabulary)
         self.token_counts = torch.from_numpy(kept.counts)

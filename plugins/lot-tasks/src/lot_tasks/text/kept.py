@@ -108,7 +108,7 @@ def pack_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, byte
     files: dict[str, bytes] = {}
     if isinstance(tokenizer, TokenizerFile):
         files[_TOKENIZER] = tokenizer.content
-        facts.update(origin=tokenizer.origin, license=None)
+        facts.update(origin=tokenizer.origin, license=None, named=tokenizer.named)
         if tokenizer.license is not None:
             files[_LICENSE] = tokenizer.license
             facts["license"] = _LICENSE
@@ -120,5 +120,5 @@ def pack_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, byte
 def unpack_tokenizer(facts: dict[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
     """The tokenizer that was packed. Raises KeyError, TypeError, BadInput for what never was."""
     if facts["class"] == "TokenizerFile":
-        return TokenizerFile(files[_TOKENIZER], facts["origin"], files.get(_LICENSE))
+        return TokenizerFile(files[_TOKENIZER], facts["origin"], files.get(_LICENSE), facts.get("named"))
     return Bytes() if facts["class"] == "Bytes" else _MADE[facts["class"]](facts["vocabulary"])

@@ -88,6 +88,7 @@ class LanguageModeling(Task):
         """All that needs no text."""
         self._config, self.seed, self._kept = config, seed, kept
         self.tokenizer = kept.tokenizer
+        self.bos, self.eos, self.adds_bos = self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.adds_bos
         self.seq_len = config.seq_len
         self.vocab_size = len(kept.tokenizer.vocabulary)
         self.token_counts = torch.from_numpy(kept.counts)

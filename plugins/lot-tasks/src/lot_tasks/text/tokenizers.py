@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import collections
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ _LONGEST_LICENSE = 1 << 18  # bytes
 class Tokenizer(abc.ABC):
     """vocabulary: every token as text. unknown: the id of what the vocabulary lacks, or None where it lacks nothing.
 
-    lacking: why the vocabulary lacks something.
+    lacking: why the vocabulary lacks something. bos, eos, adds_bos: see `lot.Task`.
     """
 
     vocabulary: Sequence[str]
     unknown: int | None = None
     lacking: str = "which the training text never does"
+    bos: int | None = None
+    eos: int | None = None
+    adds_bos: bool = False
 
     @abc.abstractmethod
     def tokens(self, text: str) -> np.ndarray:
@@ -128,10 +132,13 @@ class TokenizerFile(Tokenizer):
     """What a JSON file of Hugging Face's `tokenizers` library describes; needs that library.
 
     content: of the file. license: the text of a license that lay beside it, or None. origin: where it was, for people.
+    named: what the tokenizer_config.json beside it says of `bos_token`, `eos_token` and `add_bos_token`.
     """
 
-    def __init__(self, content: bytes, origin: str, license: bytes | None = None) -> None:
-        self.content, self.origin, self.license = content, origin, license
+    def __init__(
+        self, content: bytes, origin: str, license: bytes | None = None, named: Mapping[str, Any] | None = None
+    ) -> None:
+        self.content, self.origin, self.license, self.named = content, origin, license, dict(named or {})
         try:
             import tokenizers
         except ImportError as error:
@@ -150,13 +157,24 @@ class TokenizerFile(Tokenizer):
         # The ids of a vocabulary may have holes, so that the largest is not its size.
         size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         self.vocabulary = [self._tokenizer.id_to_token(index) or "" for index in range(size)]
+        self._name_ends()
+
+    def _name_ends(self) -> None:
+        """Set `bos`, `eos` and `adds_bos`, by the names that were found beside the file, and by what it adds to a text."""
+        added = self._tokenizer.encode("", add_special_tokens=True)
+        first = added.ids[0] if added.ids and self.named.get("add_bos_token") is not False else None
+        names = [self.named.get(key) for key in ("bos_token", "eos_token")]
+        self.bos, self.eos = (self.id_of(name) if isinstance(name, str) else None for name in names)
+        if self.bos is None and first is not None and len(added.ids) == 1 and first != self.eos:
+            self.bos = first
+        self.adds_bos = self.bos is not None and (first == self.bos or self.named.get("add_bos_token") is True)
 
     @classmethod
     def read(cls, path: str) -> TokenizerFile:
         """The tokenizer in the file `path`, with the license in its folder, if there is one."""
         file = readable(path, "tokenizer", fix=NAMED)
         try:
-            return cls(file.read_bytes(), str(file.absolute()), _license_beside(file))
+            return cls(file.read_bytes(), str(file.absolute()), _license_beside(file), _named_beside(file))
         except OSError as error:
             raise BadInput(f"{file} cannot be read ({error.strerror or error})", where="tokenizer") from error
 
@@ -188,6 +206,19 @@ def _license_beside(file: Path) -> bytes | None:
         if found.stem.upper() in _LICENSES and found.is_file() and found.stat().st_size <= _LONGEST_LICENSE:
             return found.read_bytes()
     return None
+
+
+def _named_beside(file: Path) -> dict[str, Any]:
+    """What tokenizer_config.json in the folder of `file` says of the tokens at the ends of a text; empty where it says nothing."""
+    try:
+        config = json.loads((file.parent / "tokenizer_config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(config, dict):
+        return {}
+    found = {key: config.get(key) for key in ("bos_token", "eos_token", "add_bos_token")}
+    contents = {key: value.get("content") if isinstance(value, dict) else value for key, value in found.items()}
+    return {key: value for key, value in contents.items() if isinstance(value, (str, bool))}
 
 
 def _points(text: str) -> np.ndarray:
