@@ -53,21 +53,21 @@ def install(session: nox.Session, *what: str) -> None:
     session.install("-c", CONSTRAINTS, *what, silent=True)
 
 
-def wheels(session: nox.Session, *distributions: str) -> list[str]:
-    """The wheels of distributions such as `lot-core`, which the session `wheels` built."""
+def built(session: nox.Session, *distributions: str) -> list[str]:
+    """Wheels of distributions such as `lot-core`, which the session `wheels` built."""
     folder = shared(session, "wheels") / "tmp"
     return [str(path) for name in distributions for path in folder.glob(f"{name.replace('-', '_')}-*.whl")]
 
 
-@nox.session(name="torch", default=False, reuse_venv=True)
-def torch_alone(session: nox.Session) -> None:
+@nox.session(default=False, reuse_venv=True)
+def torch(session: nox.Session) -> None:
     """Before others: the pinned torch and what it requires, which is most of what any environment holds."""
     session.install("-c", CONSTRAINTS, "torch", silent=True)
     session.run("python", "-W", "ignore", "-c", "import torch", silent=True)  # Python compiles what that needs
 
 
-@nox.session(name="wheels", default=False, allow_parallel=True)
-def all_wheels(session: nox.Session) -> None:
+@nox.session(default=False, allow_parallel=True)
+def wheels(session: nox.Session) -> None:
     """Before others: a wheel of each package."""
     sources = [str(ROOT / source) for source in (*PACKAGES, "tests/separability/broken-plugin")]
     session.run("pip", "wheel", "-q", "--no-deps", "-w", session.create_tmp(), *sources, silent=True)
@@ -154,19 +154,19 @@ def hf(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or files), env=ON_CPU)
 
 
-@nox.session(requires=["torch"])
+@nox.session
 def gpu(session: nox.Session) -> None:
     """What can be tested on a GPU only; on a machine without one nothing is installed."""
     if shutil.which("nvidia-smi") is None:
         session.skip("no GPU here")
-    install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
+    session.install("-c", CONSTRAINTS, "-r", "requirements.txt", "-r", "requirements-dev.txt", silent=True)
     session.run("pytest", *(session.posargs or ["-m", "gpu", *(f"{package}/tests" for package in PACKAGES)]))
 
 
 @nox.session(requires=["torch", "wheels"])
 def core_only(session: nox.Session) -> None:
     """The core from its wheel, with no command line and no plugin: its own tests pass."""
-    install(session, *wheels(session, "lot-core"), "pytest", "pytest-xdist", "hypothesis")
+    install(session, *built(session, "lot-core"), "pytest", "pytest-xdist", "hypothesis")
     session.run("python", "tests/separability/check_installed.py", "lot-core")
     session.run("pytest", "-n", "auto", "--dist", "worksteal", "core/tests", env=ON_CPU)
 
@@ -175,7 +175,7 @@ def core_only(session: nox.Session) -> None:
 @nox.parametrize("plugin", PLUGINS, ids=PLUGINS)
 def alone(session: nox.Session, plugin: str) -> None:
     """Core, command line and one plugin from wheels; the others are provably absent, and its components pass the kit."""
-    install(session, *wheels(session, "lot-core", "lot-cli", plugin))
+    install(session, *built(session, "lot-core", "lot-cli", plugin))
     session.run("python", "tests/separability/check_installed.py", "lot-core", "lot-cli", plugin)
     session.run("lot", "plugins", "check", plugin, env=ON_CPU)
 
@@ -183,7 +183,7 @@ def alone(session: nox.Session, plugin: str) -> None:
 @nox.session(requires=["torch", "wheels"], allow_parallel=True)
 def broken(session: nox.Session) -> None:
     """A plugin that raises at import is reported, and everything else works."""
-    install(session, *wheels(session, "lot-core", "lot-cli", "lot-tasks", "lot-broken"))
+    install(session, *built(session, "lot-core", "lot-cli", "lot-tasks", "lot-broken"))
     session.run("python", "tests/separability/check_broken.py", env=ON_CPU)
 
 
