@@ -44,12 +44,12 @@ def site_packages(environment: str | Path) -> Path:
 def install(session: nox.Session, *what: str) -> None:
     """pip install under the constraints, where torch is there already: as hard links to what the session `torch` installed."""
     here, there = site_packages(session.virtualenv.location), site_packages(shared(session, "torch"))
-    for path in there.rglob("*"):
-        place = here / path.relative_to(there)
-        if path.is_dir():
-            place.mkdir(exist_ok=True)
-        elif not place.exists():
-            place.hardlink_to(path)
+    present = {path.name for path in here.iterdir()}  # such as pip, maybe of another version
+    for path in there.iterdir():
+        if path.is_file() and path.name not in present:
+            os.link(path, here / path.name)
+        elif path.is_dir() and path.name.partition("-")[0] not in present:
+            shutil.copytree(path, here / path.name, copy_function=os.link)
     session.install("-c", CONSTRAINTS, *what, silent=True)
 
 
