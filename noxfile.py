@@ -41,15 +41,23 @@ def site_packages(environment: str | Path) -> Path:
     return Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
 
 
+def link(source: str | Path, target: str | Path) -> None:
+    """A hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def install(session: nox.Session, *what: str) -> None:
     """pip install under the constraints, where torch is there already: as hard links to what the session `torch` installed."""
     here, there = site_packages(session.virtualenv.location), site_packages(shared(session, "torch"))
     present = {path.name for path in here.iterdir()}  # such as pip, maybe of another version
     for path in there.iterdir():
         if path.is_file() and path.name not in present:
-            os.link(path, here / path.name)
+            link(path, here / path.name)
         elif path.is_dir() and path.name.partition("-")[0] not in present:
-            shutil.copytree(path, here / path.name, copy_function=os.link)
+            shutil.copytree(path, here / path.name, copy_function=link)
     session.install("-c", CONSTRAINTS, *what, silent=True)
 
 
