@@ -22,7 +22,8 @@ def small(config: Any) -> list[str]:
     sizes = [f"model.width={config.sizes.heads * 8}", f"model.layers={layers}"]
     sizes.append(f"model.mlp_ratio={min(config.model.options.mlp_ratio, 1.0)}")
     training = ["steps=1", "batch_size=2", "accumulate=1", "eval_examples=2", "test=false", "compile=off"]
-    task = {"char_lm": ["task.corpus=pydoc"], "word_lm": ["task.corpus=pydoc"]}.get(config.task.name, [])
+    text = ["task.corpus=pydoc", "task.seq_len=64"]
+    task = {"char_lm": text, "word_lm": text}.get(config.task.name, [])
     return sizes + [f"train.{setting}" for setting in training] + task
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +17,23 @@ from support import Lot, sets
 from lot import registry
 from lot.runs.load import load_run
 
-RUN = ["run", "--task", "copy_reverse", *sets(), "--set", "train.steps=8", "--run-dir", "r"]
+RUN = ["run", "--task", "copy_reverse", *sets(), "--set", "train.steps=8"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of lattice attention, made once."""
+    from lot_cli.main import main
+
+    folder = tmp_path_factory.mktemp("trained") / "r"
+    assert main([*RUN, "--attn", "lattice", "--run-dir", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture
-def run(lot: Lot) -> Lot:
-    """The command line in a folder with a run of lattice attention in `r`."""
-    done = lot(*RUN, "--attn", "lattice")
-    assert done.returncode == 0, done.stderr
+def run(lot: Lot, trained: Path, tmp_path: Path) -> Lot:
+    """The command line in a folder with a copy of it in `r`."""
+    shutil.copytree(trained, tmp_path / "r", symlinks=True)
     return lot
 
 
@@ -133,7 +143,7 @@ def test_signals_come_beside_the_logits(run: Lot) -> None:
 
 
 def test_the_signal_of_weights_takes_every_size_too(lot: Lot) -> None:
-    assert lot(*RUN, "--attn", "toroidal", "--set", "attn.depth=2").returncode == 0
+    assert lot(*RUN, "--run-dir", "r", "--attn", "toroidal", "--set", "attn.depth=2").returncode == 0
     done = lot("export", "r", "model.pt2", "--signals", "attention")
     assert done.returncode == 0, done.stderr
     assert "any batch, up to 8 tokens; logits and attention equal" in done.stdout
@@ -173,7 +183,7 @@ def test_a_length_that_the_mechanism_fixes_is_told_before_anything_is_written(
     monkeypatch.syspath_prepend(str(site))
     registry.cache_clear()
     try:
-        assert lot(*RUN, "--attn", "looping").returncode == 0
+        assert lot(*RUN, "--run-dir", "r", "--attn", "looping").returncode == 0
         done = lot("export", "r", "model.pt2")
         assert done.returncode == 2
         assert "attention looping: the program would take any batch, 8 tokens and no others" in done.stderr

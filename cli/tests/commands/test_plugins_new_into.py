@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,11 +67,30 @@ def test_every_pair_of_kinds_passes_ruff(site: Path, command: list[str]) -> None
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("part", ["src/our_{0}/{1}.py", "src/our_{0}/{1}_reference.py", "tests/test_{1}.py"])
+def test_what_is_added_is_what_a_new_package_has(site: Path, part: str) -> None:
+    for first in KINDS:
+        for kind in KINDS:
+            new = (site / f"our-{kind}" / part.format(kind, f"our_{kind}")).read_text()
+            added = (site / f"our-{first}" / part.format(first, f"{first}_{kind}")).read_text()
+            assert unnamed(added, f"{first}_{kind}", f"our_{first}") == unnamed(new, f"our_{kind}"), (first, kind)
+
+
+def unnamed(text: str, *names: str) -> str:
+    """A text without the names of its component and package."""
+    for name in names:
+        text = re.sub(rf"\b{name}(?=\b|_)|\b{name.title().replace('_', '')}", "NAME", text)
+    return text
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_added_component_passes_the_kit(site: Path, kind: str) -> None:
-    done = run(site, "lot_cli", "plugins", "check", f"loss_{kind}")
+def test_components_of_every_kind_pass_the_kit(site: Path) -> None:
+    # In one process and of one package: those of the others are the same, as the test above shows.
+    done = run(site, "lot_cli", "plugins", "check", "our-loss")
     assert done.returncode == 0, done.stdout + done.stderr
+    for kind in KINDS:
+        assert f"\nloss_{kind}  " in done.stdout
+    assert ", 0 failed" in done.stdout
 
 
 # A package written by hand

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -70,16 +70,16 @@ def pace(checked: Checked, folder: Path, device: str, machine: str, measure: Mea
         counted = {name: flops_per_token(arm.config(0)) for name, arm in known.items()}
     for name in followers if budget != "steps" else []:
         if budget == "time":
-            row = found[name, checked.reference]
-            paced = _paced(row, "time", base)
+            paced = _timed(found[name, checked.reference], base)
         else:
             ratio = counted[name] / counted[checked.reference]
-            paced = _counted(name, checked.reference, ratio, base)
+            steps = steps_for(base, ratio)
+            paced = Paced(arm=name, against=checked.reference, by="flops", ratio=ratio, steps=steps, against_steps=base)
         known[name] = with_steps(known[name], paced.steps)
         findings.paced.append(paced)
     siblings = []
     for arm, against in asked:
-        paced = _paced(found[against, arm], "time", known[arm].config(0).train.steps)
+        paced = _timed(found[against, arm], known[arm].config(0).train.steps)
         paced = attrs.evolve(paced, arm=sibling_of((arm, against)), sibling=True)
         findings.paced.append(paced)
         siblings.append(attrs.evolve(with_steps(known[against], paced.steps), name=paced.arm))
@@ -183,11 +183,11 @@ def _read(folder: Path) -> dict[str, Calibration]:
         raise BadInput(f"{path}: damaged ({error})", fix=fix) from None
 
 
-def _paced(row: Calibration, by: Literal["time", "flops"], steps: int) -> Paced:
+def _timed(row: Calibration, steps: int) -> Paced:
     return Paced(
         arm=row.arm,
         against=row.against,
-        by=by,
+        by="time",
         ratio=row.ratio,
         low=row.low,
         high=row.high,
@@ -195,23 +195,6 @@ def _paced(row: Calibration, by: Literal["time", "flops"], steps: int) -> Paced:
         against_steps=steps,
         rounds=row.rounds,
         machine=f"{row.machine}, {row.date[:10]}",
-        sibling=False,
-    )
-
-
-def _counted(arm: str, against: str, ratio: float, steps: int) -> Paced:
-    return Paced(
-        arm=arm,
-        against=against,
-        by="flops",
-        ratio=ratio,
-        low=None,
-        high=None,
-        steps=steps_for(steps, ratio),
-        against_steps=steps,
-        rounds=0,
-        machine="",
-        sibling=False,
     )
 
 

@@ -148,14 +148,13 @@ def test_an_address_is_the_same_wherever_a_run_is_recorded() -> None:
 
 
 def test_an_address_follows_the_versions_of_what_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = small()
-    config = plan_arms(study)[0].config(0)
-    before = run_key(config, {})
-    from importlib import metadata
+    from lot_cli.study.design import plan
 
-    real = metadata.version
+    config = plan_arms(small())[0].config(0)
+    before = run_key(config, {})
+    real = plan.version_of
     for package, changes in (("torch", True), ("lot-tasks", True), ("lot-core", True), ("lot-cli", False)):
-        monkeypatch.setattr(metadata, "version", lambda name, p=package: "99" if name == p else real(name))
+        monkeypatch.setattr(plan, "version_of", lambda name, p=package: "99" if name == p else real(name))
         assert (run_key(config, {}) != before) == changes
 
 

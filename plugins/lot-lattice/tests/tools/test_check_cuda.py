@@ -65,13 +65,3 @@ def test_without_nvcc_the_check_says_so(check_cuda, monkeypatch, capsys) -> None
     monkeypatch.setattr(toolchain, "nvcc", lambda: None)
     assert check_cuda.main([]) == 2
     assert "no nvcc found" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(toolchain.nvcc() is None, reason="there is no nvcc")
-def test_no_kernel_spills_registers(check_cuda) -> None:
-    compiler = toolchain.nvcc()
-    assert compiler is not None
-    found = check_cuda.compile_for(compiler, ["90"])
-    assert len(found) > 30
-    assert [kernel for kernel in found if kernel.spilled] == []

@@ -66,13 +66,13 @@ class Paced:
     against: str  # name of the arm that it costs as much as
     by: Literal["time", "flops"]  # what is equal
     ratio: float  # cost of a step of the arm divided by that of a step of the other
-    low: float | None  # lower end of the 95 % interval of the ratio; None where it was counted
-    high: float | None  # upper end of it
+    low: float | None = None  # lower end of the 95 % interval of the ratio; None where it was counted
+    high: float | None = None  # upper end of it
     steps: int  # training steps of the arm
     against_steps: int  # training steps of the other
-    rounds: int  # of timed blocks, there and back; 0 where the ratio was counted
-    machine: str  # that it was timed on, and when; empty where the ratio was counted
-    sibling: bool  # whether equal_time made the arm
+    rounds: int = 0  # of timed blocks, there and back; 0 where the ratio was counted
+    machine: str = ""  # that it was timed on, and when; empty where the ratio was counted
+    sibling: bool = False  # whether equal_time made the arm
 
 
 @attrs.frozen(kw_only=True)

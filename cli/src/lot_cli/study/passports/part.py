@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import Any
 
 import attrs
@@ -22,7 +21,7 @@ from lot.options.validate import unstructure
 from lot.plugins.registry import registry
 from lot.runs.environment import kernel_forms
 from lot_cli.study.design.passport import Part
-from lot_cli.study.design.plan import by_content, digest, modules_of, named_content, source_digest
+from lot_cli.study.design.plan import by_content, digest, modules_of, named_content, source_digest, version_of
 from lot_cli.study.passports.kit import LONGEST, SHORTEST, left_out, run_kit
 from lot_cli.study.passports.store import Store
 
@@ -133,7 +132,7 @@ def code_of(chosen: Sequence[Chosen], device: str) -> dict[str, Any]:
     return {
         "sources": {module: source_digest(module) for module in modules},
         "passports": source_digest(__package__),
-        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
+        "versions": {name: version_of(name) for name in ("torch", "numpy")},
         "kernels": kernel_forms(distributions, torch.device(device)),
         "kernels asked for": os.environ.get("LOT_KERNELS", "auto"),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lot.builtin.recorders.config import MLflowConfig, check_packages
+from lot.builtin.recorders.picture_file import picture_file
 from lot.config.compare import leaves
 from lot.contracts import Recorder, Recording
 
@@ -69,10 +68,8 @@ class MLflow(Recorder):
 
     def picture(self, name: str, step: int, png: bytes) -> None:
         """An artifact `pictures/NAME.png`."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name.replace(':', '-')}.png"
-            path.write_bytes(png)
-            self._client.log_artifact(self._run, str(path), "pictures")
+        with picture_file(name, png) as path:
+            self._client.log_artifact(self._run, path, "pictures")
 
     def close(self, state: str) -> None:
         """End the run there."""

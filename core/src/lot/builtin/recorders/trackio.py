@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import secrets
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lot.builtin.recorders.config import TrackioConfig, check_packages
+from lot.builtin.recorders.picture_file import picture_file
 from lot.contracts import Recorder, Recording
 
 
@@ -59,10 +58,8 @@ class Trackio(Recorder):
         """An image `pictures/NAME`."""
         import trackio
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name.replace(':', '-')}.png"
-            path.write_bytes(png)
-            self._run.log({f"pictures/{name}": trackio.Image(str(path))}, step=step)  # Trackio copies the file
+        with picture_file(name, png) as path:
+            self._run.log({f"pictures/{name}": trackio.Image(path)}, step=step)  # Trackio copies the file
 
     def close(self, state: str) -> None:
         """Finish the run there."""

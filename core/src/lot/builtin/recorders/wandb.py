@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lot.builtin.recorders.config import WandbConfig, check_packages
+from lot.builtin.recorders.picture_file import picture_file
 from lot.contracts import Recorder, Recording
 from lot.errors import BadInput
 
@@ -61,10 +60,8 @@ class Wandb(Recorder):
         """An image `pictures/NAME`."""
         import wandb
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name.replace(':', '-')}.png"
-            path.write_bytes(png)
-            self._run.log({f"pictures/{name}": wandb.Image(str(path)), "step": step})  # wandb copies the file
+        with picture_file(name, png) as path:
+            self._run.log({f"pictures/{name}": wandb.Image(path), "step": step})  # wandb copies the file
 
     def close(self, state: str) -> None:
         """Finish the run there."""
