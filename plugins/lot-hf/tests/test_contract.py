@@ -8,7 +8,7 @@ from lot import registry
 from lot.testing import KitFailure, run_checks
 
 
-@pytest.mark.parametrize("layers", [None, [1], []], ids=str)
+@pytest.mark.parametrize("layers", [None, [1], [0, 2]], ids=str)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_kit_finds_nothing_wrong(family, layers, write, configs):
     options = {"path": str(write(configs[family])), "layers": layers}

@@ -265,7 +265,7 @@ def test_a_moved_run_finds_a_folder_again_or_says_what_it_was(
     lost = factory.from_assets(config, 0, task.assets())
     assert lost.decode(lost.encode("alpha")) == "alpha"
     with pytest.raises(
-        BadInput, match=r"task\.path: what the run was trained on is not here: .*data \(1 files, .* bytes"
+        BadInput, match=r"task\.path: what the run was trained on is not here: .*data \(1 file, .* bytes"
     ):
         lost.length("validation")
     named = factory.from_assets(config, 0, task.assets(), Path("other"))
