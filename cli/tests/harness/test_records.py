@@ -10,13 +10,13 @@ import pytest
 from lot_cli.harness import records
 
 SUMMARY = {
-    "format": records.FORMAT,
-    "task": "a/b c",
-    "step": 7,
-    "key": "12345678abcdefgh",
-    "metrics": {"acc,none": 0.5},
-}
-ROWS = [{"doc_id": 0, "metrics": {"acc": 1.0}}, {"doc_id": 1, "metrics": {"acc": float("nan")}}]
+    "format": records.FORMAT, "task": "a/b c", "step": 7, "key": "12345678abcdefgh", "metrics": {"acc,none": 0.5}, "stderr": {},
+    "higher_is_better": {"acc": True}, "examples": 2, "of": 9, "leak": False, "date": "2026-01-01T00:00:00+00:00", "num_fewshot": 0,
+}  # fmt: skip
+ROWS = [
+    {"doc_id": place, "filter": "none", "doc_hash": "ab", "metrics": {"acc": value}}
+    for place, value in enumerate((1.0, float("nan")))
+]
 
 
 def test_an_answer_is_found_by_its_key(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_an_answer_is_found_by_its_key(tmp_path: Path) -> None:
     found = records.find(tmp_path, "a/b c", 7, "12345678abcdefgh")
     assert found is not None
     assert found[0]["metrics"] == {"acc,none": 0.5}
-    assert found[1] == [ROWS[0], {"doc_id": 1, "metrics": {"acc": None}}]
+    assert found[1] == [ROWS[0], {**ROWS[1], "metrics": {"acc": None}}]
     assert records.find(tmp_path, "a/b c", 7, "12345678ABCDEFGH") is None
     assert records.find(tmp_path, "a/b c", 8, "12345678abcdefgh") is None
 
@@ -42,6 +42,14 @@ def test_an_answer_that_is_not_whole_is_not_found(tmp_path: Path, harm: str) -> 
         path.write_text("{")
     else:
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    assert records.find(tmp_path, "a/b c", 7, "12345678abcdefgh") is None
+
+
+@pytest.mark.parametrize("key", ["metrics", "stderr", "examples", "date", "leak"])
+def test_an_answer_from_a_stranger_that_lacks_a_part_is_not_found(tmp_path: Path, key: str) -> None:
+    records.save(tmp_path, {**SUMMARY, key: None}, ROWS)
+    assert records.find(tmp_path, "a/b c", 7, "12345678abcdefgh") is None
+    records.save(tmp_path, SUMMARY, [{"doc_id": 0}])
     assert records.find(tmp_path, "a/b c", 7, "12345678abcdefgh") is None
 
 

@@ -24,6 +24,12 @@ from lot.storage.files import make_folder, read_json, write_atomic, write_json
 FOLDER = "harness"
 FORMAT = 1
 """Of a summary: a number that grows when a key goes or changes its meaning."""
+_SUMMARY: dict[str, type | tuple[type, ...]] = {
+    "task": str, "metrics": dict, "stderr": dict, "higher_is_better": dict, "examples": int, "of": int, "leak": bool, "date": str,
+    "num_fewshot": (int, type(None)),
+}  # fmt: skip
+"""What is read of a summary; one from a stranger may lack it."""
+_ROW: dict[str, type | tuple[type, ...]] = {"doc_id": int, "filter": str, "doc_hash": str, "metrics": dict}
 Row = dict[str, Any]
 """An example under one filter: `doc_id`, `filter`, hashes, `target`, `responses` and `metrics`."""
 
@@ -66,9 +72,15 @@ def find(run: Path, task: str, step: int, key: str) -> tuple[dict[str, Any], lis
         summary = read_json(path)
         if not isinstance(summary, dict) or (summary.get("format"), summary.get("key")) != (FORMAT, key):
             return None
-        return summary, _rows(path, summary)
-    except (OSError, ValueError, BadInput):
+        rows = _rows(path, summary)
+    except (OSError, ValueError, RecursionError, BadInput):
         return None
+    return (summary, rows) if _has(summary, _SUMMARY) and all(_has(row, _ROW) for row in rows) else None
+
+
+def _has(table: object, kinds: dict[str, type | tuple[type, ...]]) -> bool:
+    """Whether a table holds these keys, each with a value of its kind."""
+    return isinstance(table, dict) and all(isinstance(table.get(key), kind) for key, kind in kinds.items())
 
 
 def _rows(path: Path, summary: dict[str, Any]) -> list[Row]:

@@ -54,14 +54,14 @@ def show_answers(
             table.add_row(
                 told["task"],
                 f"{lm_eval_metric(metric)}{arrow}",
-                number(value, absent="not finite"),
-                number(error),
+                _value(value),
+                DASH if error is None else _value(error),
                 f"{told['examples']:,} of {told['of']:,}" if told["examples"] != told["of"] else f"{told['of']:,}",
                 str(told["num_fewshot"]),
             )
     for group, metrics in groups.items():
         for metric, value in metrics.items():
-            table.add_row(f"{group} (group)", lm_eval_metric(metric), number(value, absent="not finite"), "", "", "")
+            table.add_row(f"{group} (group)", lm_eval_metric(metric), _value(value), "", "", "")
     where.print(table)
 
 
@@ -98,6 +98,11 @@ def show_comparison(where: Console, compared: Compared) -> None:
         style="dim",
         soft_wrap=True,
     )
+
+
+def _value(value: object) -> str:
+    """A metric as text: a number, or what code of a task gives in its place."""
+    return number(value, absent="not finite") if isinstance(value, (int, float, type(None))) else str(value)
 
 
 def _table(title: str | None = None) -> Table:
