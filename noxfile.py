@@ -162,7 +162,7 @@ def hf(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or files), env=ON_CPU)
 
 
-@nox.session(default=False)
+@nox.session(default=False, requires=["torch"])
 def harness(session: nox.Session) -> None:
     """`lot harness` with the real lm_eval, offline, and against its own model of transformers: 80 more packages, four minutes."""
     install(session, "-r", "requirements.txt", "-r", "requirements-dev.txt")
