@@ -19,6 +19,8 @@ from lot_toroidal.ops.torus import Torus
 
 SHORTEST, LONGEST = 32, 256
 """Positions of a chunk of queries, unless it is given."""
+FEWEST = 64
+"""Queries of a chunk, on all platters: from depth 4 on, `SHORTEST` positions are more."""
 WRITTEN_OUT = 1 << 18
 """Numbers of a tile's bias up to which a CPU writes it out, so that one call serves all platters: 1 MiB in float32."""
 
@@ -51,7 +53,7 @@ def attend_tiles(
     """
     Tq, Tk = q.shape[2], k.shape[2]
     offset = Tk - Tq
-    chunk = min(max(Tq // 8, SHORTEST), LONGEST) if chunk is None else chunk
+    chunk = min(max(Tq // 8, min(SHORTEST, -(-FEWEST // q.shape[3]))), LONGEST) if chunk is None else chunk
     backward = q.flip(2)
     # Flat once, so that what a tile reads is a view: flattening a slice of a strided tensor would copy it in every tile.
     read_k, read_v = (_reader(x.flatten(2, 3), torus, chunk) for x in (k, v))
