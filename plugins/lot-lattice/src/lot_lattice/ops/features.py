@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class Oscillators(NamedTuple):
@@ -62,7 +61,6 @@ class _PhaseFeatures(torch.autograd.Function):
         return heads.alpha[:, None, None] * points, points
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_query: Tensor | None, of_key: Tensor | None) -> tuple[Tensor | None, ...]:
         theta, drive, points, closeness, alpha, *scan = ctx.saved_tensors
         of_alpha, of_points = None, of_key
