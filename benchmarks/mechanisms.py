@@ -11,19 +11,26 @@ What a step cannot cost less than on torch's own functions, at the size of the s
 layers; vanilla takes 39 ms, 4.6 ms a layer in attention, in CPU time on an AMD EPYC, one thread). N = B H T = 8192 tokens
 of a head:
 
-- lattice: sine and cosine of N phases, forward and back, in 0.13 ms of kernels; two more channels in three products of
+- lattice: sine and cosine of N phases, forward and back, in 0.09 ms of kernels; two more channels in three products of
   T x T, 6 MFLOP; about ten passes over 64 KiB: 0.4 ms a layer, 1.02. Fused attention, which is padded from 16 to 24
-  channels, would take 1.5 ms more a layer, 1.08 without the scan; weights made for short sequences take 0.9.
+  channels, would take 1.5 ms more a layer, 1.08 without the scan; weights made for short sequences take 1.2 with their
+  copies, of which 0.15 would go if they were written from and to the projection. The rest is calls: 0.8 ms for the 40
+  small functions between drive and features and back, 1.3 as a graph of autograd, and 0.3 for the drive, 0.15 of which a
+  projection of four more columns would save.
 - pure_wave: softplus, sine, cosine and elu of N W = 131,072 numbers, at the 1.6 to 3.5 ns of torch's elementwise functions,
   and about 20 passes over 512 KiB forward and back: 3.7 ms. Products as in vanilla, without the softmax: 1 ms less than
   its attention. 1.14.
 - interference: as pure_wave, with products over 34 channels in place of 16, 1.5 ms more: 1.21.
-- phase: K N O = 2.6 million steps of an oscillator, whose sine and cosine are taken once forward and once back: 14.5 ms in
-  the kernel as it is compiled here, 9.9 more than vanilla's attention, 1.51. At one sincos of 8 lanes in 20 cycles it
-  would be 4 ms.
+- phase: K N O = 2.6 million steps of an oscillator, whose sine and cosine are taken once forward and once back: 6.2 ms in
+  the kernel as it is compiled here, 2.0 forward and 4.2 back. It has 50 instructions for 8 oscillators forward and 85
+  back, which at 4 of them in a cycle of 3 GHz would be 3.7 ms. Hyperbolic tangents before it and sines and cosines after
+  it, 3 N O of them at 2 to 4 ns, add 2.1 ms, their adjoints 0.6, and projections of 128 and 256 channels, where vanilla
+  has 192 and 64, 100 MFLOP, 1.9 ms. 6.2 more than vanilla's attention: 1.32, and 1.19 with the kernel at that pace.
 - toroidal: (D T)^2 / 2 scores of a head, 4 and 16 times vanilla's at depth 2 and 4, through torch's fused attention at 8
-  and 4 channels, 17.5 and 54 ms in its kernels alone: 1.66 and 3.5. Two exponentials and five products of 4 channels
-  take a tenth of that at the peak of a core; the rest is how small its products are.
+  and 4 channels in tiles of 32 and 16 positions, 18.5 and 51 ms: 1.71 and 3.4. Weights made by products and a softmax, as
+  for short sequences of the lattice, take 24 and 112 ms, and a tile of all positions 22 and 77. Two exponentials and five
+  products of 4 channels take a tenth of that at the peak of a core; the rest is how small its products are. At nanoGPT's
+  size a platter has twice the channels, and there is less than half of the sequences.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from lot_lattice.ops.angles import random_phases
 FORMS = [
     {},
     {"score": "neighbors", "substeps": 2},
+    {"substeps": 3},
     {"score": "head"},
     {"dynamics": "relax", "steps": 3, "substeps": 2},
     {"lattice_shape": (2, 2), "boundary": "periodic", "neighborhood": "von_neumann"},
@@ -37,15 +38,35 @@ def test_equals_reference_in_values_and_gradients(make, options):
     torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(signals["phase"], theta, rtol=1e-9, atol=1e-11)
 
+    module.want = frozenset()  # phases and features may then be one step
+    unwatched, _ = module(x, Context())
+    torch.testing.assert_close(unwatched, expected, rtol=1e-9, atol=1e-11)
+
     cotangent = make.normal(*y.shape)
     inputs = [x, *module.parameters()]
-    got = torch.autograd.grad((y * cotangent).sum(), inputs, allow_unused=True)
     want = torch.autograd.grad((expected * cotangent).sum(), inputs, allow_unused=True)
-    for left, right, tensor in zip(got, want, inputs, strict=True):
-        zero = torch.zeros_like(tensor)
-        torch.testing.assert_close(
-            zero if left is None else left, zero if right is None else right, rtol=1e-8, atol=1e-10
-        )
+    for output in (y, unwatched):
+        got = torch.autograd.grad((output * cotangent).sum(), inputs, allow_unused=True)
+        for left, right, tensor in zip(got, want, inputs, strict=True):
+            zero = torch.zeros_like(tensor)
+            torch.testing.assert_close(
+                zero if left is None else left, zero if right is None else right, rtol=1e-8, atol=1e-10
+            )
+
+
+@pytest.mark.parametrize("module_type", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("padded", [False, True])
+def test_phases_nobody_asks_for_leave_the_same_output(make, module_type, padded):
+    module = make.lattice().to(module_type)
+    x = make.normal(3, 9, 16).to(module_type)
+    padding = None
+    if padded:
+        padding = torch.zeros(3, 9, dtype=torch.bool)
+        padding[1, 6:] = True
+    y, _ = module(x, Context(padding=padding))
+    module.want = frozenset({"phase"})
+    watched, _ = module(x, Context(padding=padding))
+    assert torch.equal(y, watched)
 
 
 def test_eight_heads_lie_on_a_lattice_of_two_by_four(make):

@@ -75,7 +75,8 @@ class ToroidalConfig(TorusOptions):
     chunk: int | None = option(
         None,
         ge=1,
-        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, from 32 to 256",
+        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, up to 256 and "
+        "not below 32, or 64 / depth where that is less",
     )
     recompute: bool = option(
         False, help="sdpa: recompute each tile in the backward pass (activation checkpointing), which takes less memory"
@@ -171,7 +172,8 @@ class AdaptiveConfig(EncodingOptions):
     chunk: int | None = option(
         None,
         ge=1,
-        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, from 32 to 256",
+        help="sdpa: positions of the queries of a tile; changes speed and memory only; null: an eighth of all, up to 256 and "
+        "not below 32, or 64 / depth where that is less",
     )
 
 

@@ -104,3 +104,16 @@ def test_the_last_place_of_the_ring_is_next_to_the_first(draw: Callable[..., Ten
     score = torch.einsum("ikp,jkp->ij", *everywhere)
     neighbor = score.diagonal(1)
     torch.testing.assert_close(score[-1, 0].expand(23), neighbor, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize(("width", "depth"), [(8, 1), (4, 3), (2, 2)])
+def test_gradients_turn_back(width: int, depth: int, inverse: bool, draw: Callable[..., Tensor]) -> None:
+    module = encoding(width, depth, 16, orthogonal=width > 2).double()
+    x = draw(2, 3, depth, width).double().requires_grad_()  # (H, T, D, p)
+    turned = module(x, 5, inverse=inverse)
+    cotangent = draw(*x.shape).double()
+    (got,) = torch.autograd.grad((turned * cotangent).sum(), x)
+    torch.testing.assert_close(got, module(cotangent, 5, inverse=not inverse))
+    assert torch.autograd.gradcheck(lambda x: module(x, 5, inverse=inverse), x)
+    assert torch.autograd.gradgradcheck(lambda x: module(x, 5, inverse=inverse), x)

@@ -25,6 +25,7 @@ from lot_lattice.kernels.arguments import MOST_HEADS
 from lot_lattice.kernels.dispatch import mode, say_once
 from lot_lattice.ops.angles import circle, full_precision, random_phases, wide
 from lot_lattice.ops.dynamics import coupling_force, lattice_scan
+from lot_lattice.ops.features import Oscillators, closeness_of, neighbor_weights, phase_features
 from lot_lattice.ops.geometry import neighbor_distances, resolve_shape
 
 
@@ -95,8 +96,12 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
         theta, on_query, on_key = None, None, None
         if self.want or not self.is_neutral:
             with full_precision(x):
-                theta = self.phases(x, ctx.padding)
-                on_query, on_key = (None, None) if self.is_neutral else self.score_features(theta)
+                if self._at_once(x):
+                    drive = self._push(x, ctx.padding).transpose(1, 2)
+                    on_query, on_key = phase_features(drive, self._oscillators(), self.config.dt, self.config.substeps)
+                else:
+                    theta = self.phases(x, ctx.padding)
+                    on_query, on_key = (None, None) if self.is_neutral else self.score_features(theta)
         y = attend(
             q,
             k,
@@ -112,7 +117,7 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
 
     def neighbor_weights(self) -> Tensor:
         """W (H, H) >= 0: W_ij = exp(-distance_ij / l_i) for neighbors j of head i, else 0. float32 or wider."""
-        return torch.where(self.neighbor, self._closeness().exp(), 0.0)  # type: ignore[arg-type]
+        return neighbor_weights(self._closeness(), self.neighbor)  # type: ignore[arg-type]
 
     def neighbor_shares(self) -> Tensor:
         """W_ij / sum_j W_ij (H, H), also where the lattice constant is so small that all W_ij of a head round to 0."""
@@ -120,8 +125,7 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
 
     def _closeness(self) -> Tensor:
         """-distance_ij / l_i (H, H), float32 or wider."""
-        constant = wide(self.log_spacing).exp()
-        return -self.squared_distance.to(constant.dtype).sqrt() / constant[:, None]  # type: ignore[operator]
+        return closeness_of(wide(self.log_spacing), self.squared_distance)  # type: ignore[arg-type]
 
     def phases(self, x: Tensor, padding: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """theta (B, H, T) in radians, float32 or wider: the phase of each head after each token of x (B, T, D).
@@ -129,15 +133,12 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
         before: (B, H) phases before the first token; default `start_phase`. Padding (B, T) does not drive the phases.
         """
         c = self.config
-        wide_x = wide(x)
-        push = F.linear(wide_x, self.drive.weight.to(wide_x.dtype))  # (B, T, H)
-        if padding is not None:
-            push = push.masked_fill(padding[..., None], 0.0)
+        push = self._push(x, padding)
         B, T, H = push.shape
         if self.scrambler is not None:
             return random_phases(push.transpose(1, 2), self.scrambler)
         parameters = (self.frequency, self.coupling, self.start_phase, self.neighbor_weights())
-        omega, coupling, start, weights = (tensor.to(wide_x.dtype) for tensor in parameters)
+        omega, coupling, start, weights = (tensor.to(push.dtype) for tensor in parameters)
         if c.dynamics == "relax":
             # Every token is a sequence of its own, of one long step cut into substeps.
             own = (start + push).flatten(0, 1)  # (B T, H)
@@ -146,6 +147,23 @@ class LatticeAttention(Ablatable, Neutralizable, CachedAttention[LatticeCache]):
             return theta.view(B, T, H).transpose(1, 2)
         before = start if before is None else before
         return lattice_scan(push.transpose(1, 2), omega, coupling, weights, before, c.dt, c.substeps)
+
+    def _push(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        """How tokens drive phases, (B, T, H) in float32 or wider."""
+        wide_x = wide(x)
+        push = F.linear(wide_x, self.drive.weight.to(wide_x.dtype))
+        return push if padding is None else push.masked_fill(padding[..., None], 0.0)
+
+    def _oscillators(self) -> Oscillators:
+        parameters = (self.frequency, self.coupling, self.log_spacing, self.start_phase, self.alpha)
+        return Oscillators(*parameters, self.squared_distance, self.neighbor)  # type: ignore[arg-type]
+
+    def _at_once(self, x: Tensor) -> bool:
+        """Whether phases and features are one step of autograd: in the form that is trained, when nobody asks for phases."""
+        c = self.config
+        if c.dynamics != "scan" or c.score != "phase" or self.want or self.is_neutral or self.scrambler is not None:
+            return False
+        return not torch.compiler.is_compiling() and wide(x).dtype == self.alpha.dtype
 
     def score_features(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, H, T, e) of queries and keys whose dot product joins the score."""

@@ -91,7 +91,7 @@ void run_lattice_backward(const LatticeBackward<Real>& a, const Threads& threads
 // threads.
 template <class Real, class Arguments, class Use>
 void with_columns(const Arguments& a, const Threads& threads, const Use& use) {
-  constexpr int several = register_bytes == 64 ? 4 : 2;
+  constexpr int several = 4;
   const int64_t registers = HostColumns<Real, 1>::count(a.batch, a.heads, a.oscillators);
   const auto columns = [&](auto together) {
     constexpr int P = decltype(together)::value;
@@ -125,7 +125,7 @@ void run_mean_field_backward(const MeanFieldBackward<Real>& a, const Threads& th
   with_columns<Real>(a, threads, [&](Arena& arena, auto& columns) {
     if (a.causal) {
       HostLoop loop(arena, a.iterations);
-      causal_backward(columns, loop, a);
+      a.segments == 0 ? recorded_backward(columns, arena, a) : causal_backward(columns, loop, a);
     } else {
       HostColumnTeam team(columns);
       all_backward(team, a);

@@ -7,6 +7,52 @@
 namespace lot {
 namespace LOT_TARGET {
 
+// The steps of an iteration for a pack, one register after the other: what a register needs then stays in registers, and
+// the processor reaches ahead to the next while it waits for one.
+template <class Real, int P>
+LOT_FN Pack<Real, 1> at(const Pack<Real, P>& x, int p) {
+  Pack<Real, 1> out;
+  out.part[0] = x.part[p];
+  return out;
+}
+template <class Real, int P>
+LOT_FN void set(Pack<Real, P>& x, int p, const Pack<Real, 1>& value) {
+  x.part[p] = value.part[0];
+}
+template <class Real, int P>
+LOT_FN void advance(Pack<Real, P>& theta, Pack<Real, P>& s, Pack<Real, P>& c, RunningSum<Pack<Real, P>>& sine,
+                    RunningSum<Pack<Real, P>>& cosine, const Pack<Real, P>& turn, const Pack<Real, P>& rate) {
+  LOT_UNROLL
+  for (int p = 0; p < P; ++p) {
+    Pack<Real, 1> angle = at(theta, p), a, b;
+    sincos(angle, a, b);
+    const Pack<Real, 1> S = at(sine.recent, p) + a, C = at(cosine.recent, p) + b;
+    set(s, p, a), set(c, p, b), set(sine.recent, p, S), set(cosine.recent, p, C);
+    set(theta, p, moved(angle, a, b, at(sine.base, p) + S, at(cosine.base, p) + C, at(turn, p), at(rate, p)));
+  }
+}
+template <class Real, int P>
+LOT_FN void repeat(Pack<Real, P>& theta, Pack<Real, P>& s, Pack<Real, P>& c, const Pack<Real, P>& S,
+                   const Pack<Real, P>& C, const Pack<Real, P>& turn, const Pack<Real, P>& rate) {
+  LOT_UNROLL
+  for (int p = 0; p < P; ++p) {
+    Pack<Real, 1> angle = at(theta, p), a, b;
+    repeat<Pack<Real, 1>>(angle, a, b, at(S, p), at(C, p), at(turn, p), at(rate, p));
+    set(theta, p, angle), set(s, p, a), set(c, p, b);
+  }
+}
+template <class Real, int P>
+LOT_FN void retreat(Pack<Real, P>& lambda, Pack<Real, P>& turned, Pack<Real, P>& pulled, Pack<Real, P>& A,
+                    Pack<Real, P>& B, const Pack<Real, P>& s, const Pack<Real, P>& c, const Pack<Real, P>& S,
+                    const Pack<Real, P>& C, const Pack<Real, P>& rate) {
+  LOT_UNROLL
+  for (int p = 0; p < P; ++p) {
+    Pack<Real, 1> l = at(lambda, p), t = at(turned, p), u = at(pulled, p), a = at(A, p), b = at(B, p);
+    retreat<Pack<Real, 1>>(l, t, u, a, b, at(s, p), at(c, p), at(S, p), at(C, p), at(rate, p));
+    set(lambda, p, l), set(turned, p, t), set(pulled, p, u), set(A, p, a), set(B, p, b);
+  }
+}
+
 // P registers of columns; each register lies within one (b, h) and may be filled in part.
 template <class Real_, int P>
 class HostColumns {
@@ -170,6 +216,65 @@ class HostLoop {
   Arena& arena_;
   int iterations_;
 };
+
+// Of a short sequence, of which no sums were kept, all iterations are made once more: their sines and cosines are written
+// down, and the sums at the tokens from which the walk back begins anew.
+template <class Column, class Real>
+void recorded_backward(Column& column, Arena& arena, const MeanFieldBackward<Real>& a) {
+  using V = typename Column::Value;
+  struct Wave {
+    V s, c;
+  };
+  const V turn = column.turn(), strength = column.strength();
+  const int K = a.iterations;
+  Wave *const record = arena.untouched<Wave>(a.steps * K), *const stops = arena.untouched<Wave>(3 * K);
+  const auto sums_at = [&](int64_t end) { return stops + (end == a.steps ? 0 : end == 32 ? 1 : 2) * K; };
+  RunningSum<V>*const sine = arena.take<RunningSum<V>>(K), *const cosine = arena.take<RunningSum<V>>(K);
+  for (int64_t t = 0; t < a.steps; ++t) {
+    V theta = column.start(t);
+    const V rate = strength * (Real(1) / static_cast<Real>(t + 1));
+    for (int k = 0; k < K; ++k) {
+      Wave& wave = record[t * K + k];
+      advance(theta, wave.s, wave.c, sine[k], cosine[k], turn, rate);
+    }
+    if (t % fold_every == fold_every - 1) {
+      for (int k = 0; k < K; ++k) {
+        sine[k].fold();
+        cosine[k].fold();
+      }
+    }
+    int64_t stop = a.steps;
+    while (stop > t + 1) stop = earlier_stop(stop);
+    if (stop == t + 1)
+      for (int k = 0; k < K; ++k) sums_at(stop)[k] = {sine[k].total(), cosine[k].total()};
+  }
+  V *const A = arena.take<V>(K), *const B = arena.take<V>(K);
+  RunningSum<V> omega, coupling;
+  omega.clear();
+  coupling.clear();
+  for (int64_t end = a.steps, begin; end > 0; end = begin) {
+    begin = earlier_stop(end);
+    Wave* const sums = sums_at(end);
+    for (int64_t t = end - 1; t >= begin; --t) {
+      const Real share = Real(1) / static_cast<Real>(t + 1);
+      const V rate = strength * share;
+      V lambda = column.grad(t), turned = V(0), pulled = V(0);
+      for (int k = K - 1; k >= 0; --k) {
+        const Wave& wave = record[t * K + k];
+        retreat(lambda, turned, pulled, A[k], B[k], wave.s, wave.c, sums[k].s, sums[k].c, rate);
+        sums[k] = {sums[k].s - wave.s, sums[k].c - wave.c};
+      }
+      column.set_grad(t, lambda);
+      omega.add(turned);
+      coupling.add(pulled * share);
+      if (t % fold_every == 0) {
+        omega.fold();
+        coupling.fold();
+      }
+    }
+  }
+  column.finish(omega.total() * a.dt, coupling.total() * a.dt);
+}
 
 // The all-token form on the host: one lane holds all tokens of its columns.
 template <class Real_, int P>

@@ -26,10 +26,16 @@ class Arena {
   // `count` values of T, all bits zero.
   template <class T>
   T* take(int64_t count) {
+    T* memory = untouched<T>(count);
+    std::memset(static_cast<void*>(memory), 0, static_cast<size_t>(count) * sizeof(T));
+    return memory;
+  }
+  // `count` values of T, not set.
+  template <class T>
+  T* untouched(int64_t count) {
     const size_t size = (static_cast<size_t>(count) * sizeof(T) + 2 * alignment - 1) / alignment * alignment;
     void* memory = std::aligned_alloc(alignment, size);
     if (memory == nullptr) throw std::bad_alloc();
-    std::memset(memory, 0, size);
     Header* header = static_cast<Header*>(memory);
     header->older = newest_;
     newest_ = header;

@@ -16,6 +16,42 @@ namespace LOT_TARGET {
 // Tokens of a segment; the last one is shorter where `segments` does not divide the tokens.
 LOT_FN int64_t segment_length(int64_t steps, int64_t segments) { return (steps + segments - 1) / segments; }
 
+// An iteration moves a phase by the sums of sine S and cosine C over its tokens, and by its own turn.
+template <class V>
+LOT_FN V moved(const V& theta, const V& s, const V& c, const V& S, const V& C, const V& turn, const V& rate) {
+  return ((theta + turn) + (rate * c) * S) - (rate * s) * C;
+}
+
+// The steps of one iteration of a token. `advance`: its sine and cosine join the sums before these move it.
+template <class V>
+LOT_FN void advance(V& theta, V& s, V& c, RunningSum<V>& sine, RunningSum<V>& cosine, const V& turn, const V& rate) {
+  sincos(theta, s, c);
+  sine.add(s);
+  cosine.add(c);
+  theta = moved(theta, s, c, sine.total(), cosine.total(), turn, rate);
+}
+
+// `repeat`: the sums are known.
+template <class V>
+LOT_FN void repeat(V& theta, V& s, V& c, const V& S, const V& C, const V& turn, const V& rate) {
+  sincos(theta, s, c);
+  theta = moved(theta, s, c, S, C, turn, rate);
+}
+
+// `retreat`: the adjoint lambda = dL/dtheta, from after the iteration to before it. With q = c S - s C and p = s S + c C:
+// lambda <- lambda (1 - rate p) + c A - s B, where A and B sum lambda rate c and -lambda rate s over tokens from here
+// on.
+template <class V>
+LOT_FN void retreat(V& lambda, V& turned, V& pulled, V& A, V& B, const V& s, const V& c, const V& S, const V& C,
+                    const V& rate) {
+  const V scaled = lambda * rate;
+  turned = turned + lambda;
+  pulled = pulled + lambda * (c * S - s * C);
+  A = A + scaled * c;
+  B = B - scaled * s;
+  lambda = (lambda - scaled * (s * S + c * C)) + (c * A - s * B);
+}
+
 // `loop` runs over the K iterations and says where a value for each of them lies (registers, or memory for large K).
 // Column: start(t), put(t, theta), turn() = dt omega, strength() = dt coupling, save(segment, k, s, c).
 template <class Column, class Loop, class Sums>
@@ -35,10 +71,7 @@ LOT_FN void causal_sweep(Column& column, const Loop& loop, Sums& sine, Sums& cos
     const V rate = strength * (Real(1) / static_cast<Real>(t + 1));
     loop.up([&](int k) {
       V s, c;
-      sincos(theta, s, c);
-      sine[k].add(s);
-      cosine[k].add(c);
-      theta = ((theta + turn) + (rate * c) * sine[k].total()) - (rate * s) * cosine[k].total();
+      advance(theta, s, c, sine[k], cosine[k], turn, rate);
     });
     column.put(t, theta);
     if (t % fold_every == fold_every - 1) {
@@ -65,9 +98,6 @@ LOT_FN void causal_forward(Column& column, Loop& loop, const MeanFieldForward<ty
 // The walk back sums up errors, and a token weighs them by 1 / n: the first tokens are walked from sums made anew.
 LOT_FN int64_t earlier_stop(int64_t end) { return end > 32 ? 32 : end > 8 ? 8 : 0; }
 
-// With lambda = dL/dtheta after an iteration, rate = dt coupling / n, q = c S - s C and p = s S + c C:
-// lambda <- lambda (1 - rate p) + c A - s B, where A and B sum lambda rate c and -lambda rate s over tokens from here
-// on.
 template <class Column, class Loop>
 LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<typename Column::Real>& a) {
   using V = typename Column::Value;
@@ -104,23 +134,13 @@ LOT_FN void causal_backward(Column& column, Loop& loop, const MeanFieldBackward<
       const Real share = Real(1) / static_cast<Real>(t + 1);
       const V rate = strength * share;
       loop.up([&](int k) {
-        V sine, cosine;
-        sincos(theta, sine, cosine);
-        s[k] = sine;
-        c[k] = cosine;
-        theta = ((theta + turn) + (rate * cosine) * sum_sine[k]) - (rate * sine) * sum_cosine[k];
+        repeat(theta, s[k], c[k], sum_sine[k], sum_cosine[k], turn, rate);
       });
       V lambda = column.grad(t), turned = V(0), pulled = V(0);
       loop.down([&](int k) {
-        const V sine = s[k], cosine = c[k], S = sum_sine[k], C = sum_cosine[k];
-        const V scaled = lambda * rate;
-        turned = turned + lambda;
-        pulled = pulled + lambda * (cosine * S - sine * C);
-        A[k] = A[k] + scaled * cosine;
-        B[k] = B[k] - scaled * sine;
-        lambda = (lambda - scaled * (sine * S + cosine * C)) + (cosine * A[k] - sine * B[k]);
-        sum_sine[k] = S - sine;
-        sum_cosine[k] = C - cosine;
+        retreat(lambda, turned, pulled, A[k], B[k], s[k], c[k], sum_sine[k], sum_cosine[k], rate);
+        sum_sine[k] = sum_sine[k] - s[k];
+        sum_cosine[k] = sum_cosine[k] - c[k];
       });
       column.set_grad(t, lambda);
       omega.add(turned);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,26 @@ class TorusEncoding(nn.Module):
         cos, sin = self.table(start, end, x.device, wide)
         if inverse:
             sin = -sin
+        if not torch.compiler.is_compiling():
+            turned: Tensor = _Turn.apply(x.to(wide), torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))
+            return turned.to(x.dtype)
         a, b = x.to(wide).chunk(2, dim=-1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+
+
+class _Turn(torch.autograd.Function):
+    """x cos + x' sin, x' being x with its halves exchanged: passes over whole rows, where halves are a few numbers each."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        exchanged = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+        return (x * cos).add_(exchanged.mul_(sin))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _Turn.apply(grad, cos, -sin), None, None
 
 
 class PublishedEncoding(TorusEncoding):

@@ -42,7 +42,14 @@ class Fusion(nn.Module):
 
     def forward(self, o: Tensor) -> Tensor:
         """o (..., D, p) -> Omega o."""
-        return o if self.depth == 1 else self.matrix(o).to(o.dtype) @ o
+        if self.depth == 1:
+            return o
+        matrix = self.matrix(o).to(o.dtype)
+        if matrix.dim() > 2:
+            return matrix @ o
+        # Over all channels of a head at once: a product of rows of D numbers takes longer than one of rows of D p.
+        channels = torch.eye(o.shape[-1], dtype=o.dtype, device=o.device)
+        return (o.flatten(-2) @ torch.kron(matrix.T.contiguous(), channels)).view(o.shape)
 
 
 class MeanFusion(Fusion):

@@ -19,6 +19,8 @@ from lot_toroidal.ops.torus import Torus
 
 SHORTEST, LONGEST = 32, 256
 """Positions of a chunk of queries, unless it is given."""
+FEWEST = 64
+"""Queries of a chunk on all platters that are enough: above depth 2, fewer positions than `SHORTEST` have them."""
 WRITTEN_OUT = 1 << 18
 """Numbers of a tile's bias up to which a CPU writes it out, so that one call serves all platters: 1 MiB in float32."""
 
@@ -44,14 +46,14 @@ def attend_tiles(
 ) -> Tensor:
     """As `reference.dense_attention`, `chunk` query positions at a time, each against the keys that it may see.
 
-    chunk: None for an eighth of them, `SHORTEST` to `LONGEST`: short ones waste less under a causal mask, long ones take
-    fewer calls.
+    chunk: None for an eighth of them, `SHORTEST` (or `FEWEST` queries) to `LONGEST`: short ones waste less under a causal
+    mask, long ones take fewer calls.
     A tile whose bias had to be written out (a mask that differs by example, a window over the seam, a device that wants
     aligned rows) is recomputed in backward, as `recompute` asks for all: nothing of size T x T outlives its tile.
     """
     Tq, Tk = q.shape[2], k.shape[2]
     offset = Tk - Tq
-    chunk = min(max(Tq // 8, SHORTEST), LONGEST) if chunk is None else chunk
+    chunk = min(max(Tq // 8, min(SHORTEST, -(-FEWEST // q.shape[3]))), LONGEST) if chunk is None else chunk
     backward = q.flip(2)
     # Flat once, so that what a tile reads is a view: flattening a slice of a strided tensor would copy it in every tile.
     read_k, read_v = (_reader(x.flatten(2, 3), torus, chunk) for x in (k, v))
