@@ -286,6 +286,22 @@ class Model(nn.Module, abc.ABC):
         for part in parts:
             part.want = want
 
+    def splits(self) -> bool:
+        """Whether the model offers `lower` and `upper`, which `train.cache_prefix` needs."""
+        return type(self).lower is not Model.lower and type(self).upper is not Model.upper
+
+    def lower(self, ids: Tensor, ctx: Context, layers: int) -> tuple[Tensor, dict[str, Any]]:
+        """x (B, T, D) as it is after the first `layers` layers, and the signals of all up to there.
+
+        Optional, with `upper`: `forward` on ids is `upper` on what `lower` gives for them, at any number of layers. `lower`
+        depends on parameters of the embedding and of these layers, and on those of the model that are in no layer.
+        """
+        raise NotImplementedError
+
+    def upper(self, x: Tensor, ctx: Context, layers: int) -> Output:
+        """What comes of x (B, T, D), which `lower` gave: logits, and the signals of the layers from `layers` on."""
+        raise NotImplementedError
+
     def can_decode(self) -> bool:
         """Whether the model decodes with a cache: by default whether every attention does."""
         return all(attention.can_decode() for attention in self.attentions.values())

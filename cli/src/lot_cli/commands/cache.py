@@ -35,7 +35,7 @@ class Entry:
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON on stdout.")
 def cache(names: tuple[str, ...], delete: bool, as_json: bool) -> None:
     """List what the cache holds, or those of it that NAMES name (KIND, or KIND/NAME as listed):
-    downloads, tokens, indexes of documents, kernels.
+    downloads, tokens, indexes of documents, states of models, kernels.
 
     The cache is $LOT_CACHE, else $XDG_CACHE_HOME/lot, else ~/.cache/lot.
     For example: lot cache streams --delete
@@ -106,7 +106,8 @@ def _what(path: Path) -> str:
     try:
         if note.is_file() and note.stat().st_size <= _LARGEST_NOTE:
             facts: Any = json.loads(note.read_bytes())
-            return f"{facts['title']}: {facts['documents']:,} documents, {facts['tokens']:,} tokens"
+            size = f": {facts['documents']:,} documents, {facts['tokens']:,} tokens" if "documents" in facts else ""
+            return f"{facts['title']}{size}"
     except (OSError, ValueError, KeyError, TypeError):
         return "damaged; it is made again when it is needed"
     return ""

@@ -99,6 +99,11 @@ class TrainConfig:
         help="train with the mechanism left out: the same parameters and initial values, computing vanilla attention; "
         "refused where an attention has no such form",
     )
+    cache_prefix: bool = option(
+        False,
+        help="keep the states below the first layer that trains in the cache, and compute them once for each sequence; needs "
+        "train.only, and nothing random there",
+    )
     test: bool = option(True, help="evaluate the best checkpoint on the test split at the end")
 
 

@@ -14,11 +14,13 @@ from lot.contracts import IGNORED, Diagnostic, Split
 from lot.errors import BadInput
 from lot.inspection.subject import Subject, subject
 from lot.model.measure import measure_split
+from lot.model.prefix import keep_prefix
 from lot.plugins.registry import registry
 from lot.runs.load import BEST
 from lot.runs.shown import Shown, Table, written
 from lot.storage.files import make_folder, write_json
 from lot.training.compose import signals_given
+from lot.training.trained_part import trained
 
 USUAL = ("order_parameter", "attention_entropy")
 """Diagnostics whose scalars tell about a mechanism wherever they can be measured."""
@@ -67,6 +69,8 @@ def evaluate(
     train = asked.config.train
     length = asked.task.length(split)
     limit = train.eval_examples if examples is None and split == "train" else examples
+    if train.cache_prefix:
+        keep_prefix(asked.model, trained(asked.model, train.only), warn)
     by_position = _ByPosition(asked.task.seq_len, asked.device)
     metrics = measure_split(
         asked.model,

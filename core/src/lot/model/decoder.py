@@ -145,23 +145,36 @@ class Decoder(Model):
 
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
         """ids (B, T) int64, T up to `dims.max_len`."""
-        ctx = Context() if ctx is None else ctx
+        x, signals = self.lower(ids, Context() if ctx is None else ctx, len(self.blocks))
+        return Output(self._logits(x), signals)
+
+    def lower(self, ids: Tensor, ctx: Context, layers: int) -> tuple[Tensor, dict[str, Any]]:
+        """See `Model.lower`."""
         x, signals = self._embed(ids, ctx)
-        per_layer: dict[str, dict[int, Tensor]] = {}
+        x, of_layers = self._through(x, ctx, 0, layers)
+        return x, {**signals, **of_layers}
+
+    def upper(self, x: Tensor, ctx: Context, layers: int) -> Output:
+        """See `Model.upper`."""
+        x, signals = self._through(x, ctx, layers, len(self.blocks))
+        return Output(self._logits(x), signals)
+
+    def _through(self, x: Tensor, ctx: Context, first: int, end: int) -> tuple[Tensor, dict[str, Any]]:
+        """x (B, T, D) after the blocks from `first` to before `end`, and their signals."""
+        signals: dict[str, Any] = {}
         hidden = [x]
-        for layer, block in enumerate(self.layers):
+        for layer, block in enumerate(self.layers[first:end], first):
             if self.recompute and self.training:
                 x, found = checkpoint(block, x, ctx, use_reentrant=False)
             else:
                 x, found = block(x, ctx)
             for name, value in found.items():
-                per_layer.setdefault(name, {})[layer] = value
+                signals.setdefault(name, {})[layer] = value
             if "hidden" in self.want:
                 hidden.append(x)
-        everything: dict[str, Any] = {**signals, **per_layer}
         if "hidden" in self.want:
-            everything["hidden"] = torch.stack(hidden)  # (L+1, B, T, D)
-        return Output(self._logits(x), everything)
+            signals["hidden"] = torch.stack(hidden)  # (L+1, B, T, D)
+        return x, signals
 
     def _embed(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         x, signals = self.embedding(ids, ctx)

@@ -9,9 +9,10 @@ from lot.contracts import Diagnostic, Model, Recorder, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks, memory
 from lot.model.neutral import check_neutral
+from lot.model.prefix import WHERE, keep_prefix
 from lot.plugins.registry import registry
 from lot.training.objective import Objective
-from lot.training.trained_part import train_only
+from lot.training.trained_part import train_only, trained
 
 
 @dataclass
@@ -60,6 +61,9 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     if config.train.neutral:
         check_neutral(config, model.dims)
     train_only(model, config.train.only)
+    if config.train.cache_prefix:
+        _check_prefix(config, processes)
+        keep_prefix(model, trained(model, config.train.only))
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
@@ -79,6 +83,20 @@ def _check_memory(config: Config, task: Task, processes: int) -> None:
             got=f"{batch_size}, which needs more than {needed / 2**30:.3g} GiB with {task.seq_len} tokens each",
             fix="lower it; train.accumulate makes up for it",
         )
+
+
+def _check_prefix(config: Config, processes: int) -> None:
+    """Refuse to keep states of a prefix where no process has whole sequences, or whole layers."""
+    for name, spread in (
+        ("context_parallel", config.train.context_parallel > 1),
+        ("parallel", processes > 1 and config.train.parallel == "fsdp"),
+    ):
+        if spread:
+            raise BadInput(
+                f"states are kept of whole sequences and whole layers, and train.{name} spreads them over processes",
+                where=WHERE,
+                fix="leave out one of the two; train.parallel=ddp copies the model to each process",
+            )
 
 
 def _check_accumulation(config: Config, objective: Objective) -> None:

@@ -14,6 +14,7 @@ from lot.contracts import Batch, Context, Diagnostic, Model, Probe, Record
 from lot.devices.precision import autocast
 from lot.figure import mark_leak
 from lot.model.measure import evaluating
+from lot.model.prefix import computed_anew
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
 from lot.storage.snapshots import load_records, save_snapshot, snapshot_path
@@ -133,7 +134,12 @@ def look_at(
             found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
         return {key: g for key, g in zip(named, found, strict=True) if g is not None}
 
-    with isolated(seed, "diagnostic", name, step), torch.no_grad(), evaluating(model, diagnostic.needs):
+    with (
+        isolated(seed, "diagnostic", name, step),
+        torch.no_grad(),
+        evaluating(model, diagnostic.needs),
+        computed_anew(model),
+    ):
         with autocast(device, precision):
             output = model(batch.inputs, ctx)
         probe = Probe(

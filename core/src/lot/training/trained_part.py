@@ -26,9 +26,16 @@ def train_only(model: Model, only: Sequence[str]) -> None:
     """
     if not only:
         return
-    kept = set().union(*(_meant(model, word) for word in only))
+    kept = trained(model, only)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in kept)
+
+
+def trained(model: Model, only: Sequence[str]) -> set[str]:
+    """The names of the parameters that train. Raises BadInput for a word that means no parameter."""
+    if not only:
+        return {name for name, _ in model.named_parameters()}
+    return set().union(*(_meant(model, word) for word in only))
 
 
 def _meant(model: Model, word: str) -> set[str]:

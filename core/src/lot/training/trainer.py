@@ -20,6 +20,7 @@ from lot.devices.precision import autocast, choose_precision
 from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
+from lot.model.prefix import prefix_of
 from lot.plugins.discovery import reason
 from lot.random import derive
 from lot.runs.directory import RunDir
@@ -111,6 +112,8 @@ class Trainer:
         self.diagnosing = Diagnosing(composition, run, self.reporter, self.optimizer)
         self.saving = Saving(run, self.config, self.parallel, self.optimizer, self.fingerprint, self._warn)
         self.trust = Trust(composition, self.parallel, self.precision, run, self._warn)
+        if (prefix := prefix_of(composition.model)) is not None:
+            prefix.warn = self._warn
         stop.give_up = self.give_up
 
     @property

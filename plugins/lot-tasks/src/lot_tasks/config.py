@@ -17,6 +17,15 @@ def _training(default: int | None) -> Any:
     return option(default, ge=1, le=1 << 30, help="number of training examples; null: every example is new")
 
 
+def training_windows() -> Any:
+    """The option of how a text is cut for training."""
+    return option(
+        "shifted",
+        help="how each pass through the text cuts it for training. shifted: from another offset; fixed: into the same windows, "
+        "so that what is kept of a window serves again",
+    )
+
+
 def _held_out(default: int, split: str) -> Any:
     return option(default, ge=1, le=1 << 30, help=f"number of {split} examples")
 
@@ -246,6 +255,7 @@ class TextConfig:
         ),
     )
     seq_len: int = option(128, ge=1, le=LONGEST, help="T: tokens per window")
+    windows: Literal["shifted", "fixed"] = training_windows()
 
     def __attrs_post_init__(self) -> None:
         if self.path is None:

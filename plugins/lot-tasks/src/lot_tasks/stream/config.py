@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from lot import BadInput, option
-from lot_tasks.config import LONGEST
+from lot_tasks.config import LONGEST, training_windows
 
 CORPUS, HUB = "corpus:", "hub:"
 """How a name in `mixture` begins that is not a path."""
@@ -79,6 +79,7 @@ class TextStreamConfig:
         None, ge=1, le=1 << 40, help="number of documents of each source that are read, from its beginning; null: all"
     )
     seq_len: int = option(128, ge=1, le=LONGEST, help="T: tokens per window")
+    windows: Literal["shifted", "fixed"] = training_windows()
 
     def __attrs_post_init__(self) -> None:
         named = {name: getattr(self, name) for name in ("path", "corpus", "hub", "mixture") if getattr(self, name)}

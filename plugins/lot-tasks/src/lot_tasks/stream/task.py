@@ -174,11 +174,13 @@ class TextStream(Task):
     def _training(self, numbers: np.ndarray) -> np.ndarray:
         """Training windows (N, T + 1) by number."""
         chosen, own = assign(numbers, self._shares, self.seed)
-        windows = np.empty((len(numbers), self.seq_len + 1), dtype=np.int64)
+        windows, fixed = np.empty((len(numbers), self.seq_len + 1), dtype=np.int64), self._config.windows == "fixed"
         for source, tokens in enumerate(self.opened.training):
             now = chosen == source
             if now.any():
-                starts = training_starts(own[now], len(tokens), self.seq_len, self.seed, "task", "stream", source)
+                starts = training_starts(
+                    own[now], len(tokens), self.seq_len, self.seed, "task", "stream", source, fixed=fixed
+                )
                 windows[now] = tokens.take(starts, self.seq_len + 1)
         return self._as_tokens(windows)
 

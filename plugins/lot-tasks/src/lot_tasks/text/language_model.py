@@ -34,9 +34,9 @@ class LanguageModeling(Task):
     """Windows of T tokens, each with the T tokens that follow one place later as targets.
 
     Training goes through the text again and again. Each time the text is cut into windows from another offset (below
-    T), and the windows come in another order, without replacement: every window once. Validation and test windows
-    follow one another, and every token but the first of the split is a target exactly once: the last window begins
-    early enough to be full, and its targets that were scored before are left out.
+    T; always from its start where `windows` is fixed), and the windows come in another order, without replacement: every
+    window once. Validation and test windows follow one another, and every token but the first of the split is a target
+    exactly once: the last window begins early enough to be full, and its targets that were scored before are left out.
 
     The vocabulary is made from the training split alone. What it lacks becomes the token `<unk>`, which training text
     of characters never holds: as a target it is scored like any other, so it is paid for rather than left out
@@ -165,7 +165,10 @@ class LanguageModeling(Task):
 
     def _train_starts(self, numbers: np.ndarray) -> np.ndarray:
         """First tokens of training windows by their number in the endless walk through the text."""
-        return training_starts(numbers, len(self.tokens.ids["train"]), self.seq_len, self.seed, "task", "text")
+        fixed = self._config.windows == "fixed"
+        return training_starts(
+            numbers, len(self.tokens.ids["train"]), self.seq_len, self.seed, "task", "text", fixed=fixed
+        )
 
     def _take(self, split: Split, starts: np.ndarray) -> np.ndarray:
         """The windows (N, T + 1) int32 that begin at `starts`."""

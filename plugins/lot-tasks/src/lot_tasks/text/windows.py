@@ -7,10 +7,13 @@ import numpy as np
 from lot.random import numpy_generator, permutation
 
 
-def training_starts(numbers: np.ndarray, tokens: int, seq_len: int, seed: int, *purpose: str | int) -> np.ndarray:
+def training_starts(
+    numbers: np.ndarray, tokens: int, seq_len: int, seed: int, *purpose: str | int, fixed: bool = False
+) -> np.ndarray:
     """First tokens (N,) of training windows by their number in the endless walk through `tokens` tokens.
 
     Each pass cuts them into windows from another offset below `seq_len`, and takes every window once, in another order.
+    fixed: whether every pass, of every seed, cuts them from the first token on.
     """
     # Offsets move a window by up to seq_len - 1 tokens, so that many are kept free at the end.
     windows = (tokens - seq_len) // seq_len
@@ -19,7 +22,7 @@ def training_starts(numbers: np.ndarray, tokens: int, seq_len: int, seed: int, *
     for walk in np.unique(passes):
         now = passes == walk
         order = permutation(places[now], windows, seed, *purpose, "order", int(walk))
-        offset = numpy_generator(seed, *purpose, "offset", int(walk)).integers(seq_len)
+        offset = 0 if fixed else numpy_generator(seed, *purpose, "offset", int(walk)).integers(seq_len)
         starts[now] = order * seq_len + offset
     return starts
 
