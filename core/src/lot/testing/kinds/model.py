@@ -225,6 +225,27 @@ def padding(case: Case) -> None:
 
 
 @torch.no_grad()
+def halves(case: Case) -> None:
+    """`upper` on what `lower` gives is what `forward` gives, between any two layers: logits, and the signals of both."""
+    model = whole_model(case, dtype=torch.float64)
+    if not model.splits():
+        raise NotApplicable("it offers no lower and upper")
+    model.set_want(frozenset({"attention"}))
+    ids, ctx = _tokens(case, model, 2, 9), case.context()
+    whole = model(ids, ctx)
+    for layers in range(len(model.layers) + 1):
+        x, below = model.lower(ids, ctx, layers)
+        output = model.upper(x, ctx, layers)
+        place = f"with the halves parted after {layers} layers"
+        require_close(
+            output.logits, whole.logits, TOLERANCE, f"logits {place}", cause="a layer that is left out, or passed twice"
+        )
+        found = sorted({**below.get("attention", {}), **output.signals.get("attention", {})})
+        expected = sorted(whole.signals.get("attention", {}))
+        require(found == expected, f"layers that give a signal {place}", expected=str(expected), got=str(found))
+
+
+@torch.no_grad()
 def decoding(case: Case) -> None:
     """Logits with caches equal those of one pass, in pieces, up to max_len, whatever the batch."""
     model = whole_model(case, dtype=torch.float64)
@@ -286,6 +307,7 @@ MODEL_CHECKS: dict[str, CheckFunction] = {
     "signals": signals,
     "gradients": gradients,
     "padding": padding,
+    "halves": halves,
     "decoding": decoding,
     "state": state,
     "compile": compiled,
