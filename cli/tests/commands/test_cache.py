@@ -20,6 +20,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("streams/1e.part/tokens.bin", "x"),
         ("streams/2d/index.json", "{"),
         ("streams/0f.lock", ""),
+        ("prefix/3e/states", "x" * 3000),
+        ("prefix/3e/index.json", json.dumps({"title": "states of Decoder"})),
     ):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_text(content)
@@ -32,11 +34,13 @@ def test_what_is_kept_is_listed(lot: Callable, folder: Path) -> None:
     assert done.code == 0
     assert [line.split()[:3] for line in done.out.splitlines()] == [
         ["kernels/a.so", "1.5", "kB"],
+        ["prefix/3e", "3.0", "kB"],
         ["streams/0f", "2.0", "MB"],
         ["streams/1e.part", "1", "B"],
         ["streams/2d", "1", "B"],
     ]
     assert "data: 1,200 documents, 34,567 tokens" in done.out
+    assert "states of Decoder" in done.out
     assert "begun; the next run goes on with it" in done.out
     assert "damaged; it is made again when it is needed" in done.out
     assert done.err == f"{folder}: 2.0 MB\n"
@@ -47,7 +51,7 @@ def test_what_is_kept_is_listed(lot: Callable, folder: Path) -> None:
 def test_what_is_named_is_deleted_and_nothing_else(lot: Callable, folder: Path) -> None:
     assert lot("cache", "streams/0f", "--delete").err == "deleted streams/0f (2.0 MB)\n"
     assert sorted(path.name for path in (folder / "streams").iterdir()) == ["0f.lock", "1e.part", "2d"]
-    assert lot("cache", "streams", "kernels/a.so", "--delete").code == 0
+    assert lot("cache", "streams", "kernels/a.so", "prefix", "--delete").code == 0
     assert lot("cache").out == ""
 
 

@@ -129,7 +129,7 @@ class Prefix:
             model.eval()
             third = self._tried(10**6)
             model.train(training)
-        if first.requires_grad:
+        if self._moves(first):
             raise BadInput(
                 where=WHERE,
                 expected="states that do not train",
@@ -143,6 +143,12 @@ class Prefix:
                 where=WHERE,
                 fix="set model.dropout=0, or leave it out",
             )
+
+    def _moves(self, x: Tensor) -> bool:
+        """Whether states depend on a parameter that trains."""
+        if not x.requires_grad:
+            return False
+        return any(g is not None for g in torch.autograd.grad(x.sum(), self.moving, allow_unused=True))
 
     def _tried(self, step: int) -> Tensor:
         """The states of one random sequence, the same at every call; the noise is that of `step`."""

@@ -98,6 +98,22 @@ def test_windows_are_the_documents_with_the_end_between_them(build: Make, tmp_pa
             assert row in text
 
 
+def test_fixed_windows_come_again_in_every_pass(build: Make, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", texts_of(60))
+
+    def different(windows: str) -> tuple[int, int]:
+        """Windows of a pass, and different ones among those of four passes and more."""
+        task = build("text_stream", path=path, seq_len=16, windows=windows)
+        of_pass = (len(task.opened.training[0]) - 16) // 16
+        rows = task.batch("train", 0, BLOCK * -(-4 * of_pass // BLOCK)).inputs
+        return of_pass, len(torch.unique(rows, dim=0))
+
+    of_pass, found = different("fixed")
+    assert found <= of_pass  # some windows are alike
+    of_pass, found = different("shifted")
+    assert found > 2 * of_pass
+
+
 def test_validation_and_test_score_every_target_once(build: Make, tmp_path: Path) -> None:
     task: Any = build("text_stream", path=write(tmp_path / "a.jsonl", texts_of(800)), seq_len=50)
     for split in ("validation", "test"):

@@ -78,6 +78,15 @@ def test_every_training_window_comes_once_a_pass_and_then_from_another_offset(bu
     assert (np.diff(order) != 32).any()
 
 
+def test_fixed_windows_are_the_same_in_every_pass_and_for_every_seed(build: Make, text_file: Path) -> None:
+    task = build("char_lm", path=str(text_file), seq_len=32, windows="fixed")
+    windows = (len(task.tokens.ids["train"]) - 32) // 32
+    passes = [task._train_starts(np.arange(n * windows, (n + 1) * windows)) for n in range(3)]
+    for starts in passes:
+        assert np.array_equal(np.sort(starts), np.arange(windows) * 32)
+    assert not np.array_equal(passes[0], passes[1])
+
+
 def test_windows_are_the_text_and_targets_come_one_later(build: Make, text_file: Path) -> None:
     task = build("char_lm", path=str(text_file), seq_len=16)
     text = open_source(TextConfig(path=str(text_file))).parts["train"].text()
