@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -179,6 +181,17 @@ def test_a_copy_has_its_own_weights():
         assert torch.equal(model(ids()).logits, before)
         assert not torch.allclose(twin(ids()).logits, before, atol=1e-4)
     assert prefix_of(twin) is not prefix_of(model)
+
+
+def test_a_model_goes_as_soon_as_nobody_holds_it():
+    model = build()
+    seen = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_compiled_it_is_the_same():

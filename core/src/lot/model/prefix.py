@@ -8,9 +8,11 @@ its batch nor on what was kept before.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -97,17 +99,32 @@ class Prefix:
     """
 
     def __init__(self, model: Model, below: int, moving: list[nn.Parameter]) -> None:
-        self.model, self.below, self.moving = model, below, moving
-        self.resting = False
+        self._model = weakref.ref(model)  # which holds this, and goes as soon as nobody else holds it
+        self.below, self.moving, self.resting = below, moving, False
         self.warn: Callable[[str], None] = lambda text: None
         self._lower = [module for part in (model.embedding, *model.layers[:below]) for module in part.modules()]
         upper = {id(module) for layer in model.layers[below:] for module in layer.modules()}
-        self._around = [module for module in model.modules() if id(module) not in upper]
+        self._around = [m for m in model.modules() if id(m) not in upper and m is not model]
         self._files: dict[tuple[Any, ...], _Kept] = {}
         self._silent: dict[frozenset[str], bool] = {}
         self._seen: list[Any] = []
         self._weights = ""
         self._full = False
+
+    @property
+    def model(self) -> Model:
+        """The model whose states these are."""
+        model = self._model()
+        assert model is not None, "only the model calls this"
+        return model
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Prefix:
+        """That of a copy of the model, which is being made."""
+        twin = Prefix.__new__(Prefix)
+        memo[id(self)] = twin
+        facts = {name: value for name, value in vars(self).items() if name != "_model"}
+        vars(twin).update(copy.deepcopy(facts, memo), _model=weakref.ref(memo[id(self.model)]))
+        return twin
 
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
         """What the model returns, with the states of its prefix from the cache where that is the same."""
@@ -251,7 +268,7 @@ class Prefix:
     def _resting(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters that do not train, and buffers, outside the layers from `below` on."""
         moving = {id(p) for p in self.moving}
-        for i, module in enumerate(self._around):
+        for i, module in enumerate((self.model, *self._around)):
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None and id(tensor) not in moving:
                     yield f"{i}.{name}", tensor
