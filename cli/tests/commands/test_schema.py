@@ -61,6 +61,12 @@ BEYOND_THE_STUDY_SCHEMA = (
     "a list of values to try",
     "letters, digits and",
     "to be a table",
+    "two arms, as in",
+    "at least one pair of arms",
+    "two of the arms",
+    "two different arms",
+    "each pair of arms once",
+    "paths under tune",
 )
 
 
