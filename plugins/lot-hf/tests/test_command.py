@@ -102,3 +102,44 @@ def test_help_and_lists_import_neither_the_plugin_nor_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_states_below_a_graft_are_computed_once_for_runs_resumes_and_evaluations(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOT_CACHE", str(tmp_path / "cache"))
+    options = (
+        f"--set=model.path={folder}", "--set=model.layers=[2]", "--set=train.only=[attn]", "--set=train.cache_prefix=true",
+        "--set=task.windows=fixed",
+    )  # fmt: skip
+    done = lot(*RUN, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (listed,) = json.loads(lot("cache", "prefix", "--json", cwd=tmp_path).stdout)["entries"]
+    assert listed["what"] == "states of Pretrained after layers 0 to 1, width 32, float32"
+    evaluate = ("eval", "run", "--split", "validation", "--examples", "8", "--json")
+    evaluated = lot(*evaluate, cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    (again,) = json.loads(lot("cache", "prefix", "--json", cwd=tmp_path).stdout)["entries"]
+    assert again == listed, "an evaluation of what training has seen adds nothing"
+    assert lot("cache", "prefix", "--delete", cwd=tmp_path).returncode == 0
+    assert lot("cache", cwd=tmp_path).stdout == ""
+    assert json.loads(lot(*evaluate, cwd=tmp_path).stdout)["metrics"] == json.loads(evaluated.stdout)["metrics"]
+    assert lot("run", "--extend", "run", "--set=train.steps=6", "--run-dir", "more", cwd=tmp_path).returncode == 0
+    for command in (("diagnose", "run", "attention_entropy"), ("ablate", "run"), ("generate", "run", "--tokens", "4")):
+        told = lot(*command, cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--set=model.layers=[0]", "--set=train.only=[attn]"), "got a training in which layer 0 trains"),
+        (("--set=model.layers=[2]",), "got a training in which layer 0 trains; say by train.only what trains"),
+        (("--set=model.layers=[2]", "--set=train.only=[attn]", "--set=model.dropout=0.1"), "they are random"),
+    ],
+)
+def test_what_cannot_be_kept_is_one_line(options, told, folder, tmp_path):
+    done = lot(*RUN, f"--set=model.path={folder}", "--set=train.cache_prefix=true", *options, cwd=tmp_path)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2
+    assert line.startswith("error: train.cache_prefix: ")
+    assert told in line
+    assert not (tmp_path / "run").exists()
