@@ -230,6 +230,21 @@ def test_a_full_disk_is_told_once_and_costs_time_only(monkeypatch):
     assert "no more states are kept: less than" in line
 
 
+def test_a_cache_that_cannot_be_written_is_told_once(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOT_CACHE", str(tmp_path / "file" / "cache"))
+    told: list[str] = []
+    model = build()
+    prefix_of(model).warn = told.append
+    with torch.no_grad():
+        kept = model(ids()).logits
+        with computed_anew(model):
+            assert torch.allclose(kept, model(ids()).logits, atol=1e-6)
+        model(ids(seed=1))
+    (line,) = told
+    assert line.startswith("no more states are kept: Not a directory")
+
+
 class _Whole(lot.Decoder):
     """A model that cannot be entered between two layers."""
 
