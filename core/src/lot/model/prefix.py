@@ -32,8 +32,6 @@ FOLDER = "prefix"
 TRIED = 32
 """Tokens, at most, of the sequence on which it is tried whether the states are always the same."""
 _FORMAT = 1
-_ALIKE = frozenset({"step", "group"})
-"""Fields of a context that are no part of a sequence."""
 
 
 def keep_prefix(model: Model, trained: set[str], warn: Callable[[str], None] = lambda text: None) -> None:
@@ -292,14 +290,15 @@ def _any_of(parameters: list[nn.Parameter], module: nn.Module) -> bool:
 
 
 def _row(ctx: Context, i: int, rows: int) -> Context:
-    """The context of row `i` alone: what is given for each of the `rows` rows is cut."""
-    given = {field.name: getattr(ctx, field.name) for field in dataclasses.fields(ctx) if field.name not in _ALIKE}
-    own = {name: value[i : i + 1] for name, value in given.items() if _is_by_row(value, rows)}
+    """The context of row `i` alone: what is given for each of the `rows` rows is cut, and what was found of all is left out."""
+    own = {field.name: _of_row(getattr(ctx, field.name), i, rows) for field in dataclasses.fields(ctx)}
     return dataclasses.replace(ctx, **own)
 
 
-def _is_by_row(value: Any, rows: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == rows
+def _of_row(value: Any, i: int, rows: int) -> Any:
+    if isinstance(value, Tensor):
+        return value[i : i + 1] if value.dim() and value.shape[0] == rows else value
+    return value if isinstance(value, int) else None
 
 
 def _digest_of(ids: Tensor, row: Context) -> bytes:
@@ -307,7 +306,7 @@ def _digest_of(ids: Tensor, row: Context) -> bytes:
     digest = hashlib.sha256(str(tuple(ids.shape)).encode() + _bytes(ids))
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
-        if field.name not in _ALIKE and value is not None:
+        if field.name != "step" and value is not None:
             digest.update(f"{field.name}\n".encode())
             digest.update(_bytes(value) if isinstance(value, Tensor) else repr(value).encode())
     return digest.digest()
