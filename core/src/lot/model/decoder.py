@@ -14,6 +14,7 @@ from lot.builtin.config import DecoderConfig
 from lot.builtin.mlps import GeluMLP
 from lot.contracts import MLP, Attention, Context, Dims, Embedding, GeneratorFor, Model, Output, Parts
 from lot.errors import PluginError
+from lot.nn.documents import apart, with_documents
 from lot.options.declare import NoOptions
 
 
@@ -45,7 +46,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D) and the signals of attention and MLP."""
         normed = self.norm_attention(x)
-        given = self.attention(normed, ctx)
+        given = apart(self.attention, normed, ctx)
         if not torch.compiler.is_compiling():
             _check_output(self.attention, given, x)
         y, signals = given
@@ -86,6 +87,8 @@ class Decoder(Model):
 
     `want` names the signals that a pass returns; set it with `set_want`, once, before compiling.
     """
+
+    segments = True
 
     def __init__(self, config: DecoderConfig, parts: Parts) -> None:
         super().__init__()
@@ -145,7 +148,7 @@ class Decoder(Model):
 
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
         """ids (B, T) int64, T up to `dims.max_len`."""
-        ctx = Context() if ctx is None else ctx
+        ctx = Context() if ctx is None else with_documents(ctx)
         x, signals = self._embed(ids, ctx)
         per_layer: dict[str, dict[int, Tensor]] = {}
         hidden = [x]
@@ -164,7 +167,7 @@ class Decoder(Model):
         return Output(self._logits(x), everything)
 
     def _embed(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
-        x, signals = self.embedding(ids, ctx)
+        x, signals = apart(self.embedding, ids, ctx)
         if self.positions is not None:
             rows = slice(ctx.start, ctx.start + ids.shape[1]) if ctx.positions is None else ctx.positions
             x = x + self.positions.weight[rows]

@@ -21,6 +21,7 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.properties.decoding import require_decoding
+from lot.testing.properties.documents import packed
 from lot.testing.specimens.samples import token_ids
 from lot.testing.specimens.whole_model import sizes_of, whole_model
 
@@ -225,6 +226,30 @@ def padding(case: Case) -> None:
 
 
 @torch.no_grad()
+def documents(case: Case) -> None:
+    """Logits of documents that share rows are those of each document alone, with padding beside them and without."""
+    model = whole_model(case, dtype=torch.float64)
+    if not model.segments:
+        raise NotApplicable("it does not say `segments`: it is refused with a task that tells documents apart")
+    T = _tokens(case, model, 3, 24).shape[1]
+    for padded in (False, True):
+        rows = packed(T, padded)
+        ids = _tokens(case, model, 3, 24)
+        padding = None if rows.padding is None else rows.padding.to(case.device)
+        logits = model(ids, Context(segments=rows.segments.to(case.device), padding=padding)).logits
+        for row, places in rows.documents:
+            at = places.to(case.device)
+            alone = _logits(case, model, ids[row : row + 1, at])[0]
+            require_close(
+                logits[row, at],
+                alone,
+                TOLERANCE,
+                "logits of a document that shares a row, against those of the document alone",
+                cause="an embedding or attention that is not called through lot.nn.apart, or ctx.positions left out",
+            )
+
+
+@torch.no_grad()
 def decoding(case: Case) -> None:
     """Logits with caches equal those of one pass, in pieces, up to max_len, whatever the batch."""
     model = whole_model(case, dtype=torch.float64)
@@ -286,6 +311,7 @@ MODEL_CHECKS: dict[str, CheckFunction] = {
     "signals": signals,
     "gradients": gradients,
     "padding": padding,
+    "documents": documents,
     "decoding": decoding,
     "state": state,
     "compile": compiled,
