@@ -22,8 +22,9 @@ SURFACE = {
         hookimpl load_config load_run option registry reliance train
     """,
     "lot.nn": """
-        Ablatable CachedAttention FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary attend attention_mask
-        attention_weights dropout_now export_form find_projections require_heads scan
+        Ablatable CachedAttention Documents FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary apart attend
+        attention_mask attention_weights context dropout_now export_form find_projections first_rows require_heads scan
+        with_documents
     """,
     "lot.metrics": "BitsPerUnit ExactMatch MeanLoss Perplexity TokenAccuracy",
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",

@@ -92,6 +92,10 @@ class Context:
     `start` on; or None, where `x` is all there is.
     positions: (B, T) int64, the position of each token where sequences do not all begin at `start` (behind padding, say), or
     None: `start` and following.
+    segments: (B, T) int64, where several documents share a row: a new number begins a new document, which must be computed as
+    a sequence of its own; or None, where each row is one.
+    documents: a `lot.nn.Documents`, which tells where they lie, found once for a batch (`lot.nn.context`); or None. With it, each
+    document has a number of its own, padding has -1, and `positions` begin at 0 in each.
     """
 
     step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
@@ -99,6 +103,8 @@ class Context:
     padding: Tensor | None = None
     group: dist.ProcessGroup | None = None
     positions: Tensor | None = None
+    segments: Tensor | None = None
+    documents: Any = None
 
 
 class Output(NamedTuple):
@@ -109,11 +115,16 @@ class Output(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """inputs (B, T) int64; targets (B, T) int64 with -100 where nothing is scored; padding (B, T) bool or None."""
+    """inputs (B, T) int64; targets (B, T) int64 with -100 where nothing is scored; padding (B, T) bool or None.
+
+    segments: (B, T) int64, a new number where a new document begins in a row, or None where each row is one (see
+    `Task.segments`). They stay on the CPU, whatever the device of the others: what is made of them are sizes.
+    """
 
     inputs: Tensor
     targets: Tensor
     padding: Tensor | None = None
+    segments: Tensor | None = None
 
     def scored(self) -> Tensor:
         """The number () int64 of targets that are scored."""
@@ -139,6 +150,8 @@ class Attention(nn.Module):
     else than within the whole. Such a module offers no cache. It still sees no later input: that is probed at equal length.
     straight_through: "", or in a few words what its gradients approximate, such as "a spike by a sigmoid of slope 4"; then
     they need not agree with differences of the output.
+    segments: whether it heeds `ctx.segments` by itself. One that does not is given each document as a sequence of its own
+    (`lot.nn.apart`), so that it need not know of them; say True only where an own form is cheaper.
 
     Optional, for decoding with a cache: `init_cache(batch, device, dtype)`, `prefill(x, ctx, cache)` and
     `decode(x (B, 1, D), ctx, cache)`, the latter two returning (y, cache); `lot.nn.CachedAttention` has what is common.
@@ -153,6 +166,7 @@ class Attention(nn.Module):
     tolerance: float = 0.0
     depends_on_length: bool = False
     straight_through: str = ""
+    segments: bool = False
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
         """Set the initial value of every parameter; `generator_for(name)` is keyed by that parameter's name.
@@ -192,12 +206,14 @@ class Attention(nn.Module):
 class Embedding(nn.Module):
     """Tokens to vectors: `forward(ids (B, T), ctx) -> (x (B, T, D), signals)`. `weight` (V, D), if any, can be tied to the head.
 
-    want, inert, straight_through: as those of `Attention`.
+    want, inert, straight_through, segments: as those of `Attention`. One that heeds `ctx.positions`, or needs none, heeds
+    segments.
     """
 
     want: frozenset[str] = frozenset()
     inert: frozenset[str] = frozenset()
     straight_through: str = ""
+    segments: bool = False
     weight: Tensor | None = None
 
     def reset_parameters(self, generator_for: GeneratorFor) -> None:
@@ -249,12 +265,16 @@ class Model(nn.Module, abc.ABC):
     dims: those of layer 0. embedding: the module that turns ids (B, T) into vectors.
     want: the signals that a pass returns; set it with `set_want`, once, before compiling.
     loaded: names of parameters that come with values of their own, and are not initialized.
+    segments: whether documents that share a row are computed as sequences of their own (see `Context.segments`): the model
+    calls `lot.nn.with_documents` first, embedding and attentions through `lot.nn.apart`, and heeds `ctx.positions`. A model
+    that does not is refused with a task that has such documents.
     """
 
     dims: Dims
     embedding: nn.Module
     want: frozenset[str] = frozenset()
     loaded: frozenset[str] = frozenset()
+    segments: bool = False
 
     @abc.abstractmethod
     def forward(self, ids: Tensor, ctx: Context | None = None) -> Output:
@@ -331,6 +351,7 @@ class Task(abc.ABC):
     or evaluated on others says so.
     bos, eos: the tokens that stand before a text and end it, as the tokenizer of the task has them; None where it has none.
     adds_bos: whether that tokenizer puts `bos` before a text by itself, as models that come with it expect; `encode` does not.
+    segments: whether its batches have `Batch.segments`.
 
     A task whose data or tokens come from files gives `assets` and `from_assets`: a run keeps what they say, and can then be
     used where the files are not.
@@ -346,6 +367,7 @@ class Task(abc.ABC):
     bos: int | None = None
     eos: int | None = None
     adds_bos: bool = False
+    segments: bool = False
 
     @abc.abstractmethod
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:

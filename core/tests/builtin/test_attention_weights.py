@@ -47,6 +47,20 @@ def test_entropy_leaves_padding_out():
     torch.testing.assert_close(values["heads"], torch.ones(1, 1))
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_entropy_is_a_share_of_an_even_spread_over_the_document(causal):
+    """Where documents share a row, a query sees its own: two tokens, then three, and a token of padding."""
+    segments = torch.tensor([[0, 0, 1, 1, 1, -1]])
+    even = ((segments[0][:, None] == segments[0]) & (segments[0] >= 0)).float()
+    even = even.tril() if causal else even
+    even = even / even.sum(-1, keepdim=True).clamp(min=1)
+    attention = torch.stack((even, torch.eye(6)))[None]
+    asked = probe(attention={0: attention}, padding=segments < 0)
+    asked.ctx = Context(segments=segments)
+    values = AttentionEntropy(NoOptions()).measure(asked)
+    torch.testing.assert_close(values["heads"], torch.tensor([[1.0, 0.0]]))
+
+
 def test_entropy_draws_the_last_record_and_the_course_of_each_layer():
     pytest.importorskip("matplotlib")
     diagnostic = AttentionEntropy(NoOptions())

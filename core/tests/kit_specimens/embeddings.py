@@ -55,6 +55,12 @@ class StartIgnored(Honest):
         return super().waves(ids, Context(ctx.step))
 
 
+class CountsOn(Honest):
+    """Says that it heeds documents, and counts positions through the row."""
+
+    segments = True
+
+
 class StepCounter(Honest):
     """Anneals by its own calls."""
 

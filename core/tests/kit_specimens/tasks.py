@@ -219,6 +219,22 @@ class ScoredPadding(Changed):
         return batch._replace(targets=batch.targets.clamp(min=0))
 
 
+class UntoldDocuments(Changed):
+    """Gives documents, and does not say so."""
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(segments=torch.zeros_like(batch.inputs))
+
+
+class NarrowDocuments(Changed):
+    """Numbers documents in 32 bits."""
+
+    segments = True
+
+    def change(self, batch: Batch) -> Batch:
+        return batch._replace(segments=torch.zeros_like(batch.inputs, dtype=torch.int32))
+
+
 class Unshifted(Changed):
     """Asks for the very token that it shows."""
 

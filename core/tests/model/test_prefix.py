@@ -12,6 +12,7 @@ from toy import toy_config
 
 import lot
 from lot.model.prefix import computed_anew, keep_prefix, prefix_of
+from lot.nn import with_documents
 from lot.storage import states
 from lot.testing.specimens.next_token import NextToken
 from lot.training.trained_part import train_only, trained
@@ -67,9 +68,15 @@ def padded():
     return lot.Context(padding=padding, positions=((~padding).cumsum(1) - 1).clamp(min=0))
 
 
+def shared():
+    """A context of rows that hold several documents, the second one behind padding."""
+    segments = (torch.arange(T) >= torch.tensor([[4], [9], [12]])).long() + torch.tensor([[3], [0], [7]])
+    return lot.Context(segments=segments, padding=torch.arange(T) < torch.tensor([[0], [2], [0]]))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-@pytest.mark.parametrize("ctx", [lot.Context(), padded()], ids=["plain", "padded"])
+@pytest.mark.parametrize("ctx", [lot.Context(), padded(), shared()], ids=["plain", "padded", "documents"])
 def test_values_and_gradients_are_those_of_the_whole_model(dtype, tolerance, positions, ctx):
     model = build(dtype=dtype, positions=positions)
     with computed_anew(model):
@@ -92,6 +99,19 @@ def test_a_sequence_passes_the_prefix_once(monkeypatch):
         model(ids().flip(0), lot.Context(step=torch.tensor(7)))
         assert len(passes) == computed
         model(torch.cat((ids()[1:], ids(1, seed=9))))
+    assert passes[computed:] == [1]
+
+
+def test_a_sequence_of_documents_passes_once_wherever_it_stands(monkeypatch):
+    model, tokens = build(), ids()
+    passes = counted(model, monkeypatch)
+    segments = shared().segments
+    with torch.no_grad():
+        model(tokens, with_documents(lot.Context(segments=segments)))
+        computed = len(passes)
+        model(tokens.flip(0), with_documents(lot.Context(segments=segments.flip(0))))
+        assert len(passes) == computed
+        model(tokens[:1], lot.Context(segments=segments.roll(1)[:1]))  # other documents
     assert passes[computed:] == [1]
 
 

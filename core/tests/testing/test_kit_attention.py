@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kit_specimens import (
+    documents,
     emitted_signals,
     forward_form,
     leaks,
@@ -109,6 +110,10 @@ CAUGHT = [
     (emitted_signals.UnmaskedSignal, "signals", "above the diagonal"),
     (emitted_signals.SignalChangesOutput, "signals", "y when phase is wanted"),
     (positions_and_decoding.FalseRotary, "rotary", "rotary"),
+    (documents.GoesOn, "documents", "goes on"),
+    (documents.CountsOn, "documents", "output for documents"),
+    (documents.SeesBack, "documents", "gradient of"),
+    (documents.Remembers, "documents", "earlier calls"),
     (positions_and_decoding.LateDecoding, "decoding", "rotary"),
     (positions_and_decoding.ForgetfulDecoding, "decoding", "decoding"),
     (positions_and_decoding.NonCausalPrefill, "decoding", "prefill"),
@@ -132,6 +137,9 @@ PASSES = [
     (leaks.NoisyTraining, "causal: forward"),
     (leaks.NoisyTraining, "causal: gradient"),
     (leaks.NoisyTraining, "causal: prefix"),
+    (documents.Masks, "documents"),
+    (leaks.NoPadding, "documents"),
+    (leaks.NonCausal, "documents"),
     (randomness_and_state.TrainingNoise, "determinism"),
     (randomness_and_state.TrainingNoise, "causal: forward"),
     (emitted_signals.ConstantSignal, "signals"),

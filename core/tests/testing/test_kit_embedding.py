@@ -12,6 +12,7 @@ CHECKS = checks("embedding")
 CAUGHT = [
     (embeddings.NeighborMean, "positions", "leak of later tokens"),
     (embeddings.StartIgnored, "positions", "ctx.start"),
+    (embeddings.CountsOn, "documents", "counts positions through"),
     (embeddings.StepCounter, "steps", "counter"),
     (embeddings.FoldedTokens, "shapes", "different tokens"),
     (embeddings.NeedsCounts, "builds", "AssertionError"),

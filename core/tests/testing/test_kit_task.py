@@ -17,6 +17,8 @@ CAUGHT = [
     (tasks.ShortBatch, "shapes", "shape of inputs"),
     (tasks.NothingScored, "shapes", "not -100"),
     (tasks.ScoredPadding, "shapes", "padding"),
+    (tasks.UntoldDocuments, "shapes", "as task.segments says"),
+    (tasks.NarrowDocuments, "shapes", "int64"),
     (tasks.Iterator, "pure", "asked for again"),
     (tasks.GlobalGenerator, "pure", "that of numpy"),
     (tasks.PythonGenerator, "pure", "that of random"),

@@ -201,3 +201,28 @@ def test_a_sequence_without_a_whole_window_has_no_published_phase_lock(make):
     hidden = make.normal(2, 2, 7, 9)
     assert float(phase_variance(hidden, 8, "unbiased_angle")) == 0
     assert int(window_count(make.ids(5, 2, 7), 8, "unbiased_angle")) == 0
+
+
+@pytest.mark.parametrize("variance", ["circular", "angle", "unbiased_angle"])
+def test_no_window_reaches_from_one_document_to_another(make, close, variance):
+    """The terms of rows that documents share are the sums over the terms of each document."""
+    loss = WaveCoherence(WaveCoherenceConfig(window=4, variance=variance))
+    hidden, logits = make.normal(3, 2, 11, 9), make.normal(2, 11, 5)
+    targets = torch.randint(5, (2, 11))
+    segments = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2], [0] * 11])
+    alone = [(0, slice(0, 3)), (0, slice(3, 9)), (0, slice(9, 11)), (1, slice(0, 11))]
+
+    def batch_of(rows, part):
+        return Batch(targets[rows, part], targets[rows, part])
+
+    together = Batch(targets, targets, segments=segments)
+    found = loss(Output(logits, {"hidden": hidden}), together, Context())
+    each = [(slice(row, row + 1), part) for row, part in alone]
+    sums = [
+        loss(Output(logits[rows, part], {"hidden": hidden[:, rows, part]}), batch_of(rows, part), Context())
+        for rows, part in each
+    ]
+    counts = [loss.counts(batch_of(rows, part)) for rows, part in each]
+    for name in ("cross_entropy", "phase_lock", "energy"):
+        close(found[name], sum(terms[name] for terms in sums), 1e-10)
+    assert int(loss.counts(together)["phase_lock"]) == sum(int(count["phase_lock"]) for count in counts)

@@ -46,6 +46,8 @@ class AttentionEntropy(Diagnostic):
             return weights.new_zeros(())
         entropy = torch.special.entr(weights).sum(-1)  # (B, T) nats
         causal = not weights.triu(1).any()
+        if probe.ctx.segments is not None:
+            return _mean_in_documents(entropy, probe.ctx.segments, causal)
         seen = torch.arange(1, T + 1, device=weights.device) if causal else torch.full((T,), T, device=weights.device)
         share = entropy[:, seen > 1] / seen[seen > 1].log()
         if probe.batch.padding is None:
@@ -106,3 +108,12 @@ class AttentionEntropy(Diagnostic):
         apart(figure)
         training.legend(ncols=max(1, n // 4))
         return figure
+
+
+def _mean_in_documents(entropy: Tensor, segments: Tensor, causal: bool) -> Tensor:
+    """() mean of entropy (B, T) over that of even weights within the document of each query, padding left out."""
+    there = (segments[:, :, None] == segments[:, None]) & (segments >= 0)[:, None]
+    seen = (there.tril() if causal else there).sum(-1)  # (B, T)
+    kept = (seen > 1) & (segments >= 0)
+    share = torch.where(kept, entropy / seen.clamp(min=2).log(), 0.0)
+    return share.sum() / kept.sum().clamp(min=1)

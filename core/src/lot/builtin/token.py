@@ -11,6 +11,8 @@ from lot.options.declare import NoOptions
 class Token(Embedding):
     """One learned vector per token."""
 
+    segments = True
+
     def __init__(self, config: NoOptions, dims: Dims) -> None:
         super().__init__()
         self.table = nn.Embedding(dims.vocab_size, dims.width)

@@ -22,7 +22,7 @@ from lot.model.build import build_model, leaks, rebuild_task
 from lot.random import torch_generator
 from lot.runs.load import BEST, RecordedRun, load_run, other_data
 from lot.storage.assets import read_assets
-from lot.training.compose import Composition, signals_given
+from lot.training.compose import Composition, check_documents, check_signals_of_documents, signals_given
 from lot.training.diagnose import look_at
 from lot.training.objective import Objective
 
@@ -78,6 +78,7 @@ class Subject:
     def look(self, name: str, diagnostic: Diagnostic, split: Split, prompted: Batch | None = None) -> Record:
         """What a diagnostic measures: on the text of a user, or without one on the first sequences of `split`."""
         if prompted is None:
+            check_signals_of_documents(self.config, self.task, f"diagnostic {name}", diagnostic.needs)
             size = min(self.config.train.batch_size, diagnostic.examples)
             batch = self.task.batch(split, 0, size, self.device)
         else:
@@ -137,6 +138,7 @@ def subject(
         )
     if asked.seq_len > loaded.model.dims.max_len:
         loaded = dataclasses.replace(loaded, model=_longer(loaded, asked.seq_len))
+    check_documents(config, asked, loaded.model)
     return Subject(loaded, config, asked, loaded.leak or leaks(config, asked, loaded.model))
 
 

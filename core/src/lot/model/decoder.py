@@ -14,6 +14,7 @@ from lot.builtin.config import DecoderConfig
 from lot.builtin.mlps import GeluMLP
 from lot.contracts import MLP, Attention, Context, Dims, Embedding, GeneratorFor, Model, Output, Parts
 from lot.errors import PluginError
+from lot.nn.documents import apart, with_documents
 from lot.options.declare import NoOptions
 
 
@@ -45,7 +46,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
         """x (B, T, D) and the signals of attention and MLP."""
         normed = self.norm_attention(x)
-        given = self.attention(normed, ctx)
+        given = apart(self.attention, normed, ctx)
         if not torch.compiler.is_compiling():
             _check_output(self.attention, given, x)
         y, signals = given
@@ -86,6 +87,8 @@ class Decoder(Model):
 
     `want` names the signals that a pass returns; set it with `set_want`, once, before compiling.
     """
+
+    segments = True
 
     def __init__(self, config: DecoderConfig, parts: Parts) -> None:
         super().__init__()
@@ -150,13 +153,14 @@ class Decoder(Model):
 
     def lower(self, ids: Tensor, ctx: Context, layers: int) -> tuple[Tensor, dict[str, Any]]:
         """See `Model.lower`."""
+        ctx = with_documents(ctx)
         x, signals = self._embed(ids, ctx)
         x, of_layers = self._through(x, ctx, 0, layers)
         return x, {**signals, **of_layers}
 
     def upper(self, x: Tensor, ctx: Context, layers: int) -> Output:
         """See `Model.upper`."""
-        x, signals = self._through(x, ctx, layers, len(self.blocks))
+        x, signals = self._through(x, with_documents(ctx), layers, len(self.blocks))
         return Output(self._logits(x), signals)
 
     def _through(self, x: Tensor, ctx: Context, first: int, end: int) -> tuple[Tensor, dict[str, Any]]:
@@ -177,7 +181,7 @@ class Decoder(Model):
         return x, signals
 
     def _embed(self, ids: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
-        x, signals = self.embedding(ids, ctx)
+        x, signals = apart(self.embedding, ids, ctx)
         if self.positions is not None:
             rows = slice(ctx.start, ctx.start + ids.shape[1]) if ctx.positions is None else ctx.positions
             x = x + self.positions.weight[rows]

@@ -12,6 +12,7 @@ from lot.contracts import Context, Model, Output, Split, Task
 from lot.devices.precision import autocast
 from lot.devices.processes import Team
 from lot.errors import BadInput
+from lot.nn.documents import context
 
 Forward = Callable[[torch.Tensor, Context], Output]
 Observe = Callable[[torch.Tensor, torch.Tensor, int], None]
@@ -60,7 +61,7 @@ def measure_split(
     rank, world = (team.rank, team.world) if team else (0, 1)
     counting = torch.device("cpu") if device.type == "mps" else device  # metrics sum in float64, which MPS lacks
     metrics = task.metrics().to(counting)
-    ctx = Context(step=torch.tensor(step, device=device))
+    at_step = torch.tensor(step, device=device)
     with torch.no_grad(), evaluating(model):
         for first in range(0, batches, world):
             index = first + rank
@@ -71,7 +72,7 @@ def measure_split(
             full = batch.inputs.shape[0] == batch_size
             run: Forward = forward if forward is not None and full else model
             with autocast(device, precision):
-                output = run(batch.inputs, Context(step=ctx.step, padding=batch.padding))
+                output = run(batch.inputs, context(batch, at_step))
             if counted:
                 rows = count - index * batch_size  # the last batch of a limited count is cut
                 metrics.update(output.logits[:rows].float().to(counting), batch.targets[:rows].to(counting))

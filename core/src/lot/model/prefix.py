@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lot.contracts import Context, Model, Output
 from lot.devices.device import device_name
 from lot.errors import BadInput
+from lot.nn.documents import with_documents
 from lot.random import torch_generator
 from lot.storage.cache import cache_folder
 from lot.storage.states import StateFile
@@ -290,9 +291,9 @@ def _any_of(parameters: list[nn.Parameter], module: nn.Module) -> bool:
 
 
 def _row(ctx: Context, i: int, rows: int) -> Context:
-    """The context of row `i` alone: what is given for each of the `rows` rows is cut, and what was found of all is left out."""
+    """The context of row `i` alone: what is given for each of the `rows` rows is cut, and what was found of all is found anew."""
     own = {field.name: _of_row(getattr(ctx, field.name), i, rows) for field in dataclasses.fields(ctx)}
-    return dataclasses.replace(ctx, **own)
+    return with_documents(dataclasses.replace(ctx, **own))
 
 
 def _of_row(value: Any, i: int, rows: int) -> Any:
@@ -306,7 +307,7 @@ def _digest_of(ids: Tensor, row: Context) -> bytes:
     digest = hashlib.sha256(str(tuple(ids.shape)).encode() + _bytes(ids))
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
-        if field.name != "step" and value is not None:
+        if field.name not in ("step", "documents") and value is not None:  # segments say what documents do
             digest.update(f"{field.name}\n".encode())
             digest.update(_bytes(value) if isinstance(value, Tensor) else repr(value).encode())
     return digest.digest()

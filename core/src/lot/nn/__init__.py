@@ -1,8 +1,9 @@
-"""What mechanisms are built from: projections, attention with score features, decoding, ablation, neutral and export forms."""
+"""What mechanisms and models are built from: projections, attention with score features, decoding, documents, other forms."""
 
 from lot.nn.ablation import Ablatable
 from lot.nn.attention import FEATURE_MULTIPLE, attend, attention_mask, attention_weights, dropout_now
 from lot.nn.decoding import CachedAttention, KeyValueCache
+from lot.nn.documents import Documents, apart, context, first_rows, with_documents
 from lot.nn.export_forms import export_form, scan
 from lot.nn.neutral import Neutralizable
 from lot.nn.projections import Projections, Rotary, find_projections, require_heads
@@ -11,16 +12,21 @@ __all__ = [
     "FEATURE_MULTIPLE",
     "Ablatable",
     "CachedAttention",
+    "Documents",
     "KeyValueCache",
     "Neutralizable",
     "Projections",
     "Rotary",
+    "apart",
     "attend",
     "attention_mask",
     "attention_weights",
+    "context",
     "dropout_now",
     "export_form",
     "find_projections",
+    "first_rows",
     "require_heads",
     "scan",
+    "with_documents",
 ]

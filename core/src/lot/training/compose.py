@@ -11,6 +11,7 @@ from lot.model.build import build_model, build_task, leaks, memory
 from lot.model.neutral import check_neutral
 from lot.model.prefix import WHERE, keep_prefix
 from lot.plugins.registry import registry
+from lot.signals import SIGNALS
 from lot.training.objective import Objective
 from lot.training.trained_part import train_only, trained
 
@@ -67,6 +68,11 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
+    check_documents(config, task, model)
+    for name in objective.losses:
+        check_signals_of_documents(config, task, f"loss {name}", objective.needs(name))
+    for name, (_, diagnostic) in diagnostics.items():
+        check_signals_of_documents(config, task, f"diagnostic {name}", diagnostic.needs)
     return Composition(config, task, model, objective, diagnostics, recorders, leaks(config, task, model))
 
 
@@ -115,6 +121,12 @@ def _check_spread(config: Config, task: Task, model: Model, objective: Objective
     span = config.train.context_parallel
     if span == 1:
         return
+    if task.segments:
+        raise BadInput(
+            "cannot be told apart where sequences are spread over processes",
+            where="documents that share a row",
+            fix=f"set train.context_parallel=1, or let the task join them (lot show {config.task.name})",
+        )
     if task.seq_len % span:
         raise BadInput(
             where="train.context_parallel", expected=f"a divisor of the task's {task.seq_len} tokens", got=span
@@ -131,6 +143,29 @@ def _check_spread(config: Config, task: Task, model: Model, objective: Objective
                 where=f"losses.{name}",
                 fix="leave it out, or set train.context_parallel=1",
             )
+
+
+def check_documents(config: Config, task: Task, model: Model) -> None:
+    """Refuse a model that cannot tell apart the documents that share a row."""
+    if task.segments and not model.segments:
+        raise BadInput(
+            f"task {config.task.name} tells apart the documents that share a row, and model {config.model.name} cannot",
+            where="task",
+            fix=f"let the task join them (lot show {config.task.name}), or choose another model",
+        )
+
+
+def check_signals_of_documents(config: Config, task: Task, who: str, needs: frozenset[str]) -> None:
+    """Refuse a signal that is left out where documents that share a row are told apart: one of unknown shape."""
+    apart = frozenset().union(
+        *(part.component.emits for part in config.parts if part.component.kind in ("attention", "embedding"))
+    )
+    if task.segments and (lost := sorted((needs & apart) - SIGNALS.keys())):
+        raise BadInput(
+            f"{who} needs the signal {lost[0]!r}, whose shape LOT does not know, so that it cannot be told where documents "
+            f"that share a row are computed apart",
+            fix=f"leave {who} out, or let the task join documents (lot show {config.task.name})",
+        )
 
 
 def signals_given(config: Config) -> frozenset[str]:

@@ -10,11 +10,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch, Context, Diagnostic, Model, Probe, Record
+from lot.contracts import Batch, Diagnostic, Model, Probe, Record
 from lot.devices.precision import autocast
 from lot.figure import mark_leak
 from lot.model.measure import evaluating
 from lot.model.prefix import computed_anew
+from lot.nn.documents import context
 from lot.random import isolated, torch_generator
 from lot.runs.directory import RunDir
 from lot.storage.snapshots import load_records, save_snapshot, snapshot_path
@@ -123,7 +124,7 @@ def look_at(
     """
     model, objective = composition.model, composition.objective
     task = TaskWithoutTest(composition.task, name)
-    ctx = Context(step=torch.tensor(step, device=device), padding=batch.padding)
+    ctx = context(batch, torch.tensor(step, device=device))
     seed = composition.config.seed
 
     def gradients() -> dict[str, Tensor]:

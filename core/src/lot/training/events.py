@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lot.devices.device import device_name
+from lot.nn.documents import Documents
 from lot.training.compose import Composition
 from lot.training.parallel import Parallel
 
@@ -38,6 +39,10 @@ def run_header(
     config, task, settings = composition.config, composition.task, composition.config.train
     attentions: list[Any] = list(parallel.model.attentions.values())
     notes = [part.describe() for part in (parallel.model, *attentions) if hasattr(part, "describe")]
+    if task.segments:
+        batch = task.batch("train", 0, settings.batch_size)
+        assert batch.segments is not None
+        notes.append(Documents(batch.segments, batch.padding).cost())
     return {
         "run": str(path),
         "beginning": beginning,

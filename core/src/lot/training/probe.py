@@ -98,7 +98,7 @@ class LeakProbe:
         step = passes.step
         if (rows := len(passes.batch.inputs)) < SWEPT:
             tiled = torch.arange(SWEPT, device=passes.batch.inputs.device) % rows
-            many = Batch(*(None if tensor is None else tensor[tiled] for tensor in passes.batch))  # type: ignore[arg-type]
+            many = Batch(*(None if t is None else t[tiled.to(t.device)] for t in passes.batch))  # type: ignore[arg-type]
             passes = self._passes(many, step, full=False)
         modes: tuple[Mode, ...] = ("evaluation",) if self.team.span == 1 else ("evaluation", "training")
         findings = []

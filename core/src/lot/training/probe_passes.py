@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lot.contracts import Batch, Context
+from lot.contracts import Batch
 from lot.devices.precision import autocast
 from lot.model.measure import evaluating
+from lot.nn.documents import context
 from lot.random import derive, torch_generator
 from lot.training.compose import Composition
 from lot.training.finding import Mode
@@ -108,12 +109,13 @@ class Passes:
 
     def _pass(self, model: Any, ids: Tensor, mode: Mode, precision: str) -> Tensor:
         """Logits (B, T, V), under the noise of this step's first micro-step."""
-        mine, padding = self.positions(mode), self.batch.padding
+        mine = self.positions(mode)
+        batch = Batch(*(None if tensor is None else tensor[:, mine] for tensor in self.batch))  # type: ignore[arg-type]
         torch.manual_seed(derive(self.composition.config.seed, "noise", self.step, 0, self.team.rank) >> 1)
-        ctx = Context(
-            step=torch.full((), self.step, device=self.team.device),
+        ctx = context(
+            batch,
+            torch.full((), self.step, device=self.team.device),
             start=mine.start,
-            padding=None if padding is None else padding[:, mine],
             group=None if mode == "evaluation" else self.team.group,
         )
         with autocast(self.team.device, precision):

@@ -33,6 +33,7 @@ class TaskWithoutTest(Task):
         self.asked = False
         self.vocab_size, self.seq_len, self.causal = task.vocab_size, task.seq_len, task.causal
         self.token_counts, self.primary, self.origin = task.token_counts, task.primary, task.origin
+        self.segments = task.segments
 
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
         """As the task. Raises RunFailed for the test split."""

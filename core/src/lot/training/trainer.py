@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 
 from lot.config.schedule import learning_rate_factor
-from lot.contracts import Batch, Context, Split
+from lot.contracts import Batch, Split
 from lot.devices.precision import autocast, choose_precision
 from lot.devices.processes import Team
 from lot.errors import Diverged, Interrupted
 from lot.model.measure import measure_split
 from lot.model.prefix import prefix_of
+from lot.nn.documents import context
 from lot.plugins.discovery import reason
 from lot.random import derive
 from lot.runs.directory import RunDir
@@ -185,7 +186,7 @@ class Trainer:
         whole = self._whole([share.batch for share in shares])
         loss = torch.zeros((), device=device)
         for micro, (batch, start) in enumerate(shares):
-            ctx = Context(step=ctx_step, start=start, padding=batch.padding, group=self.team.group)
+            ctx = context(batch, ctx_step, start=start, group=self.team.group)
             torch.manual_seed(derive(self.config.seed, "noise", self.step, micro, self.team.rank) >> 1)
             with self.parallel.micro_step(last=micro == s.accumulate - 1):
                 with autocast(device, self.precision):

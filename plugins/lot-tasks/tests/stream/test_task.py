@@ -352,3 +352,26 @@ def test_the_same_documents_are_counted_once(build: Make, tmp_path: Path, monkey
     second = build("text_stream", path=path, seq_len=16)
     assert torch.equal(first.token_counts, second.token_counts)
     assert torch.equal(first.batch("train", 2, 8).inputs, second.batch("train", 2, 8).inputs)
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", "char"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_documents_apart_begin_with_the_token_that_ends_the_one_before(
+    build: Make, tmp_path: Path, tokenizer: str, split: Split
+) -> None:
+    options = {"path": write(tmp_path / "a.jsonl", texts_of(600)), "seq_len": 64, "tokenizer": tokenizer}
+    apart, joined = build("text_stream", documents="apart", **options), build("text_stream", **options)
+    assert (apart.segments, joined.segments) == (True, False)
+    found, plain = apart.batch(split, 0, 4), joined.batch(split, 0, 4)
+    assert torch.equal(found.inputs, plain.inputs)
+    assert torch.equal(found.targets, plain.targets), "every token is asked for, whatever its document"
+    assert plain.segments is None
+    for row, ids in zip(found.segments, found.inputs.tolist(), strict=True):
+        number, expected = 0, []
+        for token in ids:
+            number += token == apart.tokenizer.end
+            expected.append(number)
+        assert row.tolist() == expected
+    assert int(found.segments.max()) > 0
+    again = type(apart).from_assets(TextStreamConfig(documents="apart", **options), 0, apart.assets())
+    assert again.segments

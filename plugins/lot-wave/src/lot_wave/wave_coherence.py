@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lot import Batch, Context, CrossEntropy, Loss, Output
+from lot.nn import Documents
 from lot_wave.config import WaveCoherenceConfig
 from lot_wave.ops.coherence import infidelity, norm_drift, phase_variance, window_count
 
@@ -27,8 +29,14 @@ class WaveCoherence(Loss):
         terms = self.cross_entropy(output, batch, ctx)
         zero = terms["cross_entropy"].new_zeros(())
         if config.lambda_phase:
-            lock = phase_variance(output.signals["hidden"], config.window, config.variance, batch.padding)
-            terms["phase_lock"] = config.lambda_phase * lock * self._windows(batch)
+            hidden: Tensor = output.signals["hidden"]
+            locks = [
+                config.lambda_phase
+                * phase_variance(part.movedim(2, 0), config.window, config.variance, padding)
+                * self._windows(part[..., 0, 0], padding)
+                for part, padding in _texts(hidden.movedim(0, 2), batch)
+            ]
+            terms["phase_lock"] = torch.stack(locks).sum()
         if config.lambda_energy:
             drift = norm_drift(output.signals["hidden"], batch.padding, config.energy)
             terms["energy"] = config.lambda_energy * drift * batch.tokens()
@@ -40,10 +48,17 @@ class WaveCoherence(Loss):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Windows of positions, tokens, and one per part of a batch for what depends on parameters alone."""
         return {
-            "phase_lock": self._windows(batch),
+            "phase_lock": torch.stack([self._windows(*text) for text in _texts(batch.inputs, batch)]).sum(),
             "energy": batch.tokens(),
             "harmonic": batch.targets.new_ones(()),
         }
 
-    def _windows(self, batch: Batch) -> Tensor:
-        return window_count(batch.inputs, self.config.window, self.config.variance, batch.padding)
+    def _windows(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        return window_count(x, self.config.window, self.config.variance, padding)
+
+
+def _texts(x: Tensor, batch: Batch) -> list[tuple[Tensor, Tensor | None]]:
+    """x (B, T, ...) and its padding; by document where several share a row, since no window reaches from one to another."""
+    if batch.segments is None:
+        return [(x, batch.padding)]
+    return Documents(batch.segments, batch.padding, x.device).split(x)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lot import BadInput, Context, Dims, Embedding, GeneratorFor
 from lot_wave.config import WavePacketConfig
-from lot_wave.ops.waves import positions, turn
+from lot_wave.ops.waves import positions, turn, widest
 
 
 class WavePacket(Embedding):
@@ -23,6 +23,8 @@ class WavePacket(Embedding):
     As published (`form`), the angle of harmonic n is 2 pi n omega_v + phi_vw + f_w t, with f (W,) learned and shared by all
     tokens; P has a bias, features are not divided by their norm, and a LayerNorm comes after the mixture.
     """
+
+    segments = True  # it heeds ctx.positions
 
     frequency: Tensor
     order: Tensor
@@ -76,11 +78,15 @@ class WavePacket(Embedding):
         step = torch.maximum(self.trained, ctx.step.to(self.trained.device))
         return (1.0 - step.float() / self.anneal_steps).clamp(min=0.0)
 
-    def features(self, ids: Tensor, start: int = 0) -> Tensor:
-        """Waves (B, T, 2 W N), in float32 or wider, of tokens ids (B, T), the first at position `start`."""
+    def features(self, ids: Tensor, start: int = 0, at: Tensor | None = None) -> Tensor:
+        """Waves (B, T, 2 W N), in float32 or wider, of tokens ids (B, T), the first at position `start`.
+
+        at: (B, T) int64, the position of each token, in place of `start` and following.
+        """
         phase = F.embedding(ids, self.phase)  # (B, T, W)
         phase = phase.to(torch.promote_types(phase.dtype, torch.float32))
-        time = positions(ids.shape[1], start, ids.device)[:, None]
+        time = positions(ids.shape[1], start, ids.device) if at is None else at.to(widest(ids.device))
+        time = time[..., None]  # (T, 1) or (B, T, 1)
         amplitude = 1 / self.order if self.log_amplitude is None else self.log_amplitude[ids].exp()
         if self.positional_frequency is not None:
             theta = turn(phase, self.positional_frequency, time)[..., None]  # (B, T, W, 1)
@@ -101,7 +107,7 @@ class WavePacket(Embedding):
         """x (B, T, D); on request the signal `harmonic_amplitude` (V, W, N)."""
         dtype = self.project.weight.dtype
         # The stream keeps the dtype of the parameters under autocast, as it does after a standard embedding.
-        x = self.project(self.features(ids, ctx.start).to(dtype)).to(dtype)
+        x = self.project(self.features(ids, ctx.start, ctx.positions).to(dtype)).to(dtype)
         if self.standard is not None:
             x = torch.lerp(x, self.standard(ids), self.standard_share(ctx).to(dtype))
         if self.layer_norm is not None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lot.config.schema import Config
-from lot.contracts import Context
 from lot.model.operations import OperationCounter
+from lot.nn import context
 from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
 from lot.training.compose import compose
@@ -77,7 +79,7 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
 
     def step(size: int) -> int:
         batch = composition.task.batch("train", 0, size)
-        ctx = Context(padding=batch.padding)
+        ctx = context(batch, torch.zeros((), dtype=torch.int64))
         total, _ = composition.objective(model(batch.inputs, ctx), batch, ctx, 0)
         total.backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lot.builtin.cross_entropy import CrossEntropy
 from lot.config.schema import Config
 from lot.contracts import Batch, Context, Model, Output
+from lot.nn import context
 from lot.random import derive
 from lot.training.compose import Composition
 from lot.training.module_state import ModuleState
@@ -100,7 +101,7 @@ class _Trial:
         """The objective () on a training batch as at `step`, the logits, and the batch; equal calls have equal noise."""
         config = self.composition.config
         batch = self.composition.task.batch("train", index, min(SEQUENCES, config.train.batch_size), self.device)
-        ctx = Context(step=torch.full((), step, device=self.device), padding=batch.padding)
+        ctx = context(batch, torch.full((), step, device=self.device))
         self.model.train(training)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive(config.seed, "passport", index, step) >> 1)

@@ -12,6 +12,7 @@ from lot.testing.properties.ablation import ablation
 from lot.testing.properties.acting import acts
 from lot.testing.properties.building import built
 from lot.testing.properties.determinism import determinism
+from lot.testing.properties.documents import documents
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
 from lot.testing.properties.memory import memory
@@ -32,6 +33,7 @@ def builds(case: Case) -> None:
         "depends_on_length": bool,
         "tolerance": (int, float),
         "straight_through": str,
+        "segments": bool,
     }
     for name, kind in declared.items():
         value = getattr(module, name)
@@ -90,6 +92,7 @@ ATTENTION_CHECKS: dict[str, CheckFunction] = {
     "axes: causal": axes.causal,
     "axes: prefix": axes.prefix,
     "axes: padding": axes.padding,
+    "documents": documents,
     "memory": memory,
     "gradients": gradients.gradients,
     "acts": acts,

@@ -14,6 +14,7 @@ from lot.testing.properties.ablation import ablation
 from lot.testing.properties.acting import acts
 from lot.testing.properties.building import built
 from lot.testing.properties.determinism import determinism
+from lot.testing.properties.documents import documents
 from lot.testing.properties.dtypes import dtypes
 from lot.testing.properties.initial_values import initial_values
 from lot.testing.properties.memory import memory
@@ -185,6 +186,7 @@ EMBEDDING_CHECKS: dict[str, CheckFunction] = {
     "determinism": determinism,
     "positions": positions,
     "axes": everywhere,
+    "documents": documents,
     "steps": steps,
     "memory": memory,
     "acts": acts,

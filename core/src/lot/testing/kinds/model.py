@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lot.testing.failure import (
     require_finite,
 )
 from lot.testing.properties.decoding import require_decoding
+from lot.testing.properties.documents import packed
 from lot.testing.specimens.samples import token_ids
 from lot.testing.specimens.whole_model import sizes_of, whole_model
 
@@ -232,6 +234,10 @@ def halves(case: Case) -> None:
         raise NotApplicable("it offers no lower and upper")
     model.set_want(frozenset({"attention"}))
     ids, ctx = _tokens(case, model, 2, 9), case.context()
+    if model.segments:
+        ctx = replace(
+            ctx, segments=(torch.arange(ids.shape[1], device=case.device) >= ids.shape[1] // 2).expand(2, -1).long()
+        )
     whole = model(ids, ctx)
     for layers in range(len(model.layers) + 1):
         x, below = model.lower(ids, ctx, layers)
@@ -243,6 +249,30 @@ def halves(case: Case) -> None:
         found = sorted({**below.get("attention", {}), **output.signals.get("attention", {})})
         expected = sorted(whole.signals.get("attention", {}))
         require(found == expected, f"layers that give a signal {place}", expected=str(expected), got=str(found))
+
+
+@torch.no_grad()
+def documents(case: Case) -> None:
+    """Logits of documents that share rows are those of each document alone, with padding beside them and without."""
+    model = whole_model(case, dtype=torch.float64)
+    if not model.segments:
+        raise NotApplicable("it does not say `segments`: it is refused with a task that tells documents apart")
+    T = _tokens(case, model, 3, 24).shape[1]
+    for padded in (False, True):
+        rows = packed(T, padded)
+        ids = _tokens(case, model, 3, 24)
+        padding = None if rows.padding is None else rows.padding.to(case.device)
+        logits = model(ids, Context(segments=rows.segments.to(case.device), padding=padding)).logits
+        for row, places in rows.documents:
+            at = places.to(case.device)
+            alone = _logits(case, model, ids[row : row + 1, at])[0]
+            require_close(
+                logits[row, at],
+                alone,
+                TOLERANCE,
+                "logits of a document that shares a row, against those of the document alone",
+                cause="an embedding or attention that is not called through lot.nn.apart, or ctx.positions left out",
+            )
 
 
 @torch.no_grad()
@@ -308,6 +338,7 @@ MODEL_CHECKS: dict[str, CheckFunction] = {
     "gradients": gradients,
     "padding": padding,
     "halves": halves,
+    "documents": documents,
     "decoding": decoding,
     "state": state,
     "compile": compiled,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lot.contracts import IGNORED, Batch
+from lot.contracts import IGNORED, Batch, Task
 from lot.errors import BadInput
 from lot.random import numpy_generator
 from lot.testing.case import Case, CheckFunction
@@ -69,6 +69,7 @@ def shapes(case: Case) -> None:
                 assert value is not None
                 require(value.dtype == dtype, f"dtype of {what}", expected=str(dtype), got=str(value.dtype))
                 require(value.device.type == device, f"device of {what}", expected=device, got=str(value.device))
+            _require_segments(task, batch, f"segments of {split}")
             _require_range(batch.inputs, task.vocab_size, f"inputs of {split}")
             scored = batch.targets[batch.targets != IGNORED]
             require(scored.numel() > 0, f"targets of {split}", expected=f"some that are not {IGNORED}", got="none")
@@ -80,6 +81,25 @@ def shapes(case: Case) -> None:
                     expected=str(IGNORED),
                     got="other values",
                 )
+
+
+def _require_segments(task: Task, batch: Batch, what: str) -> None:
+    """`segments` come where the task says so, int64 (B, T) on the CPU."""
+    found = batch.segments
+    require(
+        isinstance(found, Tensor) == task.segments,
+        what,
+        expected="a tensor, as task.segments says" if task.segments else "None, as task.segments says",
+        got=type(found).__name__,
+    )
+    if found is not None:
+        expected = f"int64 {tuple(batch.inputs.shape)} on the CPU"
+        require(
+            (found.dtype, found.shape, found.device.type) == (torch.int64, batch.inputs.shape, "cpu"),
+            what,
+            expected=expected,
+            got=f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)} on {found.device}",
+        )
 
 
 def _require_range(ids: Tensor, V: int, what: str) -> None:

@@ -25,9 +25,10 @@ def make_task(case: Case, seed: int = 0) -> Task:
 
 def same(a: Batch, b: Batch) -> bool:
     """Whether two batches are bit-equal."""
-    if (a.padding is None) != (b.padding is None):
+    pairs = list(zip(a, b, strict=True))
+    if any((x is None) != (y is None) for x, y in pairs):
         return False
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None)
+    return all(torch.equal(x, y) for x, y in pairs if x is not None and y is not None)
 
 
 def hashes(batch: Batch) -> list[str]:

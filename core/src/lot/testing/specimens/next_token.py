@@ -21,7 +21,7 @@ class NextToken(Task):
 
     def batch(self, split: Split, index: int, size: int, device: torch.device | str = "cpu") -> Batch:
         """`sample_batch`, the same for every split and index."""
-        inputs, targets, _ = sample_batch(self.vocab_size, size, self.seq_len)
+        inputs, targets = sample_batch(self.vocab_size, size, self.seq_len)[:2]
         return Batch(inputs.to(device), targets.to(device))
 
     def length(self, split: Split) -> int | None:

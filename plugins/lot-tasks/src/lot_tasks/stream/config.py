@@ -67,6 +67,13 @@ class TextStreamConfig:
             "where the file has one of them, else a token of its own"
         ),
     )
+    documents: Literal["joined", "apart"] = option(
+        "joined",
+        help=(
+            "joined: attention and states go on from a document to the next; apart: each document, or the part of it that is in "
+            "the window, is computed as a sequence of its own, which begins with the token that ends the one before"
+        ),
+    )
     validation: float = option(0.05, gt=0, lt=0.5, help="share of documents for validation, chosen by their content")
     test: float = option(0.05, gt=0, lt=0.5, help="share of documents for test, chosen by their content")
     held_out_tokens: int | None = option(

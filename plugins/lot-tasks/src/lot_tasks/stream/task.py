@@ -101,6 +101,7 @@ class TextStream(Task):
     def _begin(self, config: TextStreamConfig, seed: int, kept: Kept) -> None:
         """All that needs no documents."""
         self._config, self.seed, self._kept = config, seed, kept
+        self.segments = config.documents == "apart"
         self.tokenizer = kept.tokenizer
         self.bos, self.eos, self.adds_bos = self.tokenizer.bos, self.tokenizer.eos, self.tokenizer.adds_bos
         self.seq_len = config.seq_len
@@ -161,7 +162,7 @@ class TextStream(Task):
         numbers = np.arange(index * size, (index + 1) * size)
         if split == "train":
             windows = self._training(numbers)
-            return to_batch(windows[:, :-1], windows[:, 1:], device)
+            return self._to_batch(windows, windows[:, 1:], device)
         count = self.length(split)
         assert count is not None
         numbers = numbers[numbers < count]
@@ -169,7 +170,13 @@ class TextStream(Task):
             raise IndexError(f"{split} batch {index} of size {size}: the split has {count} windows")
         starts, again = held_out_starts(numbers, self._size(split), self.seq_len)
         windows = self._as_tokens(self.opened.held_out[split].take(starts, self.seq_len + 1))
-        return to_batch(windows[:, :-1], np.where(again, IGNORED, windows[:, 1:]), device)
+        return self._to_batch(windows, np.where(again, IGNORED, windows[:, 1:]), device)
+
+    def _to_batch(self, windows: np.ndarray, targets: np.ndarray, device: torch.device | str) -> Batch:
+        """windows (N, T + 1) and targets (N, T) as a batch. A document begins with the token that ended the one before."""
+        inputs = windows[:, :-1]
+        segments = np.cumsum(inputs == self.tokenizer.end, axis=1, dtype=np.int64) if self.segments else None
+        return to_batch(inputs, targets, device, segments)
 
     def _training(self, numbers: np.ndarray) -> np.ndarray:
         """Training windows (N, T + 1) by number."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.figure import PALETTE, new_figure
+from lot.nn import first_rows
 from lot_toroidal.attention.fft import FFTAttention
 from lot_toroidal.diagnostics.layers import captured_inputs, layers_of
 
@@ -31,19 +31,21 @@ class CirculantError(Diagnostic):
         pass
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """fft_error: () the worst layer's; layer (L,), error_layer (L,), error_position (L, T). Without such layers, L = 0."""
+        """fft_error: () the worst layer's; layer (L,), error_layer (L,), error_position (L, T). Without such layers, L = 0.
+
+        error_position: NaN beyond the longest document, where documents share rows.
+        """
         layers = list(layers_of(probe.model, FFTAttention))
         T = probe.batch.inputs.shape[1]
-        by_layer, by_position = torch.zeros(len(layers)), torch.zeros(len(layers), T)
+        by_layer, by_position = torch.zeros(len(layers)), torch.full((len(layers), T), torch.nan)
         inputs = captured_inputs(probe, [attention for _, attention in layers])
         for row, ((_, attention), (x, ctx)) in enumerate(zip(layers, inputs, strict=True)):
-            padding = None if ctx.padding is None else ctx.padding[:EXAMPLES]
-            x, ctx = x[:EXAMPLES], dataclasses.replace(ctx, padding=padding)
+            x, ctx = x[:EXAMPLES], first_rows(ctx, EXAMPLES)
             with torch.no_grad():
                 dense = attention.dense(x, ctx).float()
                 difference = attention(x, ctx)[0].float() - dense
             by_layer[row] = difference.norm() / dense.norm()
-            by_position[row] = difference.norm(dim=(0, 2)) / dense.norm(dim=(0, 2))
+            by_position[row, : x.shape[1]] = difference.norm(dim=(0, 2)) / dense.norm(dim=(0, 2))
         return {
             "fft_error": by_layer.max() if layers else torch.zeros(()),
             "layer": torch.tensor([layer for layer, _ in layers], dtype=torch.int64),

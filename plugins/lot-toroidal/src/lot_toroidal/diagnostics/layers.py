@@ -22,11 +22,14 @@ def layers_of(model: nn.Module, kind: type[Kind]) -> Iterator[tuple[int, Kind]]:
 
 
 def captured_inputs(probe: Probe, modules: list[Kind]) -> list[tuple[Tensor, Context]]:
-    """What each of `modules` is given in a pass of the probe's model over its batch: x (B, T, D) and the context."""
+    """What each of `modules` is given in a pass of the probe's model over its batch: x (B, T, D) and the context.
+
+    Where documents share rows it is called for documents of several lengths: with the longest first, which count.
+    """
     found: dict[nn.Module, tuple[Tensor, Context]] = {}
 
     def note(module: nn.Module, arguments: tuple[Tensor, Context]) -> None:
-        found[module] = arguments[0].detach(), arguments[1]
+        found.setdefault(module, (arguments[0].detach(), arguments[1]))
 
     handles = [module.register_forward_pre_hook(note) for module in modules]
     try:

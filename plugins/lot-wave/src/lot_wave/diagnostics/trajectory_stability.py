@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot import Context, Diagnostic, Probe, Record
+from lot import Diagnostic, Probe, Record
 from lot.figure import new_figure
+from lot.nn import first_rows
 from lot_wave.config import TrajectoryConfig
 from lot_wave.ops.lyapunov import Map, local_exponents
 
@@ -43,8 +44,7 @@ class TrajectoryStability(Diagnostic):
         """
         n = min(self.config.examples, probe.batch.inputs.shape[0])
         x = probe.output.signals["hidden"][0][:n].float()
-        padding = None if probe.ctx.padding is None else probe.ctx.padding[:n]
-        ctx = Context(probe.ctx.step, probe.ctx.start, padding)
+        ctx = first_rows(probe.ctx, n)
 
         def through(block: torch.nn.Module) -> Map:
             return lambda state: block(state, ctx)[0]

@@ -1,0 +1,170 @@
+"""`text_stream` with documents apart, through the commands: a packed row trains as its documents do one by one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from support import Lot, refused
+from test_torchrun import torchrun
+
+import lot as core
+from lot import IGNORED, Context, registry
+from lot.nn import context
+from lot.runs.load import load_run
+from lot.storage import checkpoint
+from lot.storage.folder import folder_of
+from lot.testing import checks
+
+RUN = ["run", "--task", "text_stream", "--set", "task.path=a.jsonl", "--set", "task.documents=apart"]
+SIZES = {
+    "task.seq_len": 32,
+    "model.width": 16,
+    "model.heads": 2,
+    "model.layers": 2,
+    "model.dropout": 0.0,
+    "train.steps": 4,
+    "train.batch_size": 4,
+    "train.accumulate": 2,
+    "train.save_every": 2,
+    "train.eval_every": 2,
+    "train.precision": "fp32",
+}
+WORDS = [*RUN, *(word for key, value in SIZES.items() for word in ("--set", f"{key}={value}"))]
+END = 256
+
+
+@pytest.fixture(autouse=True)
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents from one byte to more than a window."""
+    monkeypatch.setenv("LOT_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    lengths = rng.choice([1, 2, 5, 9, 20, 60], 1500)
+    texts = ["".join(rng.choice(list("abcdefg"), n)) for n in lengths]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def ran(lot: Lot, directory: str, *more: str) -> str:
+    done = lot(*WORDS, *more, "--run-dir", directory)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def texts_of(row: torch.Tensor) -> list[slice]:
+    """The documents of a row of tokens: each begins at a token that ends one, or at the beginning of the row."""
+    starts = [0, *(t for t in (row == END).nonzero()[:, 0].tolist() if t)]
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(row)], strict=True)]
+
+
+@pytest.mark.parametrize("attention", ["lattice", "toroidal_fft"])
+def test_the_loss_is_that_of_separate_passes(lot: Lot, attention: str) -> None:
+    said = " ".join(ran(lot, "r", "--attn", attention).split())
+    assert "documents apart: " in said
+    assert " more tokens as padding" in said
+    loaded = load_run("r")
+    losses = []
+    for index in range(-(-loaded.task.length("test") // 4)):
+        batch = loaded.task.batch("test", index, 4)
+        for ids, targets in zip(batch.inputs, batch.targets, strict=True):
+            for part in texts_of(ids):
+                with torch.no_grad():
+                    logits = loaded.model(ids[None, part], Context(step=torch.tensor(loaded.step))).logits[0]
+                losses.append(
+                    torch.nn.functional.cross_entropy(logits, targets[part], ignore_index=IGNORED, reduction="none")[
+                        targets[part] != IGNORED
+                    ]
+                )
+    expected = json.loads(Path("r/metrics.json").read_text())["metrics"]["loss"]
+    assert float(torch.cat(losses).double().mean()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_edit_of_a_document_changes_no_logit_of_another_in_its_row(lot: Lot) -> None:
+    ran(lot, "r", "--attn", "lattice")
+    loaded = load_run("r")
+    step = torch.tensor(loaded.step)
+    batch = next(b for i in range(50) if len(texts_of((b := loaded.task.batch("train", i, 1)).inputs[0])) > 2)
+    parts = texts_of(batch.inputs[0])
+    for edited in range(len(parts)):
+        other = batch.inputs.clone()
+        span = slice(parts[edited].start + (edited > 0), parts[edited].stop)  # the token that ends a document stays
+        other[0, span] = (other[0, span] + 1) % END
+        with torch.no_grad():
+            before = loaded.model(batch.inputs, context(batch, step)).logits[0]
+            after = loaded.model(other, context(batch, step)).logits[0]
+            joined = [loaded.model(ids, Context(step=step)).logits[0] for ids in (batch.inputs, other)]
+        for number, part in enumerate(parts):
+            same = torch.equal(before[part], after[part])
+            assert same == (number != edited or span.start == span.stop)
+        if edited == 0:
+            assert not torch.equal(joined[0][parts[-1]], joined[1][parts[-1]]), "joined documents do see each other"
+
+
+def test_a_resumed_run_is_bit_equal(lot: Lot) -> None:
+    ran(lot, "r", "--attn", "lattice")
+    weights = Path("r/checkpoints/step_00000004/model.safetensors")
+    expected, log = weights.read_bytes(), Path("r/metrics.jsonl").read_text()
+    shutil.rmtree(weights.parent)
+    Path("r/metrics.json").unlink()
+    done = lot("run", "--resume", "--run-dir", "r")
+    assert done.returncode == 0, done.stderr
+    assert weights.read_bytes() == expected
+    assert len(Path("r/metrics.jsonl").read_text().splitlines()) == len(log.splitlines())
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_two_processes_equal_one(lot: Lot, tmp_path: Path) -> None:
+    done = torchrun(tmp_path, *WORDS, "--attn", "lattice", "--run-dir", "two")
+    assert done.returncode == 0, done.stderr
+    ran(lot, "one", "--attn", "lattice")
+    one, two = (checkpoint.load(folder_of(tmp_path / name / "checkpoints", 4)).model for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def losses_of(tmp_path: Path, directory: str, **changes: Any) -> list[float]:
+    tree: dict[str, Any] = {
+        "task": {"name": "text_stream", "path": str(tmp_path / "a.jsonl"), "documents": "apart"},
+        "attn": {"name": "vanilla"},
+    }
+    overrides = [f"{key}={value}" for key, value in {**SIZES, **changes}.items()]
+    core.train(core.load_config(tree, overrides=overrides), run_dir=tmp_path / directory)
+    rows = map(json.loads, (tmp_path / directory / "metrics.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it where a graph is cut
+def test_a_compiled_and_a_recomputed_run_train_as_an_eager_one(tmp_path: Path) -> None:
+    eager = losses_of(tmp_path, "eager")
+    assert losses_of(tmp_path, "recomputed", **{"model.recompute": "true"}) == pytest.approx(eager, rel=1e-6)
+    assert losses_of(tmp_path, "compiled", **{"train.compile": "on"}) == pytest.approx(eager, rel=1e-4)
+
+
+FORMS = [
+    *((component.name, {}) for component in registry().components("attention")),
+    ("lattice", {"dynamics": "relax", "steps": 2}),
+    ("phase", {"causal": False}),
+    ("toroidal", {"form": "published", "causal": False}),
+    ("toroidal", {"window": 3}),
+    ("toroidal_fft", {"causal": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FORMS, ids=str)
+def test_every_attention_that_is_installed_computes_documents_apart(name: str, options: dict[str, Any]) -> None:
+    checks("attention")["documents"](registry().get("attention", name), options)
+
+
+def test_what_cannot_tell_documents_apart_is_refused_in_a_line(lot: Lot) -> None:
+    spread = lot(*WORDS, "--attn", "toroidal_ring", "--set", "train.context_parallel=2", "--run-dir", "r")
+    refused(
+        spread, "documents that share a row: cannot be told apart where sequences are spread", "lot show text_stream"
+    )
+    shape = lot(*WORDS, "--attn", "toroidal", "--set", "diagnostics={fusion_rank: {every: 2}}", "--run-dir", "r")
+    refused(shape, "diagnostic fusion_rank needs the signal 'platter_mixing'", "documents")
+    assert not Path("r").exists()
