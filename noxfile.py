@@ -84,7 +84,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """ruff check, ruff format, and the import rules between packages."""
-    install(session, "ruff", "import-linter")
+    session.install("-c", CONSTRAINTS, "ruff", "import-linter", silent=True)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     sources = ":".join(str(ROOT / package / "src") for package in PACKAGES)
