@@ -168,3 +168,14 @@ def test_what_cannot_tell_documents_apart_is_refused_in_a_line(lot: Lot) -> None
     shape = lot(*WORDS, "--attn", "toroidal", "--set", "diagnostics={fusion_rank: {every: 2}}", "--run-dir", "r")
     refused(shape, "diagnostic fusion_rank needs the signal 'platter_mixing'", "documents")
     assert not Path("r").exists()
+
+
+def test_a_diagnostic_that_nobody_named_is_left_out_and_told(lot: Lot) -> None:
+    said = " ".join(ran(lot, "r", "--attn", "toroidal").split())
+    assert "diagnostic fusion_rank is left out: documents are apart" in said
+    looked = lot("diagnose", "r")
+    assert looked.returncode == 0, looked.stderr
+    assert "attention_entropy" in looked.stdout + looked.stderr
+    assert "fusion_rank" not in looked.stdout + looked.stderr
+    resumed = lot("run", "--extend", "r", "--set", "train.steps=6", "--run-dir", "s")
+    assert resumed.returncode == 0, resumed.stderr

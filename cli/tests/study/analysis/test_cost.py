@@ -10,7 +10,7 @@ import pytest
 from study_support import RUN
 
 from lot.config.load import load_config
-from lot_cli.study.analysis.cost import cost_of
+from lot_cli.study.analysis.cost import cost_of, count_operations
 
 pytest.importorskip("lot_tasks")
 
@@ -39,3 +39,14 @@ def test_what_an_earlier_rule_counted_is_kept(tmp_path: Path) -> None:
     kept.write_text(json.dumps({"flops_per_token": 7, "peak_bytes": None}))
     cost = cost_of([tmp_path / "run"], load_config(RUN), "cpu", 32)
     assert (cost.flops_per_token, cost.uncounted) == (7, None)
+
+
+def test_what_the_cache_holds_of_a_prefix_counts_nothing_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOT_CACHE", str(tmp_path / "cache"))
+    tree = {**RUN, "model": {"width": 16, "heads": 2, "layers": 3}}
+    plain, kept = (
+        load_config(tree, overrides=["train.only=['blocks.2.*']", f"train.cache_prefix={value}"])
+        for value in ("false", "true")
+    )
+    whole = count_operations(plain, "cpu")
+    assert count_operations(kept, "cpu") == count_operations(kept, "cpu") == whole

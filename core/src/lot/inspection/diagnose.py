@@ -24,7 +24,7 @@ from lot.runs.load import BEST
 from lot.runs.shown import Shown, Table, written
 from lot.storage.files import make_folder
 from lot.storage.snapshots import save_snapshot
-from lot.training.compose import check_signals, signals_given
+from lot.training.compose import check_signals, signals_given, signals_lost
 
 EVERYWHERE = ("attention_map", "attention_entropy")
 """Diagnostics that are measured without being named, where the model gives what they need."""
@@ -126,7 +126,12 @@ def _chosen(asked: Subject, names: Sequence[str], overrides: Sequence[str]) -> d
     if not wanted:
         given = signals_given(asked.config)
         usual = [name for name in EVERYWHERE if registry().get("diagnostic", name).needs <= given]
-        wanted = list(dict.fromkeys([*asked.config.diagnostics, *usual]))
+        own = [
+            name
+            for name, one in asked.config.diagnostics.items()
+            if not signals_lost(asked.config, asked.task, one.create(f"{_PREFIX}{name}").needs)
+        ]
+        wanted = list(dict.fromkeys([*own, *usual]))
     if not wanted:
         raise BadInput(
             "this run measured no diagnostic, and its attention gives no weights",

@@ -70,7 +70,7 @@ def evaluate(
     length = asked.task.length(split)
     limit = train.eval_examples if examples is None and split == "train" else examples
     if train.cache_prefix:
-        keep_prefix(asked.model, trained(asked.model, train.only), warn)
+        keep_prefix(asked.model, trained(asked.model, train.only), warn, asked.config)
     by_position = _ByPosition(asked.task.seq_len, asked.device)
     metrics = measure_split(
         asked.model,

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
+import itertools
 import json
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lot.config.schema import Config
 from lot.contracts import Context, Model, Output
 from lot.devices.device import device_name
 from lot.errors import BadInput
@@ -32,13 +34,19 @@ FOLDER = "prefix"
 """The folder of the cache in which the files are."""
 TRIED = 32
 """Tokens, at most, of the sequence on which it is tried whether the states are always the same."""
-_FORMAT = 1
+_FORMAT = 2
 
 
-def keep_prefix(model: Model, trained: set[str], warn: Callable[[str], None] = lambda text: None) -> None:
+def keep_prefix(
+    model: Model,
+    trained: set[str],
+    warn: Callable[[str], None] = lambda text: None,
+    config: Config | None = None,
+) -> None:
     """Let `model` keep the states below its first layer with a parameter in `trained` (names), from here on.
 
-    warn: told, once, where the disk takes no more.
+    warn: told, once, where the disk takes no more. config: that the model is made from; states of other options of its parts
+    are other states, also where no try tells them apart.
 
     Raises BadInput where there are none to keep, or where they are not always the same.
     """
@@ -58,7 +66,7 @@ def keep_prefix(model: Model, trained: set[str], warn: Callable[[str], None] = l
             got=f"a training in which {what}",
             fix="say by train.only what trains, or leave it out",
         )
-    prefix = Prefix(model, below, moving)
+    prefix = Prefix(model, below, moving, [] if config is None else _parts_below(config, below))
     prefix.require_alike()
     prefix.warn = warn
     model.forward = prefix.forward  # type: ignore[method-assign]
@@ -92,14 +100,14 @@ class _Kept(NamedTuple):
 
 
 class Prefix:
-    """The states of `model` before layer `below`. moving: the parameters that train.
+    """The states of `model` before layer `below`. moving: the parameters that train. parts: what is chosen below, as tables.
 
     resting: whether every layer computes all the same. warn: told, once, where states cannot be kept.
     """
 
-    def __init__(self, model: Model, below: int, moving: list[nn.Parameter]) -> None:
+    def __init__(self, model: Model, below: int, moving: list[nn.Parameter], parts: list[Any]) -> None:
         self._model = weakref.ref(model)  # which holds this, and goes as soon as nobody else holds it
-        self.below, self.moving, self.resting = below, moving, False
+        self.below, self.moving, self.parts, self.resting = below, moving, parts, False
         self.warn: Callable[[str], None] = lambda text: None
         self._lower = [module for part in (model.embedding, *model.layers[:below]) for module in part.modules()]
         upper = {id(module) for layer in model.layers[below:] for module in layer.modules()}
@@ -139,11 +147,11 @@ class Prefix:
         with torch.enable_grad():
             model.train()
             before = self._tensors()
-            first = self._tried(0)
+            first = self._tried(0, TRIED)
             changed = before != self._tensors()
-            second = self._tried(1)
+            second = self._tried(1, TRIED)
             model.eval()
-            third = self._tried(10**6)
+            third = self._tried(10**6, TRIED)
             model.train(training)
         if self._moves(first):
             raise BadInput(
@@ -166,11 +174,11 @@ class Prefix:
             return False
         return any(g is not None for g in torch.autograd.grad(x.sum(), self.moving, allow_unused=True))
 
-    def _tried(self, step: int) -> Tensor:
-        """The states of one random sequence, the same at every call; the noise is that of `step`."""
+    def _tried(self, step: int, length: int) -> Tensor:
+        """The states of one random sequence, the same at every call; the noise is that of `step`. length: its tokens, at most."""
         dims, device = self.model.dims, next(self.model.parameters()).device
         generator = torch_generator(0, "prefix", "tried")
-        ids = torch.randint(dims.vocab_size, (1, min(TRIED, dims.max_len)), generator=generator).to(device)
+        ids = torch.randint(dims.vocab_size, (1, min(length, dims.max_len)), generator=generator).to(device)
         ctx = Context(step=torch.full((), step, device=device))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(step)
@@ -185,7 +193,7 @@ class Prefix:
             rows = [_row(ctx, i, len(ids)) for i in range(len(ids))]
             if not self._is_silent(ids[:1], rows[0]):
                 return None
-            kept = self._kept(ids.device)
+            kept = self._kept(ids.device, ids.shape[1])
             return torch.cat([self._state(kept, ids[i : i + 1], row) for i, row in enumerate(rows)])
 
     def _watched(self) -> bool:
@@ -235,30 +243,32 @@ class Prefix:
 
     # What the states depend on beside the sequence
 
-    def _kept(self, device: torch.device) -> _Kept:
-        """The file for the weights, the precision and the device of now."""
+    def _kept(self, device: torch.device, length: int) -> _Kept:
+        """The file for the weights, the precision and the device of now, and for sequences of this length."""
         seen = self._tensors()
         if seen != self._seen:
             self._seen, self._weights = seen, self._digest_weights()
         autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         numerics = (str(autocast), torch.get_num_threads(), torch.get_float32_matmul_precision())
-        now = (self._weights, device_name(device), *numerics)
+        now = (self._weights, device_name(device), length, *numerics)
         if now not in self._files:
-            self._files[now] = self._open(now)
+            self._files[now] = self._open(now, length)
         return self._files[now]
 
-    def _open(self, now: tuple[Any, ...]) -> _Kept:
-        tried = self._tried(0)  # what the code computes, to the bit: other code has another file
+    def _open(self, now: tuple[Any, ...], length: int) -> _Kept:
+        # What the code computes, to the bit: other code has another file. A shorter sequence would not show what acts far away.
+        tried = self._tried(0, length)
         facts = {
             "format": _FORMAT,
             "model": f"{type(self.model).__module__}.{type(self.model).__qualname__}",
             "below": self.below,
+            "parts": self.parts,
             "now": now,
             "tried": [str(tried.dtype), hashlib.sha256(_bytes(tried)).hexdigest()],
             "torch": torch.__version__,
             "cpu": torch.backends.cpu.get_cpu_capability(),
         }
-        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
         layers = f"layers 0 to {self.below - 1}" if self.below > 1 else "layer 0"
         dtype = str(tried.dtype).removeprefix("torch.")
         title = f"states of {type(self.model).__name__} after {layers}, width {self.model.dims.width}, {dtype}"
@@ -282,6 +292,12 @@ class Prefix:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(_bytes(tensor))
         return digest.hexdigest()
+
+
+def _parts_below(config: Config, below: int) -> list[Any]:
+    """The tables of the embedding, and of the attention and the MLP of each layer before `below`."""
+    layers = [[of.get(layer) for of in (config.attentions, config.mlps)] for layer in range(below)]
+    return [None if part is None else part.table() for part in (config.embed, *itertools.chain(*layers))]
 
 
 def _any_of(parameters: list[nn.Parameter], module: nn.Module) -> bool:

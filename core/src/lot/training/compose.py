@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lot.config.schema import ChosenDiagnostic, Config
+from lot.config.schema import ChosenDiagnostic, Config, watched
 from lot.contracts import Diagnostic, Model, Recorder, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks, memory
@@ -27,6 +27,8 @@ class Composition:
     diagnostics: dict[str, tuple[ChosenDiagnostic, Diagnostic]]
     recorders: dict[str, Recorder]
     leak: bool
+    notes: tuple[str, ...] = ()
+    """What was left out, for the head of the run."""
 
     @property
     def attention_distributions(self) -> set[str]:
@@ -64,16 +66,25 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     train_only(model, config.train.only)
     if config.train.cache_prefix:
         _check_prefix(config, processes)
-        keep_prefix(model, trained(model, config.train.only))
+        keep_prefix(model, trained(model, config.train.only), config=config)
     model.set_want(objective.want)
     _check_accumulation(config, objective)
     _check_spread(config, task, model, objective)
     check_documents(config, task, model)
     for name in objective.losses:
         check_signals_of_documents(config, task, f"loss {name}", objective.needs(name))
-    for name, (_, diagnostic) in diagnostics.items():
-        check_signals_of_documents(config, task, f"diagnostic {name}", diagnostic.needs)
-    return Composition(config, task, model, objective, diagnostics, recorders, leaks(config, task, model))
+    notes = []
+    for name, (chosen, diagnostic) in [*diagnostics.items()]:
+        lost = signals_lost(config, task, diagnostic.needs)
+        if lost and _as_watched(config, chosen):
+            del diagnostics[name]
+            notes.append(
+                f"diagnostic {name} is left out: documents are apart, and LOT does not know the shape of {lost[0]}"
+            )
+        else:
+            check_signals_of_documents(config, task, f"diagnostic {name}", diagnostic.needs)
+    leak = leaks(config, task, model)
+    return Composition(config, task, model, objective, diagnostics, recorders, leak, tuple(notes))
 
 
 def _check_memory(config: Config, task: Task, processes: int) -> None:
@@ -155,12 +166,23 @@ def check_documents(config: Config, task: Task, model: Model) -> None:
         )
 
 
-def check_signals_of_documents(config: Config, task: Task, who: str, needs: frozenset[str]) -> None:
-    """Refuse a signal that is left out where documents that share a row are told apart: one of unknown shape."""
+def _as_watched(config: Config, chosen: ChosenDiagnostic) -> bool:
+    """Whether a diagnostic is there as an attention asks for it, so that no user has to have named it."""
+    usual = chosen.every == chosen.component.every and chosen.options == chosen.component.config_class()
+    return usual and chosen.name in watched(config.attentions.values())
+
+
+def signals_lost(config: Config, task: Task, needs: frozenset[str]) -> list[str]:
+    """Those of the signals in `needs` that are left out where documents that share a row are told apart: of unknown shape."""
     apart = frozenset().union(
         *(part.component.emits for part in config.parts if part.component.kind in ("attention", "embedding"))
     )
-    if task.segments and (lost := sorted((needs & apart) - SIGNALS.keys())):
+    return sorted((needs & apart) - SIGNALS.keys()) if task.segments else []
+
+
+def check_signals_of_documents(config: Config, task: Task, who: str, needs: frozenset[str]) -> None:
+    """Refuse a signal that is left out where documents that share a row are told apart."""
+    if lost := signals_lost(config, task, needs):
         raise BadInput(
             f"{who} needs the signal {lost[0]!r}, whose shape LOT does not know, so that it cannot be told where documents "
             f"that share a row are computed apart",

@@ -43,6 +43,7 @@ def run_header(
         batch = task.batch("train", 0, settings.batch_size)
         assert batch.segments is not None
         notes.append(Documents(batch.segments, batch.padding).cost())
+    notes += composition.notes
     return {
         "run": str(path),
         "beginning": beginning,

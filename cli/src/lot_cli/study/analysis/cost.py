@@ -11,6 +11,7 @@ import torch
 
 from lot.config.schema import Config
 from lot.model.operations import OperationCounter
+from lot.model.prefix import computed_anew
 from lot.nn import context
 from lot.runs.directory import RunDir
 from lot.storage.files import read_json, write_json
@@ -80,7 +81,8 @@ def count_operations(config: Config, device: str) -> dict[str, Any]:
     def step(size: int) -> int:
         batch = composition.task.batch("train", 0, size)
         ctx = context(batch, torch.zeros((), dtype=torch.int64))
-        total, _ = composition.objective(model(batch.inputs, ctx), batch, ctx, 0)
+        with computed_anew(model):  # what the cache happens to hold would count as nothing
+            total, _ = composition.objective(model(batch.inputs, ctx), batch, ctx, 0)
         total.backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
         return batch.inputs.numel()
