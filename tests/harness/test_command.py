@@ -169,6 +169,31 @@ def test_a_mistake_in_a_task_file_is_told_in_a_line(
     refused(lot("harness", "run", str(path)), *words)
 
 
+def test_code_beside_a_task_is_part_of_the_question(lot: Lot, run: Path) -> None:
+    """An equal question is answered from what is kept; another function that the named one calls makes it another one."""
+    path = write_task(Path("tasks"), {**CHOICE, "task": "coded"}, Path("tasks/questions.jsonl"))
+    path.write_text(path.read_text().replace('"{{question}}"', "!function coded.text"))
+    code = "def ending():\n    return {!r}\n\n\ndef text(doc):\n    return doc['question'] + ending()\n"
+
+    def asked() -> tuple[bool, list[Any]]:
+        done = lot("harness", "run", str(path), "--json")
+        assert done.returncode == 0, done.stderr
+        (task,) = json.loads(done.stdout)["tasks"]
+        rows = path_of(task).with_suffix(".jsonl").read_text().splitlines()
+        return task["reused"], [json.loads(row)["responses"] for row in rows]
+
+    def path_of(task: dict[str, Any]) -> Path:
+        return run / "harness" / f"coded-step_00000004-{task['key'][:8]}.json"
+
+    Path("tasks/coded.py").write_text(code.format(" so"))
+    first = asked()
+    assert (first[0], asked()) == (False, (True, first[1]))
+    Path("tasks/coded.py").write_text(code.format(" then, it is"))
+    other = asked()
+    assert other[0] is False
+    assert other[1] != first[1]
+
+
 def test_groups_tags_and_patterns_are_their_tasks(lot: Lot, run: Path) -> None:
     folder = Path("more")
     folder.mkdir()

@@ -21,6 +21,7 @@ from lot.errors import BadInput
 from lot.runs.load import RecordedRun
 from lot.storage.folder import MANIFEST
 from lot_cli.harness import records
+from lot_cli.harness.functions import code_of_task, without_addresses
 from lot_cli.harness.language_model import RunModel
 from lot_cli.harness.scoring import Speaker
 from lot_cli.harness.tasks import Opened
@@ -138,7 +139,8 @@ def _facts(loaded: RecordedRun, name: str, task: Task, settings: Settings, model
         "lm_eval": version("lm_eval"),
         "lot_cli": version("lot-cli"),
         "task": name,
-        "config": records.plain(task.dump_config()),
+        "config": without_addresses(records.plain(task.dump_config())),
+        "code": code_of_task(task),
         "data": _data(task, settings.limit),
         "limit": settings.limit,
         "seed": settings.seed,
