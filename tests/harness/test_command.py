@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.tasks import CHOICE, QUESTIONS, TEXTS, WRITTEN, write_task, write_tasks
+from harness.tasks import CHOICE, QUESTIONS, ROLLING, TEXTS, WRITTEN, write_task, write_tasks
 from support import Lot, refused, sets
 
 pytest.importorskip("lm_eval")
@@ -192,6 +192,31 @@ def test_code_beside_a_task_is_part_of_the_question(lot: Lot, run: Path) -> None
     other = asked()
     assert other[0] is False
     assert other[1] != first[1]
+
+
+def test_a_perplexity_that_no_float_holds_costs_no_other_answer(lot: Lot, run: Path) -> None:
+    """A text in which no space ends a word has the likelihood of hundreds of letters in one word."""
+    Path("long.jsonl").write_text(json.dumps({"text": "x" * 999}) + "\n")
+    write_task(Path("tasks"), {**ROLLING, "task": "endless"}, Path("long.jsonl"))
+    done = lot("harness", "run", "endless,choice", "--include", "tasks", "--json")
+    assert done.returncode == 0, done.stderr
+    endless, choice = json.loads(done.stdout)["tasks"]
+    assert endless["metrics"]["word_perplexity,none"] is None
+    assert 0 < endless["metrics"]["bits_per_byte,none"] < 20
+    assert choice["examples"] == len(QUESTIONS)
+    group = {"group": "texts", "task": ["endless", "rolling"], "aggregate_metric_list": [{"metric": "word_perplexity"}]}
+    Path("tasks/texts.yaml").write_text(json.dumps(group))
+    both = lot("harness", "run", "texts", "--include", "tasks", "--json")
+    assert json.loads(both.stdout)["groups"] == {"texts": {"word_perplexity,none": None}}  # no mean of the others
+    assert lot("harness", "run", "texts", "--include", "tasks").stdout.count("not finite") == 2
+
+
+def test_two_tasks_of_one_name_are_refused(lot: Lot, run: Path) -> None:
+    shutil.copytree("tasks", "others")
+    refused(
+        lot("harness", "run", "tasks/choice.yaml", "others/choice.yaml"), "two tasks are called 'choice'", "rename one"
+    )
+    assert lot("harness", "run", "tasks/choice.yaml", "choice", "--include", "tasks").returncode == 0
 
 
 def test_groups_tags_and_patterns_are_their_tasks(lot: Lot, run: Path) -> None:

@@ -152,3 +152,15 @@ def test_a_comparison_is_kept_with_the_keys_of_its_answers(tmp_path: Path) -> No
     assert kept["metrics"] == {"quiz acc": True}
     assert kept["answers"]["lattice-seed0"] == {"quiz": "0" * 16}
     assert save(tmp_path, compare(result, answers), answers) == path
+
+
+def test_a_metric_that_is_not_finite_in_the_first_run_is_compared_in_the_others() -> None:
+    result = study()
+    answers = answers_of(result, values_of(result))
+    (first,) = next(iter(answers.values()))
+    first.summary["metrics"]["acc,none"] = None
+    compared = compare(result, answers)
+    assert list(compared.metrics) == ["quiz acc"]
+    row = result.runs[0]
+    assert compared.scores[row.arm]["quiz acc"][result.seeds.index(row.seed)] is None
+    assert sum(value is None for values in compared.scores.values() for value in values["quiz acc"]) < len(result.runs)

@@ -68,10 +68,10 @@ def runs_of(result: Result, folder: Path) -> list[tuple[RunRow, Path]]:
 
 def compare(result: Result, answers: Answers) -> Compared:
     """Judge the contrasts of a study on the answers of its runs. A run that diverged counts as in the study itself."""
-    first = next(iter(answers.values()))
     metrics = {
         f"{answer.summary['task']} {lm_eval_metric(metric)}": direction
-        for answer in first
+        for of in answers.values()  # of every run: a number that is not finite in one of them is one in others
+        for answer in of
         for metric, direction in _directions(answer).items()
     }
     tables = {key: _table(of) for key, of in answers.items()}

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -182,6 +183,7 @@ def _ask(
     torch.manual_seed(settings.seed)  # for the code of a task; ours takes no number from it
     task.set_fewshot_seed(seed=settings.seed)
     model.begin(lambda done, total: told(name, done, total))
+    _let_overflow(task)
     try:
         found = evaluate(
             lm=model, task_dict={"tasks": {name: task}, "groups": {}}, limit=settings.limit, bootstrap_iters=BOOTSTRAPS
@@ -200,6 +202,20 @@ def _ask(
     return records.Answer(
         summary=_summary(loaded, name, found, settings, model, key, facts, rows), rows=rows, reused=False
     )
+
+
+def _let_overflow(task: Task) -> None:
+    """A perplexity that no float holds is infinite; lm_eval's own would stop, and all that was computed be lost."""
+    from lm_eval.api.metrics import weighted_perplexity
+
+    def or_infinite(items: Any) -> float:
+        try:
+            return float(weighted_perplexity(items))
+        except OverflowError:
+            return math.inf
+
+    found = {name: or_infinite if of is weighted_perplexity else of for name, of in task.aggregation().items()}
+    task.aggregation = lambda: found
 
 
 def _row(sample: dict[str, Any]) -> records.Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ def group_metrics(groups: Mapping[str, Group], answers: Sequence[Answer]) -> dic
     """What lm_eval makes of the tasks of each group: `METRIC,FILTER` -> value, by its own weights."""
     of_tasks: dict[str, Any] = {
         answer.summary["task"]: {
-            **{key: value for key, value in answer.summary["metrics"].items() if value is not None},
+            **{
+                key: math.nan if v is None else v for key, v in answer.summary["metrics"].items()
+            },  # else the mean of fewer
             **{key.replace(",", "_stderr,"): v for key, v in answer.summary["stderr"].items() if v is not None},
             "sample_len": answer.summary["examples"],
         }

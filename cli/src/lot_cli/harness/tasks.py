@@ -61,11 +61,23 @@ def open_tasks(
         random.seed(seed)
         np.random.seed(seed % 2**32)
         loaded = _load(manager, name)
+        for title, task in loaded["tasks"].items():
+            if title in tasks and _source(task) != _source(tasks[title]):
+                raise BadInput(
+                    f"two tasks are called {title!r}: {_source(tasks[title])} and {_source(task)}",
+                    fix="rename one (its key task), or ask them by two calls",
+                )
         tasks.update(loaded["tasks"])
         groups.update(loaded["groups"])
     for name, task in tasks.items():
         _prepare(name, task, num_fewshot, warn)
     return Opened(tasks=tasks, groups=groups)
+
+
+def _source(task: Task) -> str:
+    """The file of a task, where lm_eval tells it."""
+    found = (task.get_config("metadata") or {}).get("config_source")
+    return "a task of lm_eval" if found is None else str(Path(found).resolve())
 
 
 def _is_path(word: str) -> bool:
