@@ -12,6 +12,7 @@ from lot_cli.terminal import numbers
     [
         (numbers.number(None), "–"),
         (numbers.number(12345.6), "12,346"),
+        (numbers.number(8.2964e24), "8.296e+24"),
         (numbers.number(float("nan"), absent="not finite"), "not finite"),
         (numbers.signed(0.01234), "+0.0123"),
         (numbers.signed(0.0), "0"),

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def code_of_task(task: Task) -> dict[str, str]:
-    """Digests of the Python files beside the functions that a task names, by name: a function may call what is there."""
+def code_of_task(task: Task) -> list[str]:
+    """Names and digests of the Python files beside the functions that a task names: a function may call what is there."""
     folders = {
         file.parent
         for value in (type(task), *_callables(task.config.to_dict(keep_callable=True)))
         if (file := _file(value))
     }
-    files = sorted(file for folder in folders for file in folder.glob("*.py"))
-    return {f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files = [file for folder in folders for file in folder.glob("*.py") if file.is_file()]
+    return sorted(f"{file.parent.name}/{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
 
 
 def without_addresses(value: Any) -> Any:

@@ -13,13 +13,13 @@ DASH = "–"
 
 
 def number(value: float | None, absent: str = DASH) -> str:
-    """`value` with four significant digits and thousands grouped; `absent` where it is None or not
-    finite."""
+    """`value` with four significant digits and thousands grouped, or a power of ten from 1e15 on; `absent` where it is None
+    or not finite."""
     if value is None or not math.isfinite(value):
         return absent
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def signed(value: float | None) -> str:
