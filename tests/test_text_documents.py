@@ -179,3 +179,21 @@ def test_a_diagnostic_that_nobody_named_is_left_out_and_told(lot: Lot) -> None:
     assert "fusion_rank" not in looked.stdout + looked.stderr
     resumed = lot("run", "--extend", "r", "--set", "train.steps=6", "--run-dir", "s")
     assert resumed.returncode == 0, resumed.stderr
+
+
+def test_groups_of_documents_are_one_pass_of_a_study(lot: Lot) -> None:
+    """A mechanism that needs documents of one length is called for more groups, and is as fair as one that does not."""
+    sizes = "{path: a.jsonl, documents: apart, seq_len: 32, name: text_stream}"
+    Path("pair.yaml").write_text(
+        f"name: pair\nbase:\n  task: {sizes}\n  model: {{width: 16, heads: 2, layers: 1}}\n"
+        "  train: {steps: 2, batch_size: 4, warmup: 1, eval_examples: 8, compile: 'off'}\n"
+        "arms:\n  vanilla: {}\n  toroidal: {attn: {name: toroidal, form: published}}\n"
+        "differs: {parameters: a torus adds some}\nseeds: 2\nequal_time: false\n"
+    )
+    done = lot("study", "pair.yaml")
+    assert done.returncode == 0, done.stderr
+    passports = json.loads(Path("studies/pair/study.json").read_text())["arms"]
+    assert {name: arm["passport"]["behavior"]["passes"] for name, arm in passports.items()} == {
+        "vanilla": 1,
+        "toroidal": 1,
+    }

@@ -85,6 +85,11 @@ class Documents:
             self._layouts[exact] = self._lay_out(by_length(self.lengths) if exact else by_cost(self.lengths))
         return self._layouts[exact]
 
+    def layout_for(self, module: nn.Module) -> Layout:
+        """The groups in which `apart` calls a module."""
+        # What cannot see what follows is not changed by padding. Others need documents of one length.
+        return self.layout(exact=not getattr(module, "causal", True) or getattr(module, "depends_on_length", False))
+
     def split(self, x: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """x (B, T, ...) as groups of documents (N, L, ...), each with its padding (N, L) bool, or None."""
         layout = self.layout()
@@ -201,9 +206,7 @@ def apart(module: nn.Module, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str,
 def _apart(module: Any, x: Tensor, ctx: Context) -> tuple[Tensor, dict[str, Tensor]]:
     documents = with_documents(ctx).documents
     assert documents is not None
-    # What cannot see what follows is not changed by padding. Others need documents of one length.
-    exact = not getattr(module, "causal", True) or getattr(module, "depends_on_length", False)
-    layout = documents.layout(exact=exact)
+    layout = documents.layout_for(module)
     B, T = x.shape[:2]
     given = [module(part, Context(step=ctx.step)) for part in layout.split(x)]
     y = _unflatten(layout.join([y for y, _ in given]), (B, T))

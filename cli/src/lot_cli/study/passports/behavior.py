@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from lot.builtin.cross_entropy import CrossEntropy
 from lot.config.schema import Config
 from lot.contracts import Batch, Context, Model, Output
-from lot.nn import context
+from lot.nn import Documents, context
 from lot.random import derive
 from lot.training.compose import Composition
 from lot.training.module_state import ModuleState
@@ -85,7 +86,7 @@ def _measure(composition: Composition, device: torch.device, key: str) -> Behavi
         gradients=gradients,
         unresolved=unresolved,
         objective=objective,
-        passes=max(1, math.ceil(trial.passes)),
+        passes=max(1, math.ceil(round(trial.passes, 6))),
         flops_per_token=count_operations(config, device.type)["flops_per_token"],
     )
 
@@ -223,13 +224,22 @@ def _objective_scale(logits: Tensor, batch: Batch) -> float | None:
 
 @contextlib.contextmanager
 def _counted(model: Model, recompute: bool) -> Iterator[dict[str, float]]:
-    """Counts the passes of the model and of each of its mechanisms while it lasts; recomputed ones count as one."""
+    """Counts the passes of the model and of each of its mechanisms while it lasts; recomputed ones count as one.
+
+    So do the calls of a mechanism for the groups of documents that share rows.
+    """
     calls: dict[str, float] = {}
+    documents: Documents | None = None
     handles = []
     for name, module in {"": model, **_mechanisms(model)}.items():
         share = 0.5 if recompute and module not in (model, model.embedding) else 1.0
 
-        def count(*_: object, name: str = name, share: float = share) -> None:
+        def count(called: nn.Module, arguments: tuple[Any, ...], name: str = name, share: float = share) -> None:
+            nonlocal documents
+            if called is model:
+                documents = arguments[1].documents if len(arguments) > 1 else None
+            elif documents is not None and not getattr(called, "segments", True):
+                share /= len(documents.layout_for(called).shapes)
             calls[name] = calls.get(name, 0.0) + share
 
         handles.append(module.register_forward_pre_hook(count))
