@@ -67,7 +67,7 @@ def built(session: nox.Session, *distributions: str) -> list[str]:
     return [str(path) for name in distributions for path in folder.glob(f"{name.replace('-', '_')}-*.whl")]
 
 
-@nox.session(default=False, reuse_venv=True)
+@nox.session(default=False, reuse_venv=True, allow_parallel=True)
 def torch(session: nox.Session) -> None:
     """Before others: the pinned torch and what it requires, which is most of what any environment holds."""
     session.install("-c", CONSTRAINTS, "torch", silent=True)

@@ -15,12 +15,11 @@ from support import Lot, refused
 from test_torchrun import torchrun
 
 import lot as core
-from lot import IGNORED, Context, registry
+from lot import IGNORED, Context
 from lot.nn import context
 from lot.runs.load import load_run
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of
-from lot.testing import checks
 
 RUN = ["run", "--task", "text_stream", "--set", "task.path=a.jsonl", "--set", "task.documents=apart"]
 SIZES = {
@@ -143,21 +142,6 @@ def test_a_compiled_and_a_recomputed_run_train_as_an_eager_one(tmp_path: Path) -
     eager = losses_of(tmp_path, "eager")
     assert losses_of(tmp_path, "recomputed", **{"model.recompute": "true"}) == pytest.approx(eager, rel=1e-6)
     assert losses_of(tmp_path, "compiled", **{"train.compile": "on"}) == pytest.approx(eager, rel=1e-4)
-
-
-FORMS = [
-    *((component.name, {}) for component in registry().components("attention")),
-    ("lattice", {"dynamics": "relax", "steps": 2}),
-    ("phase", {"causal": False}),
-    ("toroidal", {"form": "published", "causal": False}),
-    ("toroidal", {"window": 3}),
-    ("toroidal_fft", {"causal": False}),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), FORMS, ids=str)
-def test_every_attention_that_is_installed_computes_documents_apart(name: str, options: dict[str, Any]) -> None:
-    checks("attention")["documents"](registry().get("attention", name), options)
 
 
 def test_what_cannot_tell_documents_apart_is_refused_in_a_line(lot: Lot) -> None:

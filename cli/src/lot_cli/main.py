@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cli.invoke(ctx)
             if sys.stdout is not None:  # closed by the caller: >&-
                 sys.stdout.flush()  # where the reader has gone, this fails here and not at exit
+            _discard_output()  # a run goes on where nobody reads its messages
         return 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -190,6 +191,8 @@ def _say(message: str, code: int) -> int:
 def _discard_output() -> None:
     """Send what is still buffered to nowhere, so that the interpreter does not fail on it at exit."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # closed by the caller
+            continue
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
             continue

@@ -20,7 +20,7 @@ def test_the_header_names_the_text_that_is_read(lot: Callable) -> None:
     Path("own.txt").write_text("a text of my own\n" * 200)
     done = lot(*TEXT, "--set", "task.path=own.txt")
     assert done.code == 0, done.err
-    assert "char_lm  (path own.txt, format text, seq_len 8)" in done.err
+    assert "char_lm  (path own.txt, format text, seq_len 8, windows shifted)" in done.err
     assert "pydoc" not in done.err
 
 

@@ -66,6 +66,7 @@ def keep_prefix(
             got=f"a training in which {what}",
             fix="say by train.only what trains, or leave it out",
         )
+    _leave_uncompiled()
     prefix = Prefix(model, below, moving, [] if config is None else _parts_below(config, below))
     prefix.require_alike()
     prefix.warn = warn
@@ -184,7 +185,6 @@ class Prefix:
             torch.manual_seed(step)
             return self.model.lower(ids, ctx, self.below)[0]
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _states(self, ids: Tensor, ctx: Context) -> Tensor | None:
         """x (B, T, D) before layer `below`; None where the prefix must compute, since something looks into it or trains it."""
         if self.resting or ctx.group is not None or self._watched():
@@ -292,6 +292,12 @@ class Prefix:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(_bytes(tensor))
         return digest.hexdigest()
+
+
+def _leave_uncompiled() -> None:
+    """Let compilers leave the look into the cache alone; not at import, for that takes all of torch._dynamo."""
+    if not hasattr(Prefix._states, "_torchdynamo_disable"):
+        Prefix._states = torch.compiler.disable(Prefix._states)  # type: ignore[method-assign, no-untyped-call]
 
 
 def _parts_below(config: Config, below: int) -> list[Any]:

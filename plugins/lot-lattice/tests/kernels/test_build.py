@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,16 +29,10 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
-    """What is loaded, and what was said, forgotten before and after."""
-    forget()
-    yield
-    forget()
-
-
-def forget() -> None:
-    native._load_once.cache_clear()
-    native.say_once.cache_clear()
+def fresh(monkeypatch) -> None:
+    """What is loaded, and what was said, not known here; known again afterwards, for torch would not survive a second load."""
+    for name in ("_load_once", "say_once"):
+        monkeypatch.setattr(native, name, functools.cache(getattr(native, name).__wrapped__))
 
 
 @pytest.fixture

@@ -113,8 +113,8 @@ def test_weights_are_those_of_sines_that_are_linear_in_the_token(make, close, ke
         weights = torch.sigmoid(query) @ torch.sigmoid(key).mT
     else:
         weights = torch.sigmoid(query @ key.mT / math.sqrt(3))
-    weights = weights.tril() / weights.tril().sum(-1, keepdim=True)
-    close(module(x, Context(start=start))[1]["attention"], weights, 1e-5)
+    weights = weights.tril() / (weights.tril().sum(-1, keepdim=True) + EPSILON)
+    close(module(x, Context(start=start))[1]["attention"], weights, 1e-10)
 
 
 def test_scores_and_features_are_two_models(make):
