@@ -376,7 +376,7 @@ def test_a_build_that_takes_its_time_says_so(tiny, monkeypatch, caplog) -> None:
 
 
 @needs_compiler
-def test_the_form_names_what_computes(fresh, monkeypatch) -> None:
+def test_the_form_names_what_computes(monkeypatch) -> None:
     monkeypatch.delenv("LOT_CACHE")  # what other tests have built
     assert LatticeKernels().form(torch.device("cpu")) == toolchain.levels()[-1]
     monkeypatch.setenv("LOT_KERNELS", "off")
