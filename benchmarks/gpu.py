@@ -53,7 +53,7 @@ def steps(device: str, out: Path, runs: Path) -> Iterator[Step]:
         ("toroidal against fused attention", PLUGINS / "lot-toroidal" / "benchmarks" / "toroidal.py"),
         ("vanilla against a plain GPT-2", ROOT / "benchmarks" / "vanilla_gpt2.py"),
     ):
-        command = (lot, "bench", str(file), "--device", device, "--seconds", "5", "--out", str(out))
+        command = (lot, "bench", str(file), "--device", device, "--seconds", "5", "--processes", "1", "--out", str(out))
         yield Step(name, command, 150)
     # No network, and brief.
     changed = ("task.corpus=pydoc", "train.steps=100", "train.eval_every=100", "train.log_every=10")

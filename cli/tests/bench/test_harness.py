@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from lot.errors import BadInput
 from lot_cli.bench import Case
-from lot_cli.bench.harness import Measured, _judge, measure, median_interval, peak_bytes
+from lot_cli.bench.harness import Measured, judge, measure, median_interval, peak_bytes
 from lot_cli.bench.page import PAGE, page
 from lot_cli.commands.bench import line
 
@@ -23,7 +26,12 @@ from lot_cli.commands.bench import line
 def judged(ratios: list[float], **claim: float) -> Measured:
     """What is concluded from pairs in which the candidate takes 1 s and the baseline so many (or the reverse)."""
     case = Case(name="c", candidate=list, baseline=list, baseline_name="b", **claim)  # type: ignore[arg-type]
-    return _judge(case, [(1.0, ratio) if "speedup" in claim else (ratio, 1.0) for ratio in ratios])
+    return judge(case, [[(1.0, ratio) if "speedup" in claim else (ratio, 1.0) for ratio in ratios]])
+
+
+def measured(case: Case, **how: float) -> Measured:
+    """The case as this process measures it."""
+    return judge(case, [measure(case, **how)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +86,7 @@ def test_too_few_pairs_give_their_whole_range() -> None:
 
 def test_pairs_are_measured_and_the_slower_is_told() -> None:
     a, b = torch.randn(20, 20), torch.randn(400, 400)
-    found = measure(Case(name="c", candidate=lambda: a @ a, baseline=lambda: b @ b, baseline_name="b"), seconds=0)
+    found = measured(Case(name="c", candidate=lambda: a @ a, baseline=lambda: b @ b, baseline_name="b"), seconds=0)
     assert found.pairs == 11
     assert found.ratio < 0.5
 
@@ -86,7 +94,7 @@ def test_pairs_are_measured_and_the_slower_is_told() -> None:
 def test_waiting_costs_time_of_the_wall_but_none_of_the_cpu() -> None:
     wait = partial(time.sleep, 0.05)
     wall, cpu = (
-        measure(
+        measured(
             Case(name="c", candidate=wait, baseline=list, baseline_name="b", clock=clock),  # type: ignore[arg-type]
             seconds=0.0,
             min_pairs=1,
@@ -100,14 +108,14 @@ def test_waiting_costs_time_of_the_wall_but_none_of_the_cpu() -> None:
 def test_a_case_may_measure_its_pairs_itself() -> None:
     baselines = iter(range(1, 100))
     case = Case(name="x", pair=lambda: (1.0, next(baselines) * 1.0), baseline_name="y", cost=1)
-    measured = measure(case, seconds=0.0)
-    assert measured.samples == [(1.0, float(b)) for b in range(1, 12)]
-    assert (measured.candidate, measured.baseline) == (1, 6)
-    assert measured.verdict == "holds"
+    found = measured(case, seconds=0.0)
+    assert found.samples == [[(1.0, float(b)) for b in range(1, 12)]]
+    assert (found.candidate, found.baseline) == (1, 6)
+    assert found.verdict == "holds"
 
 
 def test_a_case_may_count_bytes_itself() -> None:
-    found = measure(Case(name="x", what="memory", pair=lambda: (10.0, 40.0), baseline_name="y"))
+    found = measured(Case(name="x", what="memory", pair=lambda: (10.0, 40.0), baseline_name="y"))
     assert (found.candidate, found.baseline, found.ratio, found.pairs) == (10.0, 40.0, 0.25, 1)
 
 
@@ -140,6 +148,58 @@ def cases():
 """
 
 
+UNEVEN = """
+import os
+from lot_cli.bench import Case
+ratio = 1 + os.getpid() % 7 / 100  # as a process is faster or slower than the next, and steady in itself
+def cases():
+    yield Case(name="uneven", pair=lambda: (ratio, 1.0), baseline_name="even", cost=1.01)
+    yield Case(name="bytes", what="memory", pair=lambda: (2.0, 1.0), baseline_name="even")
+"""
+
+
+def test_the_interval_holds_what_differs_between_processes(lot: Callable) -> None:
+    Path("uneven.py").write_text(UNEVEN)
+    one = json.loads(lot("bench", "uneven.py", "--seconds", "0", "--processes", "1", "--json").out)["cases"][0]
+    assert one["low"] == one["high"]
+    done = lot("bench", "uneven.py", "--seconds", "0", "--processes", "4", "--json", "--out", "results")
+    assert done.code == 0
+    many, memory = json.loads(done.out)["cases"]
+    medians = [process[0][0] / process[0][1] for process in many["samples"]]
+    assert len(medians) == many["processes"] == 4
+    assert many["pairs"] == 12
+    logs = np.log(medians)
+    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs)) if len(set(medians)) > 1 else [logs[0]] * 2
+    assert [many["ratio"], many["low"], many["high"]] == pytest.approx(np.exp([logs.mean(), low, high]).tolist())
+    assert "12 pairs in 4 processes" in done.err or "undecided" in done.err
+    assert (memory["ratio"], memory["pairs"], memory["processes"]) == (2.0, 1, 1)
+    assert ", 4 processes." in Path("results/RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise SystemExit(3)", "ended without an answer: exit code 3"),
+        ("raise ValueError('broken here')", "ended without an answer: ValueError: broken here"),
+        ("from lot.errors import BadInput\n    raise BadInput('no such thing here')", "error: no such thing here"),
+        (
+            "yield Case(name='other', candidate=list, baseline=list, baseline_name='b')",
+            "gives other cases in another process",
+        ),
+    ],
+)
+def test_a_process_that_fails_is_told_in_one_line(lot: Callable, text: str, words: str) -> None:
+    Path("once.py").write_text(
+        "import os\nfrom lot_cli.bench import Case\ndef cases():\n"
+        "  yield Case(name='c', candidate=list, baseline=list, baseline_name='b')\n"
+        f"  if os.getpid() != {os.getpid()}:\n    {text}\n"
+    )
+    done = lot("bench", "once.py", "--seconds", "0")
+    assert done.code in (2, 3)
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
 def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     Path("sums.py").write_text(BENCHMARK)
     Path("results").mkdir()
@@ -156,7 +216,7 @@ def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
     assert document["environment"]["torch"] == torch.__version__
     assert document["date"]
     (case,) = document["cases"]
-    assert (case["name"], case["verdict"], case["pairs"]) == ("second", "holds", 11)
+    assert (case["name"], case["verdict"], case["pairs"], case["processes"]) == ("second", "holds", 15, 5)
     table = Path("results/RESULTS.md").read_text()
     assert "## sums\n" in table
     assert (

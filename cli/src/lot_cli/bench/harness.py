@@ -1,9 +1,8 @@
-"""Measures a candidate against a baseline, in pairs, in one process,
-and judges a claim by the ratio of each pair.
+"""Measures a candidate against a baseline, in pairs, and judges a claim by the ratios.
 
-A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it.
-Absolute times drift with the machine's load; ratios of calls made side by side do not,
-so a ratio is all that is claimed.
+A benchmark is a Python file that defines `cases() -> Iterable[Case]`; `lot bench FILE` runs it, in several processes one after
+the other. Absolute times drift with the machine's load; ratios of calls made side by side do not, so a ratio is all that is
+claimed. The interval is that over processes, or, of one process alone, that over its pairs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lot_cli.bench.spread import over_processes
+
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+Pair = tuple[float, float]
+"""Seconds, or bytes, of the candidate and of its baseline."""
 MIN_SAMPLE = 0.02
 """Seconds that one sample lasts at least: short calls are repeated until they do."""
 
@@ -34,7 +37,7 @@ class Case:
     name: str
     candidate: Callable[[], Any] | None = None
     baseline: Callable[[], Any] | None = None
-    pair: Callable[[], tuple[float, float]] | None = None  # seconds, or bytes, of the candidate and of its baseline
+    pair: Callable[[], Pair] | None = None
     baseline_name: str
     what: Literal["time", "memory"] = "time"  # seconds, or the peak bytes that one call allocates
     speedup: float | None = None  # claim: the baseline takes at least this many times what the candidate takes
@@ -53,10 +56,10 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The outcome of a case: medians, the ratio with a 95 % interval of its median,
-    and the verdict on the claim.
+    """The outcome of a case: medians, the ratio with its 95 % interval, and the verdict on the claim.
 
-    ratio: baseline / candidate where a speedup is claimed, else candidate / baseline.
+    ratio: baseline / candidate where a speedup is claimed, else candidate / baseline; the median over pairs of a process, and
+    the geometric mean of that over processes.
     verdict: `holds` or `fails` where the whole interval lies on one side of the claim,
     `open` where it reaches across.
     decided: whether the interval is narrower than the difference that the claim (or the ratio)
@@ -76,23 +79,24 @@ class Measured:
     verdict: Literal["holds", "fails", "open"] | None
     decided: bool
     note: str = ""
-    samples: list[tuple[float, float]] = field(default_factory=list, repr=False)
+    processes: int = 1
+    samples: list[list[Pair]] = field(default_factory=list, repr=False)  # the pairs of each process
 
 
-def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> Measured:
-    """Run `case` in pairs for about `seconds`, but at least `min_pairs` times.
+def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> list[Pair]:
+    """Pairs of `case`, measured in this process for about `seconds`, but at least `min_pairs` of them.
 
     The order within a pair is random.
     """
     if case.what == "memory":  # the same each time
         if case.pair is not None:
-            return _judge(case, [case.pair()])
+            return [case.pair()]
         assert case.candidate is not None
         assert case.baseline is not None
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
-        return _judge(case, [(float(max(pair[0], 1)), float(max(pair[1], 1)))])
+        return [(float(max(pair[0], 1)), float(max(pair[1], 1)))]
     take = _pairs(case)
-    samples: list[tuple[float, float]] = []
+    samples: list[Pair] = []
     began = time.perf_counter()
     gc.collect()
     gc.disable()
@@ -103,10 +107,10 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
                 break
     finally:
         gc.enable()
-    return _judge(case, samples)
+    return samples
 
 
-def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
+def _pairs(case: Case) -> Callable[[], Pair]:
     """A function that measures one pair: seconds of the candidate, and of its baseline."""
     if case.pair is not None:
         return case.pair
@@ -115,7 +119,7 @@ def _pairs(case: Case) -> Callable[[], tuple[float, float]]:
     runs, rng = (case.candidate, case.baseline), random.Random(0)
     repeats = [_repeats(run, case.device) for run in runs]
 
-    def pair() -> tuple[float, float]:
+    def pair() -> Pair:
         taken = [0.0, 0.0]
         for side in (0, 1) if rng.random() < 0.5 else (1, 0):
             taken[side] = _seconds(runs[side], repeats[side], case.device, CLOCKS[case.clock])
@@ -150,23 +154,29 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _judge(case: Case, samples: list[tuple[float, float]]) -> Measured:
+def judge(case: Case, samples: list[list[Pair]]) -> Measured:
+    """What the pairs of one or more processes say. samples: those of each process, one or more."""
     faster = case.speedup is not None
-    ratios = sorted(b / a if faster else a / b for a, b in samples)
-    ratio = statistics.median(ratios)
-    low, high = (ratio, ratio) if len(ratios) == 1 else median_interval(ratios)
+    ratios = [sorted(b / a if faster else a / b for a, b in process) for process in samples]
+    pairs = [pair for process in samples for pair in process]
+    if len(ratios) > 1:
+        ratio, low, high = over_processes([statistics.median(process) for process in ratios])
+    else:
+        ratio = statistics.median(ratios[0])
+        low, high = (ratio, ratio) if len(pairs) == 1 else median_interval(ratios[0])
     bound = case.speedup if faster else case.cost
     difference = abs((bound if bound is not None else ratio) - 1.0)
     return Measured(
         name=case.name,
         what=case.what,
         baseline_name=case.baseline_name,
-        candidate=statistics.median(a for a, _ in samples),
-        baseline=statistics.median(b for _, b in samples),
+        candidate=statistics.median(a for a, _ in pairs),
+        baseline=statistics.median(b for _, b in pairs),
         ratio=ratio,
         low=low,
         high=high,
-        pairs=len(samples),
+        pairs=len(pairs),
+        processes=len(samples),
         claim="" if bound is None else (f">= {bound:g}x faster" if faster else f"<= {bound:g}x"),
         verdict=None if bound is None else _verdict(low, high, bound, faster),
         decided=(high - low) / 2 <= max(difference, abs(ratio - 1.0)),

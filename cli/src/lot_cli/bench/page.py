@@ -12,10 +12,11 @@ from lot_cli.terminal.numbers import ratio
 
 PAGE = "RESULTS.md"  # no README.md: the folder may be one that has its own
 INTRODUCTION = """\
-Written by `lot bench --out`. A ratio is the median over pairs of runs side by side, with the 95 % interval of that
-median. Where the claim says "faster", the ratio is how many times faster the case is than what stands under "against";
-elsewhere it is the time of the case as a multiple of the time of the other. For a case called memory, the ratio compares
-bytes in place of seconds."""
+Written by `lot bench --out`. A ratio is that of runs side by side, in pairs, and its 95 % interval is over processes. Where the
+head of a table says "one process", the interval is over pairs: it leaves out what differs between processes, which is up to
+3 % on these machines. Where the claim says "faster", the ratio is how many times faster the case is than what stands under
+"against"; elsewhere it is the time of the case as a multiple of the time of the other. For a case called memory, the ratio
+compares bytes in place of seconds."""
 
 
 def page(folder: Path) -> str:
@@ -49,7 +50,9 @@ def _table(document: dict[str, Any]) -> Iterator[str]:
     environment = document["environment"]
     yield f"## {document['benchmark']}"
     yield ""
-    yield f"{environment['device']}, torch {environment['torch']}, {document['date'][:10]}."
+    processes = max(case.get("processes", 1) for case in document["cases"])
+    where = f"{environment['device']}, torch {environment['torch']}, {document['date'][:10]}"
+    yield f"{where}, {'one process' if processes == 1 else f'{processes} processes'}."
     yield ""
     yield "| case | against | ratio | 95 % interval | claim | |"
     yield "|---|---|---|---|---|---|"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from lot_cli.terminal.echo import echo
 from lot_cli.terminal.output_file import writing_to
 
 if TYPE_CHECKING:
-    from lot_cli.bench.harness import Case, Measured
+    from lot_cli.bench.harness import Measured
 
 
 @click.command()
@@ -27,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Run only the cases that work on this device.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Seconds to spend per case."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="New processes that share the seconds, one after the other. 1: in this process.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch; default: what torch chooses.")
 @click.option(
@@ -40,6 +45,7 @@ def bench(
     only: str | None,
     device: str | None,
     seconds: float,
+    processes: int,
     threads: int | None,
     out: Path | None,
     as_json: bool,
@@ -47,15 +53,17 @@ def bench(
     """Run the benchmarks in FILES, which are Python files that define cases().
 
     Every case compares two callables in pairs. A ratio is printed only when its 95 % interval is
-    narrower than the difference that it is about.
+    narrower than the difference that it is about. The interval is over processes: each may be a few
+    percent faster or slower for as long as it lives.
     """
     import torch
 
     from lot.devices.device import choose_device
     from lot.errors import BadInput
     from lot.runs.environment import environment
-    from lot_cli.bench.harness import measure
+    from lot_cli.bench.file import Chosen, cases_of, measured
     from lot_cli.terminal.console import console
+    from lot_cli.terminal.progress_line import ProgressLine
 
     if out is not None:
         with writing_to(out):
@@ -63,14 +71,15 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     stderr = console()
+    line_below = ProgressLine(stderr)
     names: list[str] = []
     measured_any = False
     for file in files:
-        found: list[Measured] = []
-        cases = _cases(file)
+        chosen = Chosen(file=str(file), only=only, device=device, seconds=seconds)
+        cases = cases_of(file)
         names += [case.name for case in cases]
-        chosen = [case for case in cases if (only or "") in case.name and device in (None, case.device)]
-        if not chosen:
+        cases = [case for case in cases if chosen.chooses(case)]
+        if not cases:
             continue
         stderr.print(file.stem, style="bold")
         document: dict[str, Any] = {
@@ -79,13 +88,17 @@ def bench(
             "environment": environment(choose_device("auto")),
             "threads": torch.get_num_threads(),
         }
-        for case in chosen:
-            measured = measure(case, seconds=seconds)
-            found.append(measured)
-            stderr.print("  " + line(measured), soft_wrap=True, highlight=False)
-            document["cases"] = [asdict(each) for each in found]
-            if out is not None:  # each as it comes: a run that is stopped leaves those before
-                _keep(out, document)
+        line_below.begin(processes if processes > 1 else len(cases), 0)
+        try:
+            for done, found in enumerate(measured(cases, chosen, processes, threads), start=1):
+                document["cases"] = [asdict(each) for each in found]
+                if out is not None:  # as it comes: a run that is stopped leaves what was before
+                    _keep(out, document)
+                line_below.update(done, "processes" if processes > 1 else "cases")
+                for each in found if done == processes > 1 else found[-1:] if processes == 1 else []:
+                    stderr.print("  " + line(each), soft_wrap=True, highlight=False)
+        finally:
+            line_below.end()
         if as_json:
             echo(json.dumps(document))
         measured_any = True
@@ -107,22 +120,6 @@ def _keep(folder: Path, document: dict[str, Any]) -> None:
     write_atomic(folder / PAGE, page(folder))
 
 
-def _cases(file: Path) -> list[Case]:
-    from lot.errors import BadInput
-
-    if not file.is_file() or file.suffix != ".py":
-        raise BadInput(f"{file}: no such benchmark", fix="name a Python file that defines cases()")
-    spec = importlib.util.spec_from_file_location(f"lot_bench_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for what their annotations name
-    spec.loader.exec_module(module)
-    if not hasattr(module, "cases"):
-        raise BadInput(f"{file}: no benchmark in it", fix="define cases(), which yields lot_cli.bench.Case")
-    return list(module.cases())
-
-
 def line(m: Measured) -> str:
     """One case in one line."""
     unit = numbers.binary_bytes if m.what == "memory" else numbers.seconds
@@ -130,6 +127,7 @@ def line(m: Measured) -> str:
     if not m.decided:
         return f"{m.name}: undecided, ratio somewhere in {m.low:.3g} to {m.high:.3g}; {both}"
     word = "of it" if not m.claim.startswith(">=") else "faster" if m.what == "time" else "less"
-    spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {m.pairs} pairs)"
+    pairs = f"{m.pairs} pairs" if m.processes == 1 else f"{m.pairs} pairs in {m.processes} processes"
+    spread = "" if m.pairs == 1 else f" ({m.low:.3g} to {m.high:.3g}, {pairs})"
     verdict = "" if m.verdict is None else f"; claim {m.claim}: {VERDICTS[m.verdict]}"
     return f"{m.name}: {m.ratio:.3g}x {word}{spread}; {both}{verdict}" + (f"; {m.note}" if m.note else "")

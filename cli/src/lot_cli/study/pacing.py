@@ -23,7 +23,7 @@ from lot_cli.study.design.fairness import Paced
 from lot_cli.study.design.file import merge
 from lot_cli.study.design.matching import sibling_of, steps_for
 from lot_cli.study.design.plan import Arm, digest, sources
-from lot_cli.study.execution.calibrate import Pair, Ratio
+from lot_cli.study.execution.calibrate import ROUNDS_EACH, Pair, Ratio, processes_for
 
 FILE = "calibration.json"
 """What was measured, in the folder of a study."""
@@ -46,6 +46,7 @@ class Calibration:
     low: float
     high: float
     rounds: int
+    processes: int = 1  # in which the rounds were made; older files do not say it, and were measured in one
     date: str  # ISO 8601, UTC
     machine: str
 
@@ -137,6 +138,7 @@ def _calibrated(
     if missing:
         names = dict.fromkeys(name for pair in missing for name in pair)
         measured = measure([arm for arm in arms.values() if arm.name in names], missing)
+        processes = processes_for(checked.study.timing_rounds)
         for pair, ratio in measured.items():
             _refuse_wide(pair, ratio, checked.study.timing_rounds)
             table[keys[pair]] = Calibration(
@@ -145,7 +147,8 @@ def _calibrated(
                 ratio=ratio.value,
                 low=ratio.low,
                 high=ratio.high,
-                rounds=checked.study.timing_rounds,
+                rounds=ROUNDS_EACH * processes,
+                processes=processes,
                 date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 machine=machine,
             )
@@ -167,7 +170,7 @@ def _refuse_wide(pair: Pair, ratio: Ratio, rounds: int) -> None:
             f"a step of {pair[0]} takes {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}] times that of {pair[1]}",
             where="equal time",
             expected=f"an interval within {WIDEST:.0%}",
-            got=f"{off:.1%} over {rounds} rounds",
+            got=f"{off:.1%} over {rounds} rounds in {processes_for(rounds)} processes",
             fix=f"let nothing else run on this machine, or give timing_rounds: {4 * rounds}",
         )
 
@@ -194,6 +197,7 @@ def _timed(row: Calibration, steps: int) -> Paced:
         steps=steps_for(steps, row.ratio),
         against_steps=steps,
         rounds=row.rounds,
+        processes=row.processes,
         machine=f"{row.machine}, {row.date[:10]}",
     )
 

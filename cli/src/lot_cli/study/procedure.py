@@ -22,7 +22,7 @@ from lot_cli.study.design.file import Study
 from lot_cli.study.design.matching import siblings_of
 from lot_cli.study.design.plan import Arm, find_reference, is_vanilla, plan_arms
 from lot_cli.study.design.worth import with_worth
-from lot_cli.study.execution.calibrate import Pair, Ratio
+from lot_cli.study.execution.calibrate import Pair, Ratio, processes_for
 from lot_cli.study.execution.make import RunMaker
 from lot_cli.study.execution.runner import Tell
 from lot_cli.study.folder import locked
@@ -147,7 +147,8 @@ def _pace(checked: Checked, folder: Path, maker: RunMaker) -> Checked:
     """The study with every number of steps set, measured where it has to be."""
 
     def measure(arms: Sequence[Arm], pairs: Sequence[Pair]) -> dict[Pair, Ratio]:
-        maker.tell("calibrate", {"arms": [arm.name for arm in arms], "rounds": checked.study.timing_rounds})
+        processes = processes_for(checked.study.timing_rounds)
+        maker.tell("calibrate", {"arms": [arm.name for arm in arms], "processes": processes})
         return maker.calibrate(arms, checked.study.seed_list[0], pairs, checked.study.timing_rounds)
 
     machine = "the cluster" if maker.slurm is not None else device_name(torch.device(maker.kind))

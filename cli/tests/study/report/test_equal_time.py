@@ -97,7 +97,7 @@ def test_how_steps_were_set_is_told() -> None:
     )
     assert paced_line(paced) == (
         "vanilla,time=lattice: 484 steps, which cost the time of 400 of lattice (a step of vanilla takes 0.8264 "
-        "[0.823, 0.831] times that of lattice, 12 rounds of timed blocks on CPU, 1 thread, 2026-01-01)"
+        "[0.823, 0.831] times that of lattice, 12 rounds of timed blocks in one process on CPU, 1 thread, 2026-01-01)"
     )
     counted = attrs.evolve(
         paced, arm="lattice", against="vanilla", by="flops", low=None, high=None, rounds=0, sibling=False

@@ -71,6 +71,7 @@ class Paced:
     steps: int  # training steps of the arm
     against_steps: int  # training steps of the other
     rounds: int = 0  # of timed blocks, there and back; 0 where the ratio was counted
+    processes: int = 1  # in which the rounds were made
     machine: str = ""  # that it was timed on, and when; empty where the ratio was counted
     sibling: bool = False  # whether equal_time made the arm
 

@@ -138,7 +138,10 @@ class Study:
         help="compare at equal time too: each contrast again, its second arm trained for as long as its first takes",
     )
     timing_rounds: int = option(
-        12, ge=6, le=1000, help="rounds of timed training steps by which equal time is calibrated, once"
+        12,
+        ge=6,
+        le=1000,
+        help="rounds of timed training steps by which equal time is calibrated, once; two in each process",
     )
     tolerance: float = option(TOLERANCE, gt=0, lt=1, help="relative difference of parameters that counts as equal")
     alpha: float = option(0.05, gt=0, lt=1, help="error rate over all comparisons and planned looks")

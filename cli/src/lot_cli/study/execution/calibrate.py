@@ -1,7 +1,9 @@
-"""How long a training step of one configuration takes against that of another, measured in interleaved blocks of one job.
+"""How long a training step of one configuration takes against that of another, measured in interleaved blocks of several
+processes, one after the other.
 
-The configurations take turns, there and back (A B C C B A), so that a machine that becomes slower or faster meets all of
-them alike; each round gives one ratio, whose median is free of what disturbs single rounds.
+In each process the configurations take turns, there and back (A B C C B A), so that a machine that becomes slower or faster
+meets all of them alike. Each process gives one ratio. The interval is over processes, since a step may be a few percent faster
+or slower in one of them for as long as it lives: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ from typing import Any
 import attrs
 
 from lot.errors import BadInput, Diverged
-from lot_cli.bench.harness import median_interval
+from lot_cli.bench.process import ask_new_process
+from lot_cli.bench.spread import over_processes
 
 BLOCK_SECONDS = 0.2
 """A block of steps lasts at least this long, so that reading the clock costs nothing."""
 WARM_UP = 3
 """Steps of each configuration that are not timed; forms that are compiled are compiled in them."""
+ROUNDS_EACH = 2
+"""Rounds of one process: more of them would tell nothing of other processes."""
+LEAST_PROCESSES = 3
+"""So many are measured at least: their spread is what the interval is made of."""
 
 Pair = tuple[str, str]
 """Names of two configurations; a ratio is the time of a step of the first divided by that of the second."""
@@ -33,58 +40,77 @@ Make = Callable[[int], None]
 class Ratio:
     """The time of a training step of one configuration divided by that of another one."""
 
-    value: float  # median over the rounds
-    low: float  # lower end of the 95 % interval of the median
+    value: float  # geometric mean over processes
+    low: float  # lower end of its 95 % interval
     high: float  # upper end of it
-    seconds: float  # that a step of the second one took, median over the rounds
+    seconds: float  # that a step of the second one took, median over processes
+
+
+def processes_for(rounds: int) -> int:
+    """In how many processes so many rounds are made."""
+    return max(LEAST_PROCESSES, math.ceil(rounds / ROUNDS_EACH))
 
 
 def calibrate(
-    configs: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair], rounds: int, threads: int, device: str
+    configs: Mapping[str, Mapping[str, Any]],
+    pairs: Sequence[Pair],
+    rounds: int,
+    threads: int,
+    device: str,
+    told: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[Pair, Ratio]:
-    """The ratio of each pair. configs: name -> configuration, as `Config.to_dict` gives it.
+    """The ratio of each pair. configs: name -> configuration, as `Config.to_dict` gives it. rounds: at least 1.
 
-    threads: CPU threads of torch. Raises BadInput where a configuration cannot be trained.
+    threads: CPU threads of torch. told: called with the number of processes that are done, and of all.
+    Raises BadInput where a configuration cannot be trained.
+    """
+    question = {"configs": configs, "threads": threads, "device": device}
+    processes, taken = processes_for(rounds), []
+    for done in range(processes):
+        told(done, processes)
+        taken.append(ask_new_process(__name__, question, threads))
+    told(processes, processes)
+    return ratios(taken, pairs)
+
+
+def answer(question: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of a step of each configuration, measured in this process. question: what `calibrate` asks.
+
+    Raises BadInput where a configuration cannot be trained.
     """
     import torch
 
     from lot.config.load import load_config
     from lot.training.steps import training_steps
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with contextlib.ExitStack() as stack:
-            makers: dict[str, Make] = {}
-            for name, config in configs.items():
-                try:
-                    makers[name] = stack.enter_context(training_steps(load_config(config), device)).make
-                except BadInput as error:
-                    raise error.under(f"arms.{name}") from None
-            return ratios(makers, pairs, rounds)
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(question["threads"])
+    with contextlib.ExitStack() as stack:
+        makers: dict[str, Make] = {}
+        for name, config in question["configs"].items():
+            try:
+                makers[name] = stack.enter_context(training_steps(load_config(config), question["device"])).make
+            except BadInput as error:
+                raise error.under(f"arms.{name}") from None
+        return in_turns(makers, ROUNDS_EACH)
 
 
-def ratios(makers: Mapping[str, Make], pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
-    """The ratio of each pair. makers: name -> what makes a number of steps, and waits until they are made."""
+def in_turns(makers: Mapping[str, Make], rounds: int) -> dict[str, float]:
+    """Seconds of a step of each. makers: name -> what makes a number of steps, and waits until they are made."""
     sizes = {name: max(1, math.ceil(BLOCK_SECONDS / _warmed_up(name, make))) for name, make in makers.items()}
-    order = [*makers, *reversed(list(makers))]
-    taken: dict[str, list[float]] = {name: [] for name in makers}  # seconds per step, one value per round
+    taken = dict.fromkeys(makers, 0.0)
     with _without_collector():
-        for _ in range(rounds):
-            seconds = dict.fromkeys(makers, 0.0)
-            for name in order:
-                seconds[name] += _seconds(name, makers[name], sizes[name])
-            for name, total in seconds.items():
-                taken[name].append(total / 2 / sizes[name])
+        for name in [*makers, *reversed(list(makers))] * rounds:
+            taken[name] += _seconds(name, makers[name], sizes[name])
+    return {name: total / (2 * rounds * sizes[name]) for name, total in taken.items()}
+
+
+def ratios(taken: Sequence[Mapping[str, float]], pairs: Sequence[Pair]) -> dict[Pair, Ratio]:
+    """The ratio of each pair. taken: of each process, the seconds of a step of each configuration."""
     found = {}
     for first, second in pairs:
-        each = sorted(a / b for a, b in zip(taken[first], taken[second], strict=True))
-        low, high = median_interval(each)
-        found[first, second] = Ratio(
-            value=statistics.median(each), low=low, high=high, seconds=statistics.median(taken[second])
-        )
+        value, low, high = over_processes([process[first] / process[second] for process in taken])
+        seconds = statistics.median(process[second] for process in taken)
+        found[first, second] = Ratio(value=value, low=low, high=high, seconds=seconds)
     return found
 
 

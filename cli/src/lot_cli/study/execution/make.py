@@ -52,9 +52,13 @@ class RunMaker:
     def calibrate(self, arms: Sequence[Arm], seed: int, pairs: Sequence[Pair], rounds: int) -> dict[Pair, Ratio]:
         """How long a step of the first arm of each pair takes against one of the second, measured where the runs are made."""
         configs = {arm.name: arm.config(seed, test=False).to_dict() for arm in arms}
-        if self.slurm is None:
-            return calibrate(configs, pairs, rounds, self.threads, self.device)
-        return calibrate_in_job(self.logs, self.slurm, configs, pairs, rounds, self.threads, self.device)
+        if self.slurm is not None:
+            return calibrate_in_job(self.logs, self.slurm, configs, pairs, rounds, self.threads, self.device)
+
+        def told(done: int, of: int) -> None:
+            self.tell("timed", {"done": done, "of": of})
+
+        return calibrate(configs, pairs, rounds, self.threads, self.device, told)
 
     def address(self, arm: Arm, seed: int, changes: Mapping[str, Any], purpose: Purpose) -> Run:
         """The run of an arm with its key; nothing is made. changes: values by dotted path."""

@@ -20,7 +20,7 @@ from lot_cli.study.execution.slurm import submit
 from lot_cli.study.execution.worker import Order, Outcome, execute, finished_outcome, serve
 
 Tell = Callable[[str, dict[str, Any]], None]
-"""Told what happens: (event, facts), event being calibrate, fairness, tuned, damaged, plan or run."""
+"""Told what happens: (event, facts), event being calibrate, timed, fairness, tuned, damaged, plan or run."""
 
 
 @attrs.frozen(kw_only=True)

@@ -49,7 +49,14 @@ class StudyProgress(RunsProgress):
 
     def _calibrate(self, facts: dict[str, Any]) -> None:
         arms = ", ".join(facts["arms"])
-        self._say(f"timing training steps of {arms} in turns, {facts['rounds']} rounds")
+        self._say(f"timing training steps of {arms} in turns, in {facts['processes']} processes one after the other")
+
+    def _timed(self, facts: dict[str, Any]) -> None:
+        if not self.line.shown:
+            self.line.begin(facts["of"], 0)
+        self.line.update(facts["done"], "processes timed")
+        if facts["done"] == facts["of"]:
+            self.line.end()
 
     def _tuned(self, facts: dict[str, Any]) -> None:
         self.line.end()

@@ -354,7 +354,9 @@ def paced_line(paced: Paced) -> str:
     """How many steps an arm made so that it costs what another does, and how that was found."""
     what = "takes" if paced.by == "time" else "counts"
     bounds = interval(paced.low, paced.high, lambda end: f"{end:.4g}")
-    timed = f", {count(paced.rounds, 'round')} of timed blocks on {paced.machine}" if paced.rounds else ", counted"
+    processes = "one process" if paced.processes == 1 else f"{paced.processes} processes"
+    rounds = f"{count(paced.rounds, 'round')} of timed blocks in {processes}"
+    timed = f", {rounds} on {paced.machine}" if paced.rounds else ", counted"
     step = paced.arm.partition(",time=")[0] if paced.sibling else paced.arm
     return (
         f"{paced.arm}: {paced.steps:,} steps, which cost the {'time' if paced.by == 'time' else 'FLOPs'} of "
