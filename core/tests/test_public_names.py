@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import lot
+from lot.plugins.component import KINDS
 
 SURFACE = {
     "lot": """
@@ -69,6 +70,18 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
 @pytest.mark.parametrize("module", SURFACE)
 def test_the_surface_is_the_listed_one(module: str) -> None:
     assert sorted(public(module)) == sorted(SURFACE[module].split())
+
+
+def test_the_package_of_the_contracts_gives_every_public_name_of_its_modules() -> None:
+    package = importlib.import_module("lot.contracts")
+    modules = Path(str(package.__file__)).parent.glob("[a-z]*.py")
+    names = [name for module in modules for name in public(f"lot.contracts.{module.stem}")]
+    assert sorted(names) == sorted(package.__all__)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "optimizer"])  # an optimizer is one of torch
+def test_the_contract_of_a_kind_is_in_the_module_of_its_name(kind: str) -> None:
+    assert kind in [name.lower() for name in public(f"lot.contracts.{kind}")]
 
 
 @pytest.mark.parametrize(("module", "name"), [(m, n) for m, names in SURFACE.items() for n in names.split()])
