@@ -15,11 +15,12 @@ from support import Lot, refused
 from test_torchrun import torchrun
 
 import lot as core
-from lot import IGNORED, Context
+from lot import IGNORED, Batch, Context
 from lot.nn import context
 from lot.runs.load import load_run
 from lot.storage import checkpoint
 from lot.storage.folder import folder_of
+from lot.storage.snapshots import load_records
 
 RUN = ["run", "--task", "text_stream", "--set", "task.path=a.jsonl", "--set", "task.documents=apart"]
 SIZES = {
@@ -102,6 +103,44 @@ def test_an_edit_of_a_document_changes_no_logit_of_another_in_its_row(lot: Lot) 
             assert same == (number != edited or span.start == span.stop)
         if edited == 0:
             assert not torch.equal(joined[0][parts[-1]], joined[1][parts[-1]]), "joined documents do see each other"
+
+
+def losses_in_documents(batch: Batch, logits: torch.Tensor) -> list[tuple[int, int, float]]:
+    """(document, position in it, nats) of every scored target of a batch."""
+    found, number = [], 0
+    for ids, targets, scores in zip(batch.inputs, batch.targets, logits.double().log_softmax(-1), strict=True):
+        for part in texts_of(ids):
+            for position, t in enumerate(range(part.start, part.stop)):
+                if targets[t] != IGNORED:
+                    found.append((number, position, -float(scores[t, targets[t]])))
+            number += 1
+    return found
+
+
+def test_a_loss_by_position_counts_from_the_start_of_a_document(lot: Lot) -> None:
+    ran(lot, "r", "--attn", "vanilla", "--diagnostic", "loss_by_position")
+    asked = lot("eval", "r", "--checkpoint", "last", "--json")
+    assert asked.returncode == 0, asked.stderr
+    got = json.loads(asked.stdout)["loss_by_position"]
+    loaded = load_run("r", checkpoint="last")
+    step = torch.tensor(loaded.step)
+
+    def losses(split: str, index: int) -> list[tuple[int, int, float]]:
+        batch = loaded.task.batch(split, index, 4)
+        with torch.no_grad():
+            return losses_in_documents(batch, loaded.model(batch.inputs, context(batch, step)).logits)
+
+    every = [one for index in range(-(-loaded.task.length("test") // 4)) for one in losses("test", index)]
+    for position, mean in enumerate(got):
+        at = [nats for _, where, nats in every if where == position]
+        assert mean == (pytest.approx(sum(at) / len(at), rel=1e-5) if at else None)
+    values = load_records(Path("r"), "loss_by_position")[-1].values
+    shown = losses("validation", 0)
+    places = sorted({position for _, position, _ in shown})
+    middle = places[len(places) // 2]
+    late = [nats for _, position, nats in shown if position >= middle]
+    assert float(values["late"]) == pytest.approx(sum(late) / len(late), rel=1e-5)
+    assert int(values["ends"][-1]) == max(places) + 1 < 33
 
 
 def test_a_resumed_run_is_bit_equal(lot: Lot) -> None:

@@ -10,13 +10,29 @@ from torch import nn
 
 from lot.builtin.loss_by_position import LossByPosition
 from lot.contracts import IGNORED, Batch, Context, Output, Probe, Record
+from lot.nn import context
 from lot.options.declare import NoOptions
 
 
-def measure(logits, targets):
-    output = Output(logits, {})
-    probe = Probe(nn.Module(), Batch(targets.clamp(min=0), targets), output, Context(), None, torch.Generator(), dict)
+def measure(logits, targets, ctx=None):
+    output, batch = Output(logits, {}), Batch(targets.clamp(min=0), targets)
+    probe = Probe(nn.Module(), batch, output, ctx or Context(), None, torch.Generator(), dict)
     return LossByPosition(NoOptions()).measure(probe)
+
+
+def test_documents_that_share_a_row_are_sequences_with_positions_of_their_own():
+    lengths = [[3, 1, 7], [11], [5, 6]]
+    logits, targets = drawn(3, 11, share=0.2)
+    segments = torch.tensor([[n for n, length in enumerate(row) for _ in range(length)] for row in lengths])
+    packed = measure(logits, targets, context(Batch(targets, targets, None, segments), torch.tensor(0)))
+    pieces = [(b, sum(row[:n]), length) for b, row in enumerate(lengths) for n, length in enumerate(row)]
+    alone_logits, alone = torch.zeros(len(pieces), 11, 7), torch.full((len(pieces), 11), IGNORED)
+    for row, (b, start, length) in enumerate(pieces):
+        alone_logits[row, :length], alone[row, :length] = (x[b, start : start + length] for x in (logits, targets))
+    unpacked = measure(alone_logits, alone)
+    assert packed.keys() == unpacked.keys()
+    for name, value in unpacked.items():
+        torch.testing.assert_close(packed[name], value, equal_nan=True)
 
 
 def single(logits, targets):

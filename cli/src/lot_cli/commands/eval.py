@@ -47,7 +47,8 @@ def evaluate(
     """Evaluate a checkpoint of RUN: a run directory, a folder of versions, or the folder of a checkpoint.
 
     Metrics of the task and of the mechanism, and the loss at each position, are printed and kept in RUN/evaluations; nothing
-    that the run recorded is changed. For example, at four times the length: lot eval RUN --set task.seq_len=128
+    that the run recorded is changed. A position counts from the start of the row, or of the document where the task tells
+    documents apart. For example, at four times the length: lot eval RUN --set task.seq_len=128
     """
     from lot.inspection.evaluate import evaluate as measure, for_json, record_evaluation
     from lot_cli.terminal.console import console, metrics_table, warn

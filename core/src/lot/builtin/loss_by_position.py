@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lot.contracts import IGNORED, Diagnostic, Probe, Record
+from lot.contracts import IGNORED, Context, Diagnostic, Probe, Record
 from lot.figure import PALETTE, new_figure, over_training
+from lot.nn.documents import with_documents
 from lot.options.declare import NoOptions
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ BINS = 32
 
 class LossByPosition(Diagnostic):
     """Cross-entropy of the scored targets, in nats, by their position in the sequence.
+
+    Where documents that share a row are told apart, each is a sequence: its positions count from its own start, and late ones
+    are of long documents alone.
 
     A model that draws on its context predicts better late than early. Where the loss stays level from some position on, more
     context than that is of no use to it.
@@ -41,16 +45,17 @@ class LossByPosition(Diagnostic):
             probe.output.logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
         )
         nats, scored = nats.double().cpu(), (targets != IGNORED).double().cpu()  # (B, T)
-        T = targets.shape[1]
+        sequence, position = _places(probe.ctx, targets)
+        T = int(position.max()) + 1
         n = min(BINS, T)
         ends = torch.tensor([T * (i + 1) // n for i in range(n)])
-        loss, errors = _means(nats, scored, torch.bucketize(torch.arange(T), ends, right=True), n)
+        loss, errors = _means(nats, scored, sequence, torch.bucketize(position, ends, right=True), n)
         values = {"ends": ends, "loss": loss.float(), "error": _standard_error(errors).float()}
-        asked = scored.sum(0).nonzero().flatten()  # positions
+        asked = position[scored > 0].unique()
         if len(asked) > 1:
-            halves, errors = _means(nats, scored, (torch.arange(T) >= asked[len(asked) // 2]).long(), 2)
+            halves, errors = _means(nats, scored, sequence, (position >= asked[len(asked) // 2]).long(), 2)
             values |= {"early": halves[0], "late": halves[1], "gain": halves[0] - halves[1]}
-            if len(nats) > 1:
+            if len(errors) > 1:
                 values["gain_error"] = _standard_error(errors[:, :1] - errors[:, 1:])[0]
         return values
 
@@ -91,13 +96,28 @@ class LossByPosition(Diagnostic):
         )
 
 
-def _means(nats: Tensor, scored: Tensor, part: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-    """(n,) mean loss per scored target in each of `parts`, and (B, n) by how much each sequence moves it, times B.
+def _places(ctx: Context, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The sequence of each target and its position there, as the model sees them: (B, T) int64 each."""
+    ctx = with_documents(ctx)
+    B, T = targets.shape
+    sequence = (
+        torch.arange(B)[:, None] if ctx.segments is None else ctx.segments.cpu().clamp(min=0)
+    )  # padding scores nothing
+    position = torch.arange(T) if ctx.positions is None else ctx.positions.cpu()
+    return sequence.expand(B, T).contiguous(), position.expand(B, T).contiguous()
 
-    nats, scored: (B, T) float64; part: (T,) int64. The mean is a ratio of sums, since sequences differ in what they score.
+
+def _means(nats: Tensor, scored: Tensor, sequence: Tensor, part: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """(n,) mean loss per scored target in each of `parts`, and (S, n) by how much each of S sequences moves it, times S.
+
+    nats, scored: (B, T) float64; sequence, part: (B, T) int64. The mean is a ratio of sums, since sequences differ in what
+    they score.
     """
-    empty = nats.new_zeros(len(nats), parts)
-    sums, counts = empty.index_add(1, part, nats), empty.index_add(1, part, scored)
+    shape = (int(sequence.max()) + 1, parts)
+    place = (sequence * parts + part).flatten()
+    sums, counts = (
+        nats.new_zeros(shape).flatten().index_add(0, place, x.flatten()).view(shape) for x in (nats, scored)
+    )
     means = sums.sum(0) / counts.sum(0)
     return means, (sums - means * counts) / counts.mean(0)
 

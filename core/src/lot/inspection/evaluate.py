@@ -61,7 +61,8 @@ def evaluate(
     "metrics", "mechanism", "loss_by_position", "label"}`. data: the digest of the files that were read, or None. read: the
     absolute path that was given by `data`, or None. mechanism: the scalars,
     by `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
-    loss_by_position: nats at each position, None where nothing is scored. label: names what was asked where it was not the
+    loss_by_position: nats at each position, None where nothing is scored; a position counts from the start of the sequence that
+    the model sees: of the row, or of its document where the task tells documents apart. label: names what was asked where it was not the
     whole split of the task of the training. Raises BadInput for what does not fit; nothing is
     written.
     """
@@ -126,19 +127,31 @@ def _finite(value: float | None) -> float | None:
 
 
 class _ByPosition:
-    """Sum and number of losses at each position."""
+    """Sum and number of losses at each position that the model sees."""
 
     def __init__(self, positions: int, device: torch.device) -> None:
-        self.total = torch.zeros(positions, dtype=torch.float64, device=device)
-        self.count = torch.zeros(positions, dtype=torch.int64, device=device)
+        counting = torch.device("cpu") if device.type == "mps" else device  # which lacks float64
+        self.total = torch.zeros(positions, dtype=torch.float64, device=counting)
+        self.count = torch.zeros(positions, dtype=torch.int64, device=counting)
 
-    def add(self, logits: Tensor, targets: Tensor, first: int) -> None:
-        """Count a batch: logits (B, T, V) float32, targets (B, T); `first` is the number of its first example."""
+    def add(self, logits: Tensor, targets: Tensor, first: int, positions: Tensor | None) -> None:
+        """Count a batch: logits (B, T, V) float32, targets (B, T); `first` is the number of its first example.
+
+        positions: (B, T) int64, or None where each row counts from 0.
+        """
         losses = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
         ).view_as(targets)
-        self.total += losses.sum(0, dtype=torch.float64)
-        self.count += (targets != IGNORED).sum(0)
+        losses, scored = losses.to(self.total.device), (targets != IGNORED).to(self.total.device)
+        if positions is None:
+            self.total += losses.sum(0, dtype=torch.float64)
+            self.count += scored.sum(0)
+            return
+        # On the CPU, which adds in one order every time.
+        place = positions.flatten().cpu()
+        for sum_, values in ((self.total, losses), (self.count, scored)):
+            added = torch.zeros(sum_.shape, dtype=sum_.dtype).index_add(0, place, values.flatten().cpu().to(sum_.dtype))
+            sum_ += added.to(sum_.device)
 
     def means(self) -> list[float | None]:
         """Nats per scored token at each position; None where none was scored."""

@@ -15,8 +15,8 @@ from lot.errors import BadInput
 from lot.nn.documents import context
 
 Forward = Callable[[torch.Tensor, Context], Output]
-Observe = Callable[[torch.Tensor, torch.Tensor, int], None]
-"""Told logits (B, T, V) float32, targets (B, T) and the place of the first example in its split."""
+Observe = Callable[[torch.Tensor, torch.Tensor, int, torch.Tensor | None], None]
+"""Told logits (B, T, V) float32, targets (B, T), the place of the first example in its split, and `Context.positions`."""
 
 
 @contextlib.contextmanager
@@ -71,13 +71,15 @@ def measure_split(
             batch = task.batch(split, index if counted else 0, batch_size, device)
             full = batch.inputs.shape[0] == batch_size
             run: Forward = forward if forward is not None and full else model
+            ctx = context(batch, at_step)
             with autocast(device, precision):
-                output = run(batch.inputs, context(batch, at_step))
+                output = run(batch.inputs, ctx)
             if counted:
                 rows = count - index * batch_size  # the last batch of a limited count is cut
                 metrics.update(output.logits[:rows].float().to(counting), batch.targets[:rows].to(counting))
                 if observe is not None:
-                    observe(output.logits[:rows].float(), batch.targets[:rows], index * batch_size)
+                    positions = None if ctx.positions is None else ctx.positions[:rows]
+                    observe(output.logits[:rows].float(), batch.targets[:rows], index * batch_size, positions)
     with warnings.catch_warnings():  # that a process had no batch to count
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return {name: float(value) for name, value in metrics.compute().items()}

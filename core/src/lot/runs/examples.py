@@ -29,8 +29,11 @@ class ExampleLosses(NamedTuple):
     size: int
     """Examples that share a row; the last one may have fewer."""
 
-    def add(self, logits: Tensor, targets: Tensor, first: int) -> None:
-        """Count a batch: logits (B, T, V), targets (B, T) int64. first: the place of its first example in the split."""
+    def add(self, logits: Tensor, targets: Tensor, first: int, positions: Tensor | None = None) -> None:
+        """Count a batch: logits (B, T, V), targets (B, T) int64. first: the place of its first example in the split.
+
+        positions: of the tokens, which make no difference here.
+        """
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
