@@ -62,8 +62,8 @@ def evaluate(
     absolute path that was given by `data`, or None. mechanism: the scalars,
     by `DIAGNOSTIC.NAME`, of the diagnostics that the run measures and of the usual ones, on the first sequences of the split.
     loss_by_position: nats at each position, None where nothing is scored; a position counts from the start of the sequence that
-    the model sees: of the row, or of its document where the task tells documents apart. label: names what was asked where it was not the
-    whole split of the task of the training. Raises BadInput for what does not fit; nothing is
+    the model sees: of the row, or of its document where the task tells documents apart. label: names what was asked where
+    it was not the whole split of the task of the training. Raises BadInput for what does not fit; nothing is
     written.
     """
     asked = subject(run, checkpoint=checkpoint, task=task, overrides=overrides, data=data, device=device, warn=warn)
