@@ -62,8 +62,8 @@ def batch(size: Size, mix: str) -> Batch:
     return Batch(ids[:, :-1], ids[:, 1:], segments=torch.from_numpy(segments))
 
 
-def step(mechanism: str, size: Size, given: Batch) -> Callable[[], None]:
-    """One training step on a batch."""
+def model(mechanism: str, size: Size) -> Decoder:
+    """A decoder with initial values."""
     registry = lot.registry()
     dims = [
         lot.Dims(width=size.width, heads=size.heads, max_len=size.T, vocab_size=VOCABULARY, layer=i, layers=size.layers)
@@ -72,6 +72,11 @@ def step(mechanism: str, size: Size, given: Batch) -> Callable[[], None]:
     attentions = [registry.get("attention", mechanism).build(each) for each in dims]
     decoder = Decoder.around(registry.get("embedding", "token").build(dims[0]), attentions, dims[0]).train()
     initialize(decoder, 0)
+    return decoder
+
+
+def step(decoder: Decoder, given: Batch) -> Callable[[], None]:
+    """One training step on a batch."""
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-4, fused=True)
 
     def run() -> None:
@@ -90,11 +95,12 @@ def cases() -> Iterator[Case]:
             given = batch(size, mix)
             assert given.segments is not None
             for mechanism in MECHANISMS:
+                decoders = [model(mechanism, size) for _ in range(2)]
                 yield Case(
                     name=f"{size}, {mix}, {mechanism}",
-                    candidate=step(mechanism, size, given),
-                    baseline=step(mechanism, size, given._replace(segments=None)),
+                    candidate=step(decoders[0], given),
+                    baseline=step(decoders[1], given._replace(segments=None)),
                     baseline_name="documents joined",
                     clock="cpu",
-                    note=Documents(given.segments).cost(),
+                    note=Documents(given.segments).cost([decoders[0].embedding, *decoders[0].attentions.values()]),
                 )

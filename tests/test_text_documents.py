@@ -84,6 +84,13 @@ def test_the_loss_is_that_of_separate_passes(lot: Lot, attention: str) -> None:
     assert float(torch.cat(losses).double().mean()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_groups_that_a_run_tells_are_those_it_computes(lot: Lot) -> None:
+    said = " ".join(ran(lot, "r", "--attn", "toroidal", "--set", "attn.form=published").split())
+    rows = load_run("r").task.batch("train", 0, 4).inputs
+    lengths = {part.stop - part.start for row in rows for part in texts_of(row)}
+    assert f"computed in {len(lengths)} groups of one length, without padding (the first batch)" in said
+
+
 def test_an_edit_of_a_document_changes_no_logit_of_another_in_its_row(lot: Lot) -> None:
     ran(lot, "r", "--attn", "lattice")
     loaded = load_run("r")

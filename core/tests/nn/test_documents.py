@@ -119,6 +119,21 @@ def test_a_later_document_never_reaches_an_earlier_one_nor_the_reverse() -> None
     assert torch.equal(gradient.abs().amax(-1) > 0, reached)
 
 
+def test_what_it_costs_is_told_of_the_modules_that_are_called() -> None:
+    documents = Documents(SEGMENTS)
+    lengths = [len(places) for _, places in ALONE]
+    more = sum(N * L for N, L in documents.layout().shapes) / sum(lengths) - 1
+    assert more > 0
+    padded = f"in {len(documents.layout().shapes)} groups, with {more:.0%} more tokens as padding"
+    exact = f"in {len(set(lengths))} groups of one length, without padding"
+    told = "documents apart: 2.67 in a sequence, the longest 8 tokens; "
+    assert documents.cost([attention()]) == f"{told}computed {padded}"
+    assert documents.cost([attention(causal=False)]) == f"{told}computed {exact}"
+    mixed = documents.cost([Token(NoOptions(), DIMS), attention(causal=False), attention()])
+    assert mixed == f"{told}computed {padded}; where outputs depend on the length, {exact}"
+    assert documents.cost([Token(NoOptions(), DIMS)]) == f"{told}the model heeds them by itself"
+
+
 def test_rows_of_one_document_cost_one_call_without_padding() -> None:
     calls = []
 

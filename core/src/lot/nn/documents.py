@@ -7,6 +7,7 @@ right, in groups of like length, to bound what padding costs.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -97,13 +98,20 @@ class Documents:
             return [(part, None) for part in layout.split(x)]
         return list(zip(layout.split(x), _parts(layout.filler[:, 0], layout), strict=True))
 
-    def cost(self) -> str:
-        """What it costs to compute these documents apart, for people, in a line."""
-        computed = sum(N * L for N, L in self.layout().shapes) / self.lengths.sum()
-        return (
-            f"documents apart: {len(self.lengths) / self.rows:.3g} in a sequence, the longest {self.lengths.max():,} tokens; "
-            f"computed in {len(self.layout().shapes)} groups, with {computed - 1:.0%} more tokens as padding"
+    def cost(self, modules: Iterable[nn.Module]) -> str:
+        """What it costs to compute these documents apart, for people, in a line. modules: those that `apart` is asked to call."""
+        called = [self.layout_for(one) for one in modules if not one.segments]
+        ways = [
+            _way(layout, int(self.lengths.sum()))
+            for layout in (self.layout(), self.layout(exact=True))
+            if any(layout is one for one in called)
+        ]
+        how = (
+            f"computed {'; where outputs depend on the length, '.join(ways)}"
+            if ways
+            else "the model heeds them by itself"
         )
+        return f"documents apart: {len(self.lengths) / self.rows:.3g} in a sequence, the longest {self.lengths.max():,} tokens; {how}"
 
     def _lay_out(self, groups: list[np.ndarray]) -> Layout:
         take, real = [], []
@@ -137,6 +145,15 @@ class Documents:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+
+def _way(layout: Layout, tokens: int) -> str:
+    """How a module computes documents of so many tokens, in words."""
+    count, computed = len(layout.shapes), sum(N * L for N, L in layout.shapes)
+    groups = f"in {count} group{'s' if count > 1 else ''}"
+    if layout.filler is None:
+        return f"{groups} of one length, without padding"
+    return f"{groups}, with {computed / tokens - 1:.0%} more tokens as padding"
 
 
 def by_length(lengths: np.ndarray) -> list[np.ndarray]:

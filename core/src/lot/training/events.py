@@ -40,9 +40,10 @@ def run_header(
     attentions: list[Any] = list(parallel.model.attentions.values())
     notes = [part.describe() for part in (parallel.model, *attentions) if hasattr(part, "describe")]
     if task.segments:
-        batch = task.batch("train", 0, settings.batch_size)
+        batch = parallel.team.share(task.batch("train", 0, settings.batch_size)).batch
         assert batch.segments is not None
-        notes.append(Documents(batch.segments, batch.padding).cost())
+        cost = Documents(batch.segments, batch.padding).cost([parallel.model.embedding, *attentions])
+        notes.append(f"{cost} (the first batch)")
     notes += composition.notes
     return {
         "run": str(path),
