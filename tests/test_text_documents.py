@@ -16,6 +16,7 @@ from test_torchrun import torchrun
 
 import lot as core
 from lot import IGNORED, Batch, Context
+from lot.figure import token_names, unpack
 from lot.nn import context
 from lot.runs.load import load_run
 from lot.storage import checkpoint
@@ -188,6 +189,24 @@ def test_a_compiled_and_a_recomputed_run_train_as_an_eager_one(tmp_path: Path) -
     eager = losses_of(tmp_path, "eager")
     assert losses_of(tmp_path, "recomputed", **{"model.recompute": "true"}) == pytest.approx(eager, rel=1e-6)
     assert losses_of(tmp_path, "compiled", **{"train.compile": "on"}) == pytest.approx(eager, rel=1e-4)
+
+
+def test_inference_goes_on_from_a_document_of_the_validation_split(lot: Lot) -> None:
+    ran(
+        lot,
+        "r",
+        "--attn",
+        "interference",
+        "--diagnostic",
+        "wave_inference",
+        "--set",
+        "diagnostics.wave_inference.prompt_tokens=8",
+    )
+    values = load_records(Path("r"), "wave_inference")[-1].values
+    task = load_run("r").task
+    rows = task.batch("validation", 0, 4).inputs
+    expected = next(row[part][:8] for row in rows for part in texts_of(row) if part.stop - part.start >= 8)
+    assert unpack(values["names"])[:8] == token_names(task, expected.tolist())
 
 
 def test_what_cannot_tell_documents_apart_is_refused_in_a_line(lot: Lot) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
 from lot.figure import pack, token_names, unpack
+from lot.nn import context
 from lot.random import initialize
 from lot_wave.config import (
     EmbeddingSpectrumConfig,
@@ -296,6 +297,18 @@ def test_what_cannot_be_animated_gets_one_line(inference, tmp_path, monkeypatch)
 def test_weights_seen_are_those_of_the_past(inference):
     _, records = inference
     assert float(records[0].values["weights"].triu(1).abs().max()) == 0.0
+
+
+@pytest.mark.parametrize(("wanted", "began"), [(3, [0, 1, 2]), (4, [3, 4, 5, 6]), (9, [3, 4, 5, 6, 7])])
+def test_inference_goes_on_from_one_document(make, wanted, began):
+    ids = torch.arange(8)[None] + torch.tensor([[0], [1]])
+    segments = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]])
+    batch = Batch(ids, ids, None, segments)
+    diagnostic = WaveInference(WaveInferenceConfig(prompt_tokens=wanted, new_tokens=2))
+    probe = replace(probe_of(decoder(make), make), batch=batch, ctx=context(batch, torch.tensor(0)))
+    values = measure(diagnostic, probe)[0].values
+    assert unpack(values["names"])[:-2] == [LETTERS[i] for i in began]
+    assert int(values["prompt"]) == len(began)
 
 
 def test_inference_is_judged_against_token_frequencies(make):

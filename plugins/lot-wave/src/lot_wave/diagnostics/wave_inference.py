@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lot import BadInput, Context, Diagnostic, Model, Probe, Record, generate as continue_prompt
 from lot.figure import SEQUENTIAL_MAP, heading, literal, new_figure, pack, save_animation, token_names, unpack
+from lot.nn import with_documents
 from lot_wave.config import WaveInferenceConfig
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def generate(
 class WaveInference(Diagnostic):
     """Inference token by token, on the start of a validation example or on a text of yours: weights, candidates, uncertainty.
 
-    `draw` shows the last token, `animate` all of them. Works for every attention that gives its weights.
+    Where documents share rows, it goes on from the first document that has as many tokens as the prompt wants, or else from the
+    longest. `draw` shows the last token, `animate` all of them. Works for every attention that gives its weights.
     """
 
     def __init__(self, config: WaveInferenceConfig) -> None:
@@ -50,7 +52,7 @@ class WaveInference(Diagnostic):
         probability (m, k).
         """
         model = probe.model
-        example = probe.batch.inputs[0]
+        example = _text(probe, self.config.prompt_tokens)
         wanted = len(example) if probe.prompted else self.config.prompt_tokens
         n = max(1, min(wanted, len(example), model.dims.max_len - 1))
         ids, distributions = generate(
@@ -120,6 +122,16 @@ HOLD = 5
 """Frames for which the last one stays."""
 LINE = 28
 """Tokens a line of the text."""
+
+
+def _text(probe: Probe, wanted: int) -> Tensor:
+    """The tokens (n,) of the text to go on from: the first sequence, or a document with `wanted` tokens where several share rows."""
+    segments = with_documents(probe.ctx).segments
+    if segments is None:
+        return probe.batch.inputs[0]
+    lengths = torch.bincount(segments[segments >= 0])
+    number = (lengths >= wanted).int().argmax() if (lengths >= wanted).any() else lengths.argmax()
+    return probe.batch.inputs[segments == number]
 
 
 def _entropy_of_frequencies(model: Model) -> Tensor:
