@@ -219,6 +219,16 @@ def test_what_cannot_tell_documents_apart_is_refused_in_a_line(lot: Lot) -> None
     assert not Path("r").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [["--diagnostic", "fusion_rank"], ["--set", "diagnostics.fusion_rank.every=50"], ["--config", "c.yaml"]]
+)
+def test_a_diagnostic_that_is_asked_for_by_name_is_refused_in_a_line(lot: Lot, words: list[str]) -> None:
+    Path("c.yaml").write_text("diagnostics: {fusion_rank: {}}\n")
+    asked = lot(*WORDS, "--attn", "toroidal", *words, "--run-dir", "r")
+    refused(asked, "diagnostic fusion_rank needs the signal 'platter_mixing'", "leave diagnostic fusion_rank out")
+    assert not Path("r").exists()
+
+
 def test_a_diagnostic_that_nobody_named_is_left_out_and_told(lot: Lot) -> None:
     said = " ".join(ran(lot, "r", "--attn", "toroidal").split())
     assert "diagnostic fusion_rank is left out: documents are apart" in said
@@ -226,6 +236,12 @@ def test_a_diagnostic_that_nobody_named_is_left_out_and_told(lot: Lot) -> None:
     assert looked.returncode == 0, looked.stderr
     assert "attention_entropy" in looked.stdout + looked.stderr
     assert "fusion_rank" not in looked.stdout + looked.stderr
+    named = lot("diagnose", "r", "fusion_rank")
+    refused(named, "diagnostic fusion_rank needs the signal 'platter_mixing'", "leave diagnostic fusion_rank out")
+    assert not [path for path in Path("r/diagnoses").rglob("*") if "fusion_rank" in path.name]
+    later = lot("run", "--extend", "r", "--diagnostic", "fusion_rank", "--set", "train.steps=6", "--run-dir", "t")
+    refused(later, "diagnostic fusion_rank needs the signal 'platter_mixing'", "leave diagnostic fusion_rank out")
+    assert lot("eval", "r").returncode == 0
     resumed = lot("run", "--extend", "r", "--set", "train.steps=6", "--run-dir", "s")
     assert resumed.returncode == 0, resumed.stderr
 

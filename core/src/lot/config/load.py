@@ -28,7 +28,7 @@ from lot.config.schema import (
 )
 from lot.config.yaml import parse_yaml, read_yaml
 from lot.errors import BadInput
-from lot.options.validate import structure, unknown_key
+from lot.options.validate import structure, unknown_key, unstructure
 from lot.plugins.component import Component
 from lot.plugins.registry import Registry, registry as installed
 
@@ -65,6 +65,7 @@ def load_config(
     if "base" in loaded:
         raise BadInput(where=where, expected="the configuration of a run", got="a sweep", fix="lot sweep takes it")
     tree: dict[str, Any] = copy.deepcopy(dict(loaded))
+    diagnostics, parsed = list(diagnostics), list(map(_parse_override, overrides))
     for section, name in (select or {}).items():
         _select(tree, (section,), name)
     for section, added in (("losses", losses), ("diagnostics", diagnostics), ("recorders", recorders)):
@@ -72,9 +73,10 @@ def load_config(
             table = _descend(tree, section, f"{section}.{name}")
             if table.get(name) is None:
                 table[name] = {}
-    for keys, value in sorted(map(_parse_override, overrides), key=lambda one: len(one[0]) - _names_component(one[0])):
+    for keys, value in sorted(parsed, key=lambda one: len(one[0]) - _names_component(one[0])):
         _apply_override(tree, keys, value)
-    return _resolve(tree, installed() if registry is None else registry, kept)
+    named = {*diagnostics, *(name for keys, value in parsed for name in _diagnostics_named(keys, value))}
+    return _resolve(tree, installed() if registry is None else registry, kept, named)
 
 
 def _select(tree: dict[str, Any], path: tuple[Any, ...], name: Any) -> None:
@@ -110,6 +112,13 @@ def _parse_override(override: str) -> tuple[list[Any], Any]:
     return keys, parse_yaml(text, f"--set {path}")
 
 
+def _diagnostics_named(keys: list[Any], value: Any) -> list[Any]:
+    """The diagnostics that an override names."""
+    if keys[0] != "diagnostics":
+        return []
+    return keys[1:2] if len(keys) > 1 else list(value) if isinstance(value, dict) else []
+
+
 def _names_component(keys: list[Any]) -> bool:
     """Whether a path is the name of a section's component, or of a layer's attention."""
     of_section = len(keys) == 2 and keys[0] in SINGLE
@@ -127,7 +136,7 @@ def _apply_override(tree: dict[str, Any], keys: list[Any], value: Any) -> None:
     table[keys[-1]] = value
 
 
-def _resolve(tree: dict[str, Any], registry: Registry, kept: KeptFiles | None) -> Config:
+def _resolve(tree: dict[str, Any], registry: Registry, kept: KeptFiles | None, named: set[Any]) -> Config:
     sections = [field.name for field in attrs.fields(Config) if not field.name.endswith("_layers")]
     for key in tree:
         if key not in sections:
@@ -163,7 +172,7 @@ def _resolve(tree: dict[str, Any], registry: Registry, kept: KeptFiles | None) -
         allow_leak=top.allow_leak,
         train=train,
         losses=_choose_losses(_table(tree, "losses"), registry),
-        diagnostics=_choose_diagnostics(tree, attentions, registry),
+        diagnostics=_choose_diagnostics(tree, attentions, registry, named),
         recorders=_choose_recorders(tree, registry),
         **chosen,
         **by_layer,
@@ -274,11 +283,13 @@ def _choose_losses(tables: dict[str, Any], registry: Registry) -> dict[str, Chos
 
 
 def _choose_diagnostics(
-    tree: Mapping[str, Any], attentions: list[Chosen], registry: Registry
+    tree: Mapping[str, Any], attentions: list[Chosen], registry: Registry, named: set[Any]
 ) -> dict[str, ChosenDiagnostic]:
+    """The diagnostics of the run. named: those that a flag or `--set` names."""
     # What an attention asks to have watched comes first; the file can change or remove it.
-    tables: dict[str, Any] = {name: {} for name in watched(attentions) if name in registry.names("diagnostic")}
-    tables.update(_table(tree, "diagnostics"))
+    usual = [name for name in watched(attentions) if name in registry.names("diagnostic")]
+    given = _table(tree, "diagnostics")
+    tables: dict[str, Any] = {**{name: {} for name in usual}, **given}
     found = {}
     for name, table in tables.items():
         path = f"diagnostics.{name}"
@@ -289,12 +300,16 @@ def _choose_diagnostics(
             raise BadInput(where=path, expected="a table of options, or null to remove it", got=repr(table))
         table = dict(table)
         own = structure(DiagnosticTable, {"every": table.pop("every")} if "every" in table else {}, path)
-        found[name] = ChosenDiagnostic(
+        chosen = ChosenDiagnostic(
             name=name,
             component=component,
             options=component.parse(table, path),
             every=component.every if own.every is None else own.every,
         )
+        # A configuration that a run recorded has all options of what was watched too.
+        recorded = given.get(name) == {"every": component.every, **unstructure(component.config_class())}
+        asked = name not in usual or name in named or (name in given and not recorded)
+        found[name] = attrs.evolve(chosen, asked=asked)
     return found
 
 

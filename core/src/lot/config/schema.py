@@ -182,9 +182,13 @@ class ChosenLoss(Chosen):
 
 @attrs.frozen(kw_only=True)
 class ChosenDiagnostic(Chosen):
-    """A diagnostic with the number of steps between two measurements."""
+    """A diagnostic with the number of steps between two measurements.
+
+    asked: whether a user names it; else it may be there because an attention asks to have it watched.
+    """
 
     every: int
+    asked: bool = attrs.field(default=True, eq=False)
 
     def table(self) -> dict[str, Any]:
         """The table that chooses this again."""

@@ -111,7 +111,8 @@ class Documents:
             if ways
             else "the model heeds them by itself"
         )
-        return f"documents apart: {len(self.lengths) / self.rows:.3g} in a sequence, the longest {self.lengths.max():,} tokens; {how}"
+        each = f"{len(self.lengths) / self.rows:.3g} in a sequence, the longest {self.lengths.max():,} tokens"
+        return f"documents apart: {each}; {how}"
 
     def _lay_out(self, groups: list[np.ndarray]) -> Layout:
         take, real = [], []

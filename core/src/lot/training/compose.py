@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lot.config.schema import ChosenDiagnostic, Config, watched
+from lot.config.schema import ChosenDiagnostic, Config
 from lot.contracts import Diagnostic, Model, Recorder, Task
 from lot.errors import BadInput
 from lot.model.build import build_model, build_task, leaks, memory
@@ -76,7 +76,7 @@ def compose(config: Config, task: Task | None = None, processes: int = 1) -> Com
     notes = []
     for name, (chosen, diagnostic) in [*diagnostics.items()]:
         lost = signals_lost(config, task, diagnostic.needs)
-        if lost and _as_watched(config, chosen):
+        if lost and not chosen.asked:
             del diagnostics[name]
             notes.append(
                 f"diagnostic {name} is left out: documents are apart, and LOT does not know the shape of {lost[0]}"
@@ -164,12 +164,6 @@ def check_documents(config: Config, task: Task, model: Model) -> None:
             where="task",
             fix=f"let the task join them (lot show {config.task.name}), or choose another model",
         )
-
-
-def _as_watched(config: Config, chosen: ChosenDiagnostic) -> bool:
-    """Whether a diagnostic is there as an attention asks for it, so that no user has to have named it."""
-    usual = chosen.every == chosen.component.every and chosen.options == chosen.component.config_class()
-    return usual and chosen.name in watched(config.attentions.values())
 
 
 def signals_lost(config: Config, task: Task, needs: frozenset[str]) -> list[str]:

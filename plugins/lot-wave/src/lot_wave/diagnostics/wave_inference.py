@@ -125,7 +125,7 @@ LINE = 28
 
 
 def _text(probe: Probe, wanted: int) -> Tensor:
-    """The tokens (n,) of the text to go on from: the first sequence, or a document with `wanted` tokens where several share rows."""
+    """The tokens (n,) of the text to go on from: the first sequence or, where documents share rows, one with `wanted` tokens."""
     segments = with_documents(probe.ctx).segments
     if segments is None:
         return probe.batch.inputs[0]
