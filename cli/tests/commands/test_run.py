@@ -101,6 +101,52 @@ def test_set_comes_after_every_flag_that_of_the_seed_too(lot: Callable) -> None:
     assert lot(*COPY, "--seed", "1", "--set", "seed=2", "--print-config").out.startswith("seed: 2\n")
 
 
+def below(folder: Path, size: int) -> Path:
+    """A path below `folder` of so many bytes."""
+    path = folder
+    while (room := size - len(os.fsencode(path)) - 1) > 0:
+        path /= "d" * (room if room <= 200 else min(200, room - 2))
+    assert len(os.fsencode(path)) == size
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "pathconf"), reason="the system does not say how long a path may be")
+def test_a_run_fits_into_the_longest_directory_that_is_not_refused(lot: Callable, tmp_path: Path) -> None:
+    from lot.runs.choose import BELOW
+
+    longest = os.pathconf(tmp_path, "PC_PATH_MAX") - BELOW - 1
+    run = [*COPY[:-2], "--diagnostic", "loss_by_position", "--set", "train.steps=2"]
+    done = lot(*run, "--run-dir", str(below(tmp_path / "a", longest + 1)))
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert (
+        f"error: the directory of the run: expected a path of at most {longest} bytes, got {longest + 1}:" in done.err
+    )
+    assert not (tmp_path / "a").exists()
+    fits = below(tmp_path / "b", longest)
+    done = lot(*run, "--run-dir", str(fits))
+    assert done.code == 0, done.err
+    assert json.loads((fits / "status.json").read_text())["state"] == "complete"
+    assert lot("eval", str(fits), "--checkpoint", "last").code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "letter"), [("--run-dir", "n"), ("--run-dir", "é"), ("--name", "n"), ("--name", "é")]
+)
+@pytest.mark.skipif(not hasattr(os, "pathconf"), reason="the system does not say how long a name may be")
+def test_a_name_that_the_file_system_does_not_take_is_refused(
+    lot: Callable, tmp_path: Path, option: str, letter: str
+) -> None:
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    name = letter * (longest // len(letter.encode()) + 1)
+    done = lot(*COPY[:-2], "--set", "train.steps=2", option, name)
+    size = len(name.encode())
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert (
+        f"error: the directory of the run: expected a name of at most {longest} bytes, got {size}: {letter}" in done.err
+    )
+    assert not list(Path().iterdir())
+
+
 def test_options_beside_resume_are_compared_with_the_recorded_run(lot: Callable) -> None:
     assert lot(*COPY, "--set", "train.steps=2").code == 0
     resume = ["run", "--resume", "--run-dir", "r"]

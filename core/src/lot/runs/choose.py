@@ -11,6 +11,10 @@ from lot.errors import BadInput
 from lot.runs.directory import RunDir, find_run
 from lot.storage.contained import refuse_what_leads_out
 
+BELOW = 200
+"""Bytes that are kept for the names below the directory of a run, such as those of a checkpoint that is being written."""
+_ANOTHER = "choose another directory with --run-dir"
+
 
 def choose_run(
     config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool
@@ -21,6 +25,7 @@ def choose_run(
     off, and where the run there has another configuration.
     """
     path = _find(config, run_dir, name, resume)
+    _refuse_long(_version(config, name) if path is None else path)
     if path is not None:
         _refuse_files(path)
         refuse_what_leads_out(path)
@@ -36,18 +41,52 @@ def choose_run(
         )
     if path is not None and not resume and not RunDir(path).is_empty():
         if recorded is None:
-            raise BadInput(f"{path}: holds other files, and no run", fix="choose another directory with --run-dir")
+            raise BadInput(f"{path}: holds other files, and no run", fix=_ANOTHER)
         raise BadInput(f"{path}: holds a run already", fix="add --resume to continue it, or choose another directory")
     return path, config
 
 
+def _version(config: Config | None, name: str | None) -> Path:
+    """The first version of a fresh run."""
+    assert config is not None, "there is something to run"
+    return Path("runs", name or config.title, "version_0")
+
+
 def _refuse_files(path: Path) -> None:
     """Raise BadInput where a file is in the place of the directory, or of a folder above it."""
-    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
-    if os.path.lexists(there) and not there.is_dir():
-        raise BadInput(
-            f"{path}: cannot be written ({there} is no folder)", fix="choose another directory with --run-dir"
-        )
+    there = _nearest(path)
+    if there is not None and not there.is_dir():
+        raise BadInput(f"{path}: cannot be written ({there} is no folder)", fix=_ANOTHER)
+
+
+def _refuse_long(path: Path) -> None:
+    """Raise BadInput where the file system takes no name as long as one in `path`, or has no room for the files below it."""
+    try:
+        full = Path(os.path.abspath(path))
+    except FileNotFoundError:  # the current directory is gone, which the file system will say
+        return
+    there = _nearest(full)
+    if there is None or not hasattr(os, "pathconf"):
+        return
+    name = max(full.parts, key=lambda part: len(os.fsencode(part)))
+    for what, text, room in (("NAME", name, 0), ("PATH", str(full), BELOW + 1)):  # one byte ends a path
+        size = len(os.fsencode(text))
+        try:
+            limit = os.pathconf(there, f"PC_{what}_MAX")
+        except (OSError, ValueError):  # the system does not say
+            continue
+        if 0 < limit < size + room:
+            raise BadInput(
+                where="the directory of the run",
+                expected=f"a {what.lower()} of at most {limit - room} bytes",
+                got=f"{size}: {text[:40]}...",
+                fix=_ANOTHER,
+            )
+
+
+def _nearest(path: Path) -> Path | None:
+    """`path`, or the nearest folder above it, that is there."""
+    return next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
 
 
 def _find(config: Config | None, run_dir: str | Path | None, name: str | None, resume: bool) -> Path | None:
