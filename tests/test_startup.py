@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,13 @@ def told(program: str, *arguments: str) -> tuple[int, list[str]]:
         ),
         (["run", "--task", "copy_reverse", "--run-dir", "other"], "other: holds other files, and no run"),
         (["run", "--resume", "--run-dir", "gone"], "gone"),
+        ([*RUN, "--extend", "gone"], "--extend: expected a run, got gone, which is not there"),
+        ([*RUN, "--init-from", "gone"], "--init-from: expected a run or a file, got gone, which is not there"),
+        pytest.param(
+            ["run", "--task", "copy_reverse", "--run-dir", "n" * 9999],
+            "the directory of the run: expected a name of at most",
+            marks=pytest.mark.skipif(not hasattr(os, "pathconf"), reason="the system does not say how long"),
+        ),
         ([*RUN, "--record", "cvs"], "unknown recorder 'cvs'; did you mean 'csv'?"),
         (
             [*RUN, "--set", "recorders.mlflow.uri=http://me:key@host"],

@@ -113,8 +113,9 @@ def run(
     if print_config and as_json:
         raise click.UsageError("--json prints metrics, and --print-config trains nothing; give one of them")
     _check_beginning(resume, extend, init_from, only)
-    if init_from is not None and not os.path.lexists(init_from):
-        raise BadInput(where="--init-from", expected="a run or a file", got=f"{init_from}, which is not there")
+    for flag, given, expected in (("--init-from", init_from, "a run or a file"), ("--extend", extend, "a run")):
+        if given is not None and not os.path.lexists(given):
+            raise BadInput(where=flag, expected=expected, got=f"{given}, which is not there")
     name = _run_name(name)
     chosen = {section: value for section, value in select.items() if value is not None}
     sets = [*([f"seed={seed}"] if seed is not None else []), *overrides]  # as with every flag, --set comes last
