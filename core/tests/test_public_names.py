@@ -24,8 +24,8 @@ SURFACE = {
     """,
     "lot.nn": """
         Ablatable CachedAttention Documents FEATURE_MULTIPLE KeyValueCache Neutralizable Projections Rotary apart attend
-        attention_mask attention_weights context dropout_now export_form find_projections first_rows require_heads scan
-        with_documents
+        attention_mask attention_weights context dropout_now export_form find_projections first_rows mean_by_position
+        require_heads scan with_documents
     """,
     "lot.metrics": "BitsPerUnit ExactMatch MeanLoss Perplexity TokenAccuracy",
     "lot.random": "STORED derive initialize isolated numpy_generator permutation torch_generator",

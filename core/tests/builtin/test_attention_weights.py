@@ -26,6 +26,22 @@ def probe(attention, inputs=None, padding=None) -> Probe:
     return Probe(nn.Module(), Batch(inputs, inputs, padding), output, Context(), TASK, torch.Generator(), dict)
 
 
+def test_an_even_weight_is_spread_over_the_document_of_the_query():
+    segments = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    diagnostic = AttentionMap(AttentionMapConfig())
+    for causal, weight, times in ((True, 0.8, "1.6"), (False, 0.5, "1.5")):
+        weights = torch.eye(6)
+        weights[4, 3], weights[4, 4] = weight, 1 - weight
+        if not causal:
+            weights[0, 2] = 0.1
+        asked = probe(attention={0: weights[None, None]}, inputs=torch.arange(6)[None])
+        asked.ctx = Context(segments=segments)
+        record = Record(0, diagnostic.measure(asked))
+        assert record.values["documents"].tolist() == segments[0].tolist()
+        told = f"at 4 to '␣' at 3, weight {weight:.2f}, {times} times an even one"
+        assert told in diagnostic.verdict([record])
+
+
 def test_entropy_is_a_share_of_an_even_spread():
     even = torch.ones(6, 6).tril()
     even = even / even.sum(-1, keepdim=True)

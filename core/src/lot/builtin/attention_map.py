@@ -11,6 +11,7 @@ from torch import Tensor
 from lot.builtin.config import AttentionMapConfig
 from lot.contracts import Diagnostic, Probe, Record
 from lot.figure import SEQUENTIAL_MAP, heading, literal, new_figure, pack, spaced, token_names, unpack
+from lot.nn.documents import with_documents
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,16 +33,21 @@ class AttentionMap(Diagnostic):
         self.examples = config.example + 1
 
     def measure(self, probe: Probe) -> dict[str, Tensor]:
-        """map: (n, H, P, P) weights, row by query; layers: (n, 1) which layers; names: (P, bytes) the tokens."""
+        """map: (n, H, P, P) weights, row by query; layers: (n, 1) which layers; names: (P, bytes) the tokens.
+
+        documents: (P,) the document of each token, where several share the row.
+        """
         found = dict(sorted(probe.output.signals["attention"].items()))
         row = min(self.config.example, len(probe.batch.inputs) - 1)
         ids = probe.batch.inputs[row, : self.config.positions]
         P = len(ids)
         maps = torch.stack([weights[row, :, :P, :P].float() for weights in found.values()])
+        segments = with_documents(probe.ctx).segments
         return {
             "layers": torch.tensor(list(found))[:, None],
             "map": maps,
             "names": pack(token_names(probe.task, ids.tolist())),
+            **({} if segments is None else {"documents": segments[row, :P]}),
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
@@ -79,8 +85,9 @@ class AttentionMap(Diagnostic):
         values = records[-1].values
         names, maps = unpack(values["names"]), values["map"]
         P = len(names)
-        causal = not maps.triu(1).any()
-        seen = torch.arange(1, P + 1) if causal else torch.full((P,), P)
+        documents = values.get("documents", torch.zeros(P))
+        there = documents[:, None] == documents  # what an even weight is spread over
+        seen = (there if maps.triu(1).any() else there.tril()).sum(-1)
         against_even = maps * (1 - torch.eye(P)) * seen[:, None]
         layer, head, query, key = (int(i) for i in np.unravel_index(int(against_even.argmax()), maps.shape))
         times = float(against_even[layer, head, query, key])

@@ -6,6 +6,7 @@ from lot.nn.decoding import CachedAttention, KeyValueCache
 from lot.nn.documents import Documents, apart, context, first_rows, with_documents
 from lot.nn.export_forms import export_form, scan
 from lot.nn.neutral import Neutralizable
+from lot.nn.positions import mean_by_position
 from lot.nn.projections import Projections, Rotary, find_projections, require_heads
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "export_form",
     "find_projections",
     "first_rows",
+    "mean_by_position",
     "require_heads",
     "scan",
     "with_documents",

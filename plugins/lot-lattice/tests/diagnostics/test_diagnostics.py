@@ -41,6 +41,19 @@ def test_delimiter_wave_aligns_sequences_at_their_first_delimiter():
     torch.testing.assert_close(values["speed_4"], torch.tensor([[0.1, 0.1, 0.6, 0.1, 0.1]]))
 
 
+def test_delimiter_wave_stays_within_a_document():
+    inputs = torch.tensor([[3, 0, 3, 0, 3, 0], [0, 3, 3, 3, 3, 3]])
+    theta = torch.tensor([[0.0, 0.5, 0.7, 7.0, 7.1, 7.3], [9.0, 9.4, 9.5, 1.0, 1.1, 1.2]])[:, None]
+    asked = probe(inputs, phase={0: theta})
+    asked.ctx = Context(segments=torch.tensor([[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]]))
+    values = DelimiterWave(DelimiterWaveConfig(token=0, window=2)).measure(asked)
+    # The first of [0.0 0.5* 0.7], [7.0* 7.1 7.3] and [9.0* 9.4 9.5]; the last document has none.
+    assert values["inside"].tolist() == [0, 1, 1, 1, 0]
+    assert values["count"].tolist() == [0, 0, 1, 3, 2]
+    torch.testing.assert_close(values["phase_0"], torch.tensor([[0.0, 0.0, 0.5, 0.7, 0.0]]))
+    torch.testing.assert_close(values["speed_0"], torch.tensor([[0.0, 0.0, 0.5, 0.7 / 3, 0.15]]))
+
+
 def test_delimiter_wave_averages_the_oscillators_of_a_head_without_a_jump_at_pi():
     theta = torch.tensor([[3.0, 3.3], [3.1, 3.4], [3.2, 3.5]]).view(1, 1, 3, 2)
     inputs = torch.tensor([[1, 0, 1]])
@@ -165,6 +178,22 @@ def test_the_animation_draws_the_neighbors_of_the_model_itself(make, monkeypatch
     found = {frozenset(places.index(tuple(end)) for end in segment) for segment in lines.get_segments()}
     assert found == {frozenset(pair) for pair in expected}
     assert len(lines.get_segments()) == 12
+
+
+def test_coupling_follows_positions_in_documents_and_draws_them(make):
+    theta, force = make.normal(1, 3, 5), make.normal(1, 3, 5)
+    weights = torch.ones(3, 3).fill_diagonal_(0).double()
+    asked = probe(phase={0: theta}, coupling_force={0: force}, neighbor_weights={0: weights})
+    asked.ctx = Context(segments=torch.tensor([[0, 0, 0, 1, 1]]))
+    diagnostic = Coupling(NoOptions())
+    values = diagnostic.measure(asked)
+    expected = torch.stack(
+        ((force[0, :, 0] + force[0, :, 3]) / 2, (force[0, :, 1] + force[0, :, 4]) / 2, force[0, :, 2]), 1
+    )
+    torch.testing.assert_close(values["force_0"][:, :3], expected)
+    assert values["force_0"][:, 3:].isnan().all()
+    image = diagnostic.draw([Record(0, values)]).axes[0].images[0]
+    assert image.norm.vmax == pytest.approx(float(expected.abs().max()))
 
 
 def test_coupling_draws_force_and_agreement_of_each_layer(make):

@@ -39,6 +39,39 @@ def test_measured_order_parameter(make):
     torch.testing.assert_close(values["R_tokens"], (over_tokens[0] + over_tokens[1]) / 2)
 
 
+def test_documents_that_share_rows_are_sequences(make):
+    """As in rows of their own, where they are equally long."""
+    alone = {0: make.normal(4, 8, 3), 3: make.normal(4, 3, 3, 2)}
+    packed = {
+        layer: torch.stack((torch.cat((x[0], x[1]), 1), torch.cat((x[2], x[3]), 1))) for layer, x in alone.items()
+    }
+    diagnostic = OrderParameter(OrderParameterConfig())
+    expected = diagnostic.measure(probe(phase=alone))
+    asked = probe(phase=packed)
+    asked.ctx = Context(segments=torch.tensor([[0, 0, 0, 1, 1, 1]] * 2))
+    values = diagnostic.measure(asked)
+    for name in ("R", "R_tokens", "layers"):
+        torch.testing.assert_close(values[name], expected[name])
+    torch.testing.assert_close(values["R_position"][:, :3], expected["R_position"])
+    assert values["R_position"][:, 3:].isnan().all()
+    torch.testing.assert_close(values["R_layers"], expected["R_position"].mean(1))
+
+
+def test_a_document_counts_by_its_length(make):
+    theta = make.normal(1, 8, 6)
+    asked = probe(phase={0: theta})
+    padding = torch.tensor([[False] * 5 + [True]])
+    asked.ctx = Context(segments=torch.tensor([[0, 0, 0, 0, 1, 1]]), padding=padding)
+    diagnostic = OrderParameter(OrderParameterConfig())
+    values = diagnostic.measure(asked)
+    unit = torch.polar(torch.ones_like(theta), theta)[0]  # (H, T)
+    torch.testing.assert_close(values["R"], unit[:, :5].mean(0).abs().mean())
+    over = (4 * unit[:, :4].mean(1).abs() + unit[:, 4].abs()).mean() / 5
+    torch.testing.assert_close(values["R_tokens"], over)
+    training = diagnostic.draw([Record(0, values), Record(9, values)]).axes[0]
+    assert list(training.lines[0].get_ydata()) == pytest.approx([float(values["R"])] * 2)
+
+
 def record(step: int, R: float, R_tokens: float = 0.3, n: int = 8) -> Record:
     values = {
         "R": torch.tensor(R),

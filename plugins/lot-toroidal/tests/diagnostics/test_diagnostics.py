@@ -178,6 +178,30 @@ PICTURES = {
 }
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_distances_are_those_within_documents(padded: bool, diagnostic: Get) -> None:
+    """Of even attention in documents of 4, 2 and, in the other row, 6 (or 5) tokens."""
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]])
+    padding = torch.zeros(2, 6, dtype=torch.bool)
+    padding[1, 5] = padded
+    ctx = Context(segments=segments, padding=padding)
+    documents = [(0, 0, 4), (0, 4, 2), (1, 0, 6 - padded)]
+    weights, distances = torch.zeros(2, 1, 6, 6), []
+    for row, start, length in documents:
+        for i in range(length):
+            weights[row, 0, start + i, start : start + i + 1] = 1 / (i + 1)
+            distances.append(sum(min(d, 6 - d) for d in range(i + 1)) / (i + 1) / 6)
+    tokens = torch.zeros(2, 6, dtype=torch.int64)
+    output = Output(torch.zeros(0), {"attention": {0: weights}})
+    asked = Probe(nn.Module(), Batch(tokens, tokens), output, ctx, Task(), torch.Generator(), dict)  # type: ignore[arg-type]
+    values = diagnostic("toroidal_distance").build().measure(asked)
+    expected = sum(distances) / len(distances)
+    assert float(values["reach"]) == pytest.approx(expected)
+    assert float(values["even"]) == pytest.approx(expected)
+    torch.testing.assert_close(values["mass"][0], values["mass_even"])
+    assert float(values["mass_even"].sum()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_have_their_panels(name: str, measure: Callable[..., Any]) -> None:
     pytest.importorskip("matplotlib")

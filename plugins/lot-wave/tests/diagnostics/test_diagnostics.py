@@ -13,7 +13,7 @@ from torch import nn
 
 from lot import BadInput, Batch, Context, Decoder, NoOptions, Output, Probe, Record, registry
 from lot.figure import pack, token_names, unpack
-from lot.nn import context
+from lot.nn import context, with_documents
 from lot.random import initialize
 from lot_wave.config import (
     EmbeddingSpectrumConfig,
@@ -226,6 +226,32 @@ def test_an_exponent_is_the_mean_over_blocks_and_its_error_that_of_the_mean(make
     assert values["growth"].tolist() == pytest.approx([math.log(2), math.log(3), -math.log(2)], abs=1e-5)
     each = values["rates"].mean(0)  # of 3 sequences in 4 directions
     torch.testing.assert_close(values["error"], each.std() / 12**0.5, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_profile_in_documents_is_the_mean_over_their_distant_pairs(make, padded):
+    segments = torch.tensor([[0] * 9 + [1] * 3, [0] * 2 + [1] * 10])
+    padding = torch.zeros(2, 12, dtype=torch.bool)
+    padding[1, 11] = padded
+    ctx = with_documents(Context(segments=segments, padding=padding))
+    same = (ctx.segments[:, :, None] == ctx.segments[:, None]) & ~padding[:, :, None] & ~padding[:, None]
+    weights = torch.where(same[:, None], torch.rand(2, 3, 12, 12, dtype=torch.float64).tril(), 0.0)
+    output = {"attention": {0: weights}}
+    probe = replace(probe_of(decoder(make), make, output), batch=Batch(segments, segments), ctx=ctx)
+    values = InterferenceMap(InterferenceMapConfig(layer=0, surrogates=20)).measure(probe)
+    n = (10 - padded) // 2 - 1
+    assert values["profile"].shape == (3, n)
+    for distance in range(1, n + 1):
+        found = []
+        for row, start, length in ((0, 0, 9), (0, 9, 3), (1, 0, 2), (1, 2, 10 - padded)):
+            for i in range(n, length):
+                seen = weights[row, :, start + i, start : start + i + 1]
+                found.append(weights[row, :, start + i, start + i - distance] / seen.mean(-1))
+        torch.testing.assert_close(
+            values["profile"][:, distance - 1].double(), torch.stack(found).mean(0), rtol=1e-5, atol=0
+        )
+    assert values["map"][:, 9, :9].isnan().all()
+    assert not values["map"][:, :9, :9].isnan().any()
 
 
 # Inference

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.figure import DIVERGING_MAP, PALETTE, new_figure, over_training, spaced
+from lot.nn import mean_by_position
 from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of
 from lot_lattice.ops.synchrony import by_layer
 
@@ -28,8 +29,8 @@ class Coupling(Diagnostic):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """force_rms, agreement: () means over layers; by layer L, averaged over the batch:
 
-        force_L (H, T) radians per unit of time; agreement_L and weights_L (H, H), 0 where two
-        heads are no neighbors.
+        force_L (H, T) radians per unit of time, NaN beyond the longest document where documents share rows; agreement_L and
+        weights_L (H, H), 0 where two heads are no neighbors.
         force_rms_layers, agreement_layers: (n,), one for each of the layers in order.
         """
         phases, forces = by_layer(probe.output, "phase"), by_layer(probe.output, "coupling_force")
@@ -39,7 +40,7 @@ class Coupling(Diagnostic):
             sin, cos = theta.sin(), theta.cos()
             agreement = (cos @ cos.t() + sin @ sin.t()) / theta.shape[1]
             neighbors = weights > 0
-            values[f"force_{layer}"] = forces[layer].mean(0)
+            values[f"force_{layer}"] = mean_by_position(forces[layer], probe.ctx)
             values[f"agreement_{layer}"] = torch.where(neighbors, agreement, 0.0)
             values[f"weights_{layer}"] = weights
             rms.append(forces[layer].square().mean().sqrt())
@@ -58,7 +59,7 @@ class Coupling(Diagnostic):
         everything = layers_of(values, "force")
         layers = spaced(everything, MOST_LAYERS)
         figure, panels = new_figure(len(layers), 3, size=(13.0, 2.7 * len(layers) + 0.3), width_ratios=(1.5, 1.0, 1.1))
-        largest = max(float(values[f"force_{layer}"].abs().max()) for layer in layers) or 1.0
+        largest = max(float(values[f"force_{layer}"].nan_to_num().abs().max()) for layer in layers) or 1.0
         steps = [record.step for record in records]
         for row, layer in enumerate(layers):
             force, agree, training = panels[3 * row : 3 * row + 3]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lot import Diagnostic, Probe, Record
+from lot import Context, Diagnostic, Probe, Record
 from lot.circular import circular_mean
 from lot.figure import DIVERGING_MAP, apart, new_figure, spaced
+from lot.nn import with_documents
 from lot_lattice.config import DelimiterWaveConfig
 from lot_lattice.diagnostics.drawing import MOST_LAYERS, head_map, layers_of, phase_bar, phase_map
 from lot_lattice.ops.synchrony import by_layer
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class DelimiterWave(Diagnostic):
-    """Phases and their speed, heads x positions, in a window around the first delimiter of each sequence."""
+    """Phases and their speed, heads x positions, in a window around the first delimiter of each sequence.
+
+    Where documents share rows, each is a sequence: no window reaches beyond its ends.
+    """
 
     needs = frozenset({"phase"})
 
@@ -35,14 +39,13 @@ class DelimiterWave(Diagnostic):
         Oscillators of a head are averaged. Without a delimiter in the batch, `offset` is empty.
         """
         found = probe.batch.inputs == self.config.token
-        rows = found.any(1).nonzero().flatten()
+        rows, at, low, high = _delimiters(found, with_documents(probe.ctx))
         if not len(rows):
             return {"offset": torch.zeros(0, dtype=torch.int64)}
-        at = found[rows].int().argmax(1)  # (B',) the first delimiter
         window, T = self.config.window, found.shape[1]
         offset = torch.arange(-window, window + 1, device=at.device)
         position = at[:, None] + offset  # (B', N)
-        inside, moved = (position >= 0) & (position < T), (position > 0) & (position < T)
+        inside, moved = (position >= low) & (position < high), (position > low) & (position < high)
         count = moved.sum(0)
         values = {"offset": offset, "inside": inside[0].int(), "count": count}
         for layer, theta in by_layer(probe.output, "phase").items():
@@ -96,3 +99,23 @@ class DelimiterWave(Diagnostic):
         bar.set_label("radians per token")
         bar.outline.set_visible(False)
         return figure
+
+
+def _delimiters(found: Tensor, ctx: Context) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each sequence that has a delimiter: its row (S,), where in the row the first one is (S,), and where in it the
+    sequence begins and ends (S, 1).
+
+    found: (B, T) bool, True at delimiters.
+    """
+    if ctx.segments is None:
+        rows = found.any(1).nonzero().flatten()
+        none = torch.zeros_like(rows)[:, None]
+        return rows, found[rows].int().argmax(1), none, none + found.shape[1]
+    assert ctx.positions is not None, "documents have positions of their own"
+    rows, at = (found & (ctx.segments >= 0)).nonzero().unbind(1)
+    number = ctx.segments[rows, at]
+    new = number != torch.cat((number.new_tensor([-1]), number[:-1]))  # numbers rise from token to token
+    rows, at, number = rows[new], at[new], number[new]
+    low = at - ctx.positions[rows, at]
+    lengths = torch.bincount(ctx.segments[ctx.segments >= 0])
+    return rows, at, low[:, None], (low + lengths[number])[:, None]

@@ -10,8 +10,16 @@ from torch import Tensor
 from lot import Diagnostic, Probe, Record
 from lot.circular import chance_order
 from lot.figure import PALETTE, new_figure, over_training
+from lot.nn import mean_by_position, with_documents
 from lot_lattice.config import OrderParameterConfig
-from lot_lattice.ops.synchrony import by_layer, order, order_over_tokens, population
+from lot_lattice.ops.synchrony import (
+    by_layer,
+    order,
+    order_over_documents,
+    order_over_tokens,
+    population,
+    token_mean,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,14 +48,29 @@ class OrderParameter(Diagnostic):
     def measure(self, probe: Probe) -> dict[str, Tensor]:
         """R and R_tokens: () means over layers; layers: (n, 2) layer and number of oscillators; R_position: (n, T).
 
-        R_tokens is taken over the tokens of a sequence instead, for each oscillator.
+        R_tokens is taken over the tokens of a sequence instead, for each oscillator. Where documents share rows, each is a
+        sequence, which counts by its length in R_tokens; R_position is NaN beyond the longest, and R_layers (n,) are means.
         """
         phases = by_layer(probe.output, "phase")
+        layers = torch.tensor([(layer, population(theta)) for layer, theta in phases.items()])
+        ctx = with_documents(probe.ctx)
+        if ctx.segments is not None:
+            at_tokens = [order(theta) for theta in phases.values()]
+            R_layers = torch.stack([token_mean(R, ctx.segments < 0) for R in at_tokens])
+            over_tokens = [order_over_documents(theta, ctx.segments).mean() for theta in phases.values()]
+            T = ctx.segments.shape[1]
+            return {
+                "R": R_layers.mean(),
+                "R_tokens": torch.stack(over_tokens).mean(),
+                "layers": layers,
+                "R_layers": R_layers,
+                "R_position": torch.stack([mean_by_position(R, ctx).view(-1, T).mean(0) for R in at_tokens]),
+            }
         R_position = torch.stack([order(theta).flatten(0, -2).mean(0) for theta in phases.values()])
         return {
             "R": R_position.mean(),
             "R_tokens": torch.stack([order_over_tokens(theta).mean() for theta in phases.values()]).mean(),
-            "layers": torch.tensor([(layer, population(theta)) for layer, theta in phases.items()]),
+            "layers": layers,
             "R_position": R_position,
         }
 
@@ -62,7 +85,7 @@ class OrderParameter(Diagnostic):
         for row, layer in enumerate(last["layers"][:, 0].tolist()):
             color = PALETTE[row % len(PALETTE)]
             style = ("-", "--", ":")[row // len(PALETTE) % 3]
-            R = [float(record.values["R_position"][row].mean()) for record in records]
+            R = [float(_of_layers(record)[row]) for record in records]
             training.plot(steps, R, color=color, ls=style, label=f"layer {layer}", **dots)
             curve = last["R_position"][row]
             positions.plot(range(len(curve)), curve, color=color, ls=style)
@@ -158,3 +181,9 @@ class OrderParameter(Diagnostic):
         if low <= R <= high:
             return f"{told}: healthy, within {low:.2g} to {high:.2g}"
         return f"{told}: {'above' if high < R else 'below'} the healthy band of {low:.2g} to {high:.2g}"
+
+
+def _of_layers(record: Record) -> Tensor:
+    """R (n,) of each layer."""
+    values = record.values
+    return values["R_layers"] if "R_layers" in values else values["R_position"].mean(1)

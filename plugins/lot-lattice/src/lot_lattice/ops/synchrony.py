@@ -29,6 +29,21 @@ def order_over_tokens(theta: Tensor) -> Tensor:
     return order_parameter(theta, dim=2)
 
 
+def order_over_documents(theta: Tensor, segments: Tensor) -> Tensor:
+    """R over the tokens of each document, of which several share a row, weighted by its length: (H,) or (H, O).
+
+    theta: (B, H, T) or (B, H, T, O). segments: (B, T) int64, the number of each token's document, -1 at padding.
+    """
+    there = segments.flatten() >= 0
+    number = segments.flatten()[there]
+    theta = (
+        theta.to(torch.promote_types(theta.dtype, torch.float32)).movedim(2, 1).flatten(0, 1)[there]
+    )  # (tokens, H, ...)
+    empty = theta.new_zeros(int(number.max()) + 1, *theta.shape[1:])
+    x, y = (empty.index_add(0, number, part) for part in (theta.cos(), theta.sin()))
+    return torch.hypot(x, y).sum(0) / len(number)
+
+
 def token_mean(values: Tensor, padding: Tensor | None) -> Tensor:
     """The mean of values (B, ..., T) over all tokens that are no padding: () tensor."""
     if padding is None:

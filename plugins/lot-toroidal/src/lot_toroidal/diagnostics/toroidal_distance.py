@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lot import Diagnostic, NoOptions, Probe, Record
 from lot.figure import PALETTE, SEQUENTIAL_MAP, new_figure
+from lot.nn import with_documents
 from lot_toroidal.ops.torus import Torus, circular_distance, toroidal_distance
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class ToroidalDistance(Diagnostic):
     """Attention by circular distance, beside what even attention would give.
 
     The ring is that of the deepest stack in the model; a model without one is measured on a ring as long as its sequences.
+    Where documents share rows, even attention too stays within the document of each token.
     """
 
     needs = frozenset({"attention"})
@@ -39,11 +41,10 @@ class ToroidalDistance(Diagnostic):
         torus = _torus(probe, T)
         position = torch.arange(T, device=probe.batch.inputs.device)
         distance = circular_distance(position[:, None] - position, torus.period)  # (T, T)
-        even = torus.visible(position - position[:, None]).double()
-        even = even / even.sum(-1, keepdim=True)
+        even, share = _even(torus.visible(position - position[:, None]), with_documents(probe.ctx).segments)
         masses, reaches = [], []
         for weights in signals.values():
-            mean = weights.double().mean(0)  # (H, T, T)
+            mean = weights.double().mean(0) / share  # (H, T, T)
             masses.append(_by_distance(mean.mean(0), distance, torus.period))
             reaches.append((mean * distance).sum(-1).mean(-1) / torus.period)
         return {
@@ -94,6 +95,20 @@ class ToroidalDistance(Diagnostic):
 def _torus(probe: Probe, T: int) -> Torus:
     found = [torus for module in probe.model.modules() if isinstance(torus := getattr(module, "torus", None), Torus)]
     return max(found, key=lambda torus: torus.depth, default=Torus(T, 1, causal=probe.task.causal))
+
+
+def _even(visible: Tensor, segments: Tensor | None) -> tuple[Tensor, Tensor | float]:
+    """Weights (T, T) of even attention, as a mean over sequences, and the share of the places that hold a token.
+
+    visible: (T, T) bool, by query and key. segments: (B, T) int64, -1 at padding, where documents share rows.
+    """
+    if segments is None:
+        even = visible.double()
+        return even / even.sum(-1, keepdim=True), 1.0
+    there = segments >= 0
+    even = (visible & (segments[:, :, None] == segments[:, None]) & there[:, None]).double()  # (B, T, T)
+    share = there.double().mean()
+    return (even / even.sum(-1, keepdim=True).clamp(min=1)).mean(0) / share, share
 
 
 def _by_distance(weights: Tensor, distance: Tensor, period: int) -> Tensor:

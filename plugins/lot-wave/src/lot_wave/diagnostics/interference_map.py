@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lot import Diagnostic, Probe, Record
 from lot.figure import DIVERGING_MAP, heading, new_figure
+from lot.nn import with_documents
 from lot_wave.config import InterferenceMapConfig, fits_layer
 
 if TYPE_CHECKING:
@@ -22,24 +23,43 @@ CHANCE = 0.95
 SHOWN_HEADS = 4
 
 
-def relative_weights(weights: Tensor) -> Tensor:
-    """Weights (B, H, T, T) over the mean of their row, keys from 0 to the query: 1 is what even attention gives."""
+def relative_weights(weights: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Weights (B, H, T, T) over the mean of their row, keys from 0 to the query: 1 is what even attention gives.
+
+    positions: (B, T) int64 of the tokens in their documents, beyond which no weight reaches; or None, where a row is one.
+    """
     T = weights.shape[-1]
-    count = torch.arange(1, T + 1, device=weights.device, dtype=weights.dtype)[:, None]
+    if positions is None:
+        count = torch.arange(1, T + 1, device=weights.device, dtype=weights.dtype)[:, None]
+    else:
+        count = 1.0 + positions[:, None, :, None]
     mean = weights.tril().sum(-1, keepdim=True) / count
     return weights.tril() / torch.where(mean > 0, mean, 1.0)
 
 
-def distance_profile(relative: Tensor) -> Tensor:
+def distance_profile(relative: Tensor, positions: Tensor | None = None) -> Tensor:
     """Mean over B and queries of `relative_weights` (B, H, T, T) by distance 1 .. n, (H, n), n = max(1, T // 2 - 1).
 
     Only queries of the second half count, so that each has a key at every distance. A token's weight on itself is left
-    out: its waves are in phase with themselves whatever they are.
+    out: its waves are in phase with themselves whatever they are. positions: as of `relative_weights`; T is then that of
+    the longest document.
     """
+    if positions is not None:
+        return _profile_in_documents(relative, positions)
     T = relative.shape[-1]
     n = max(1, T // 2 - 1)
     profile = [relative.diagonal(-distance, -2, -1)[..., -(T - n) :].mean((0, -1)) for distance in range(1, n + 1)]
     return torch.stack(profile, dim=-1) if T > 1 else relative[..., 0].mean(0)
+
+
+def _profile_in_documents(relative: Tensor, positions: Tensor) -> Tensor:
+    n = max(1, (int(positions.max()) + 1) // 2 - 1)
+    profile = []
+    for distance in range(1, n + 1):
+        far = positions[:, None, distance:] >= n  # (B, 1, queries)
+        weights = torch.where(far, relative.diagonal(-distance, -2, -1), 0.0)
+        profile.append(weights.sum((0, -1)) / far.sum().clamp(min=1))
+    return torch.stack(profile, dim=-1)
 
 
 def autocorrelation(profile: np.ndarray) -> np.ndarray:
@@ -68,8 +88,9 @@ def fringe(correlation: np.ndarray) -> tuple[float, int]:
 class InterferenceMap(Diagnostic):
     """Weights of one layer by head, and whether they rise and fall regularly with distance.
 
-    Works for every attention that gives its weights. A fringe is a peak in the autocorrelation of the weight over
-    distance that is higher than the highest peak of 95 % of the same profiles with their distances shuffled.
+    Works for every attention that gives its weights, in each document alone where several share rows. A fringe is a peak in the
+    autocorrelation of the weight over distance that is higher than the highest peak of 95 % of the same profiles with their
+    distances shuffled.
     """
 
     needs = frozenset({"attention"})
@@ -82,15 +103,18 @@ class InterferenceMap(Diagnostic):
         """fringes: () share of heads with a fringe. layer: () that was looked at.
 
         By head: strength, chance, period (tokens), visibility (max - min) / (max + min) of the profile, each (H,);
-        profile and correlation (H, n) over distances 1 .. n; map (H, P, P), relative weights in the first sequence.
+        profile and correlation (H, n) over distances 1 .. n; map (H, P, P), relative weights in the first sequence,
+        NaN between two documents.
         """
         found: dict[int, Tensor] = probe.output.signals["attention"]
         layer = fits_layer(self.config.layer, len(probe.model.layers))
         if layer not in found:
             layer = max(found)
         P = min(found[layer].shape[-1], self.config.max_positions)
-        relative = relative_weights(found[layer][..., :P, :P].double())
-        profile = distance_profile(relative).cpu().numpy()  # (H, n)
+        ctx = with_documents(probe.ctx)
+        positions = None if ctx.segments is None or ctx.positions is None else ctx.positions[:, :P]
+        relative = relative_weights(found[layer][..., :P, :P].double(), positions)
+        profile = distance_profile(relative, positions).cpu().numpy()  # (H, n)
         correlation = autocorrelation(profile)
         H, n = profile.shape
         shuffles = torch.rand(self.config.surrogates, n, generator=probe.generator).argsort(-1).numpy()
@@ -101,6 +125,9 @@ class InterferenceMap(Diagnostic):
             strengths.append(strength)
             periods.append(float(period))
             chances.append(float(np.quantile([fringe(row)[0] for row in surrogate], CHANCE)))
+        shown = relative[0].float()
+        if ctx.segments is not None:  # there is nothing between documents
+            shown = shown.masked_fill(ctx.segments[0, :P, None] != ctx.segments[0, :P], torch.nan)
         top, bottom = profile.max(-1), profile.min(-1)
         strength_, chance_ = torch.tensor(strengths), torch.tensor(chances)
         return {
@@ -112,7 +139,7 @@ class InterferenceMap(Diagnostic):
             "visibility": torch.from_numpy((top - bottom) / np.maximum(top + bottom, 1e-12)).float(),
             "profile": torch.from_numpy(profile).float(),
             "correlation": torch.from_numpy(correlation).float(),
-            "map": relative[0].float(),
+            "map": shown,
         }
 
     def draw(self, records: list[Record]) -> Figure | None:
