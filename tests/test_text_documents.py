@@ -85,6 +85,37 @@ def test_the_loss_is_that_of_separate_passes(lot: Lot, attention: str) -> None:
     assert float(torch.cat(losses).double().mean()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_what_a_run_records_by_position_is_of_documents(lot: Lot) -> None:
+    asked = ["coupling", "delimiter_wave", "interference_map", "attention_map", "toroidal_distance"]
+    words = [word for name in asked for word in ("--diagnostic", name)]
+    ran(lot, "r", "--attn", "lattice", *words, "--set", f"diagnostics.delimiter_wave.token={ord('a')}")
+    loaded = load_run("r", checkpoint="last")
+    loaded.model.set_want(frozenset({"phase", "coupling_force"}))
+    at: dict[int, list[dict[str, torch.Tensor]]] = {}
+    for ids in loaded.task.batch("validation", 0, 4).inputs:
+        for part in texts_of(ids):
+            with torch.no_grad():
+                signals = loaded.model(ids[None, part], Context(step=torch.tensor(loaded.step))).signals
+            for position in range(part.stop - part.start):
+                at.setdefault(position, []).append({name: of[0][0, :, position] for name, of in signals.items()})
+    R = load_records(Path("r"), "order_parameter")[-1].values["R_position"][0]
+    force = load_records(Path("r"), "coupling")[-1].values["force_0"]
+    for position in range(32):
+        here = at.get(position)
+        if here is None:
+            assert R[position].isnan()
+            assert force[:, position].isnan().all()
+            continue
+        orders = [torch.polar(torch.ones(2), one["phase"]).mean().abs() for one in here]
+        torch.testing.assert_close(R[position], torch.stack(orders).mean(), rtol=1e-4, atol=1e-5)
+        expected = torch.stack([one["coupling_force"] for one in here]).mean(0)
+        torch.testing.assert_close(force[:, position], expected, rtol=1e-4, atol=1e-5)
+    plotted = lot("plot", "r")
+    assert plotted.returncode == 0, plotted.stderr
+    assert "Warning" not in plotted.stderr
+    assert {path.stem for path in Path("r/plots").iterdir()} >= {*asked, "order_parameter"}
+
+
 def test_the_groups_that_a_run_tells_are_those_it_computes(lot: Lot) -> None:
     said = " ".join(ran(lot, "r", "--attn", "toroidal", "--set", "attn.form=published").split())
     rows = load_run("r").task.batch("train", 0, 4).inputs
