@@ -51,7 +51,7 @@ class LossByPosition(Diagnostic):
         ends = torch.tensor([T * (i + 1) // n for i in range(n)])
         loss, errors = _means(nats, scored, sequence, torch.bucketize(position, ends, right=True), n)
         values = {"ends": ends, "loss": loss.float(), "error": _standard_error(errors).float()}
-        asked = position[scored > 0].unique()
+        asked = torch.bincount(position[scored > 0]).nonzero().flatten()  # positions
         if len(asked) > 1:
             halves, errors = _means(nats, scored, sequence, (position >= asked[len(asked) // 2]).long(), 2)
             values |= {"early": halves[0], "late": halves[1], "gain": halves[0] - halves[1]}
