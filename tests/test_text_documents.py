@@ -260,6 +260,25 @@ def test_a_diagnostic_that_is_asked_for_by_name_is_refused_in_a_line(lot: Lot, w
     assert not Path("r").exists()
 
 
+@pytest.mark.parametrize("command", ["sweep", "study"])
+def test_a_diagnostic_that_a_file_names_is_refused_before_a_run_is_made(lot: Lot, command: str) -> None:
+    base = (
+        "name: named\nbase:\n  task: {name: text_stream, path: a.jsonl, documents: apart, seq_len: 32}\n"
+        "  model: {width: 16, heads: 2, layers: 1}\n  train: {steps: 2, batch_size: 4, eval_examples: 8, compile: 'off'}\n"
+    )
+    of_attention = "attn: {name: toroidal}, diagnostics: {fusion_rank: {}}"
+    rest = {
+        "sweep": "  attn: {name: toroidal}\n  diagnostics: {fusion_rank: {}}\ngrid: {optim.lr: [0.001, 0.01]}\n",
+        "study": f"arms:\n  vanilla: {{}}\n  toroidal: {{{of_attention}}}\ndiffers: {{parameters: some}}\nseeds: 2\n",
+    }
+    Path("named.yaml").write_text(base + rest[command])
+    done = lot(command, "named.yaml")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "diagnostic fusion_rank needs the signal 'platter_mixing'" in done.stderr.splitlines()[-1]
+    assert not list(Path().rglob("checkpoints"))
+
+
 def test_a_diagnostic_that_nobody_named_is_left_out_and_told(lot: Lot) -> None:
     said = " ".join(ran(lot, "r", "--attn", "toroidal").split())
     assert "diagnostic fusion_rank is left out: documents are apart" in said

@@ -13,6 +13,7 @@ import attrs
 
 from lot.errors import BadInput
 from lot.runs.directory import RunDir
+from lot.signals import SIGNALS
 from lot.storage.assets import read_assets
 from lot.storage.contained import refuse_what_leads_out
 from lot_cli.study.analysis.tuning import quality, trial_of, validated
@@ -120,19 +121,28 @@ def _scored(sweep: Sweep, task: Task) -> Scored:
 def check_fit(sweep: Sweep, points: Sequence[Point]) -> None:
     """Refuse, before a run is made, a configuration whose model and task do not fit each other, such as by their vocabulary.
 
-    Only a sweep over either needs to be asked: another one is as sound as its first run.
+    Only a sweep over either needs to be asked: another one is as sound as its first run. A diagnostic is asked about here
+    because a run is given plain data, which do not tell what a user named.
     """
     from lot.model.build import build_task, dims_around
+    from lot.training.compose import check_signals_of_documents
 
-    if not any(path.startswith(("model.", "task.")) for path in sweep.paths):
-        return
+    sized = any(path.startswith(("model.", "task.")) for path in sweep.paths)
     tasks: dict[str, Task] = {}
     for point in points:
+        diagnostics = point.config.diagnostics.values()
+        asked = [one for one in diagnostics if one.asked and one.component.needs - SIGNALS.keys()]
+        if not sized and not asked:
+            continue
         key = json.dumps(point.config.task.table(), sort_keys=True, default=str)
         try:
             if key not in tasks:
                 tasks[key] = build_task(point.config)
-            dims_around(point.config, tasks[key])
+            if sized:
+                dims_around(point.config, tasks[key])
+            for one in asked:
+                needs = one.create(f"diagnostics.{one.name}").needs
+                check_signals_of_documents(point.config, tasks[key], f"diagnostic {one.name}", needs)
         except BadInput as error:
             raise BadInput(f"with {point.label}: {error}") from None
 
