@@ -120,7 +120,7 @@ def model(mechanism: Mechanism, size: Size) -> Decoder:
     return decoder
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)  # GPT-2's size takes 2 GB
 def step(mechanism: Mechanism, size: Size) -> Callable[[], None]:
     """One training step, warmed up; the model is made at the first call."""
     decoder = model(mechanism, size).train()

@@ -110,7 +110,8 @@ class TrajectoryStability(Diagnostic):
         exponent, error, L = float(values["lyapunov"]), float(values["error"]), len(values["rates"])
         told = f"Lyapunov exponent {exponent:+.3f} ± {error:.3f} nats per block (threshold 0 by {SIGMAS:g} standard errors)"
         factor = math.exp(exponent * L)
-        if abs(exponent) <= SIGMAS * error:
+        rounding = torch.finfo(torch.float32).eps / self.config.epsilon  # of a state, beside its perturbation
+        if abs(exponent) <= max(SIGMAS * error, rounding):
             return f"{told}: neutral, small differences keep their size"
         if exponent > 0:
             relative = exponent - float(values["stream"])
