@@ -137,6 +137,21 @@ def told() -> list[str]:
         cost = {key: value["cost"]["seconds_per_step"] for key, value in study(name)["arms"].items()}
         return float(cost[arm] / cost["vanilla"])
 
+    def again(name: str) -> list[str]:
+        against = {each["against"]: each for each in study(name)["comparisons"]}
+        assert against["vanilla"]["verdict"] == "better"
+        assert against["vanilla,time=lattice"]["verdict"] == "equivalent"
+        assert against["vanilla,time=lattice"]["margin"] == 0.02
+        won = int((scores(name, "lattice") < scores(name, "vanilla")).sum())
+        return [
+            f"| {difference(name, 'lattice', 'vanilla', 3)}, better, in {won} of 16 seeds "
+            f"| {difference(name, 'lattice', 'vanilla,time=lattice', 3)}, equivalent within 0.02 |"
+        ]
+
+    paced = [study(name)["fairness"]["paced"][0] for name in ("survey_again", "survey_again_shakespeare")]
+    took = " and ".join(f"{each['ratio']:.3f} [{each['low']:.3f}, {each['high']:.3f}]" for each in paced)
+    assert {each["processes"] for each in paced} == {20}
+
     def percent(name: str) -> str:
         return f"{100 * (slower(name, 'lattice') - 1):.0f} % more"
 
@@ -155,6 +170,10 @@ def told() -> list[str]:
         f"A step of it took {slower('survey_patterns', 'toroidal'):.1f} times as long",
         f"five between {rotary[0]:.3f} and {rotary[4]:.3f} and five between {rotary[5]:.3f} and {rotary[9]:.3f}",
         f"no seed ends above {least:.3f}",
+        *again("survey_again"),
+        *again("survey_again_shakespeare"),
+        f"took {took} times that of the lattice, measured over 20 processes",
+        f"makes {paced[0]['steps']} and {paced[1]['steps']} steps in place of {paced[0]['against_steps']}",
     ]
 
 
