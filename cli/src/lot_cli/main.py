@@ -131,6 +131,7 @@ def _refuse_other_encodings(args: list[str]) -> None:
 def _report(error: BaseException, args: list[str], debug: bool) -> int:
     """Tell the user; returns the exit code."""
     from lot.errors import Interrupted, LotError
+    from lot_cli.terminal.crash import place_in_plugin, write_crash_file
 
     if debug:
         import traceback
@@ -153,25 +154,13 @@ def _report(error: BaseException, args: list[str], debug: bool) -> int:
         return _say(f"{error.filename}: cannot be used ({error.strerror})", 2)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 300 else f"{what[:297]}..."
-    what += _place_in_plugin(error)
+    what += place_in_plugin(error)
     if _is_out_of_memory(error):
         fix = "lower train.batch_size (train.accumulate makes up for it), or set model.recompute=true"
         return _say(f"out of memory: {what}\n{fix}", 3)
     if debug:
         return _say(what, 1)
-    from lot_cli.terminal.crash import write_crash_file
-
     return _say(f"{what}\na bug in LOT or in a plugin; the traceback is in {write_crash_file(error, args)}", 1)
-
-
-def _place_in_plugin(error: BaseException) -> str:
-    """`, at FILE:LINE` of the code of a plugin that led to an error; empty where none did."""
-    from lot.errors import place_of
-    from lot.plugins.registry import registry
-
-    packages = {plugin.module.partition(":")[0].partition(".")[0] for plugin in registry().plugins()} - {"lot", ""}
-    place = place_of(error, packages)
-    return f", at {place}" if place else ""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -179,8 +181,10 @@ def test_the_interval_holds_what_differs_between_processes(lot: Callable) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("raise SystemExit(3)", "ended without an answer: exit code 3"),
-        ("raise ValueError('broken here')", "ended without an answer: ValueError: broken here"),
+        ("os._exit(3)", "ended without an answer: exit code 3"),
+        ("os._exit(0)", "ended without an answer: exit code 0"),
+        ("raise SystemExit(0)", "once.py:6: SystemExit: 0; lot --debug shows the traceback"),
+        ("raise ValueError('broken here')", "once.py:6: ValueError: broken here; lot --debug shows the traceback"),
         ("from lot.errors import BadInput\n    raise BadInput('no such thing here')", "error: no such thing here"),
         (
             "yield Case(name='other', candidate=list, baseline=list, baseline_name='b')",
@@ -198,6 +202,86 @@ def test_a_process_that_fails_is_told_in_one_line(lot: Callable, text: str, word
     assert done.code in (2, 3)
     assert words in done.err
     assert "Traceback" not in done.err
+
+
+FAULTS = {
+    "candidate=lambda: 1 / 0, baseline=list": (
+        3,
+        "faulty.py:3: ZeroDivisionError: division by zero; lot --debug shows",
+    ),
+    "candidate=lambda: exit(0), baseline=list": (3, "faulty.py:3: SystemExit: 0; lot --debug shows the traceback"),
+    "pair=lambda: (0.0, 1.0)": (2, "case c: expected two finite numbers above 0, of the candidate and of its baseline"),
+    "pair=lambda: (1.0, float('nan'))": (2, "got (1.0, nan)"),
+    "pair=lambda: None": (2, "got None"),
+    "pair=lambda: 'no'": (2, "got 'no'"),
+}
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("sides", "code", "words"), [(sides, *told) for sides, told in FAULTS.items()])
+def test_a_case_that_cannot_be_measured_is_told_alike(
+    sides: str, code: int, words: str, processes: str, lot: Callable
+) -> None:
+    Path("faulty.py").write_text(
+        f"from lot_cli.bench import Case\ndef cases():\n  yield Case(name='c', baseline_name='b', {sides})\n"
+    )
+    done = lot("bench", "faulty.py", "--seconds", "0", "--processes", processes)
+    assert done.code == code
+    assert words in done.err
+    assert "Traceback" not in done.err
+    if code == 3:
+        assert "in <lambda>" in lot("--debug", "bench", "faulty.py", "--seconds", "0", "--processes", processes).err
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_benchmark_may_print_change_the_directory_and_count_with_numpy(processes: str, lot: Callable) -> None:
+    Path("elsewhere").mkdir()
+    Path("loud.py").write_text(
+        "import os\nimport numpy as np\nfrom lot_cli.bench import Case\nprint('begun')\n"
+        "os.chdir(os.path.join(os.path.dirname(__file__), 'elsewhere'))\n"
+        "def cases():\n"
+        "  yield Case(name='c', baseline_name='b', pair=lambda: (print('x'), (np.float32(2), np.float32(1)))[1])\n"
+    )
+    here = Path.cwd()
+    try:
+        done = lot("bench", "loud.py", "--seconds", "0", "--processes", processes, "--json", "--out", "results")
+    finally:
+        os.chdir(here)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["cases"][0]["ratio"] == 2.0
+    assert "begun" in done.err
+    assert [each.name for each in Path("results").glob("loud-*.json")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process does not know that its parent is gone")
+def test_no_process_measures_on_for_one_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(
+        "import os, time\ndef answer(question):\n"
+        "  open('pid.part', 'w').write(str(os.getpid()))\n  os.rename('pid.part', 'pid')\n  time.sleep(60)\n"
+    )
+    asks = "from lot_cli.bench.process import ask_new_process; ask_new_process('sleeper', {})"
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    parent = subprocess.Popen([sys.executable, "-c", asks], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths})
+    try:
+        until(lambda: (tmp_path / "pid").exists())
+    finally:
+        parent.kill()
+        parent.wait()
+    until(lambda: ended(int((tmp_path / "pid").read_text())))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait, but not for ever."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or a child that nobody has asked for its exit code yet."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return not state.strip() or state.startswith("Z")
 
 
 def test_results_are_kept_with_machine_versions_and_date(lot: Callable) -> None:
@@ -257,7 +341,12 @@ def test_a_selection_of_nothing_is_refused_and_keeps_what_was_measured(lot: Call
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(None, ["absent.py", "no such benchmark"]), ("x = 1", ["absent.py", "cases()"])],
+    [
+        (None, ["absent.py", "no such benchmark"]),
+        ("x = 1", ["absent.py", "define cases()"]),
+        ("def cases(): return [1]", ["absent.py: cases() gives 1; define cases()"]),
+        ("def cases(): return []", ["absent.py: cases() gives no case"]),
+    ],
 )
 def test_what_is_no_benchmark_is_refused(lot: Callable, text: str | None, words: list[str]) -> None:
     if text is not None:

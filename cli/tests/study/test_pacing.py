@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from study_support import make, small
 
-from lot.errors import BadInput, Diverged
+from lot.config.load import load_config
+from lot.errors import BadInput, Diverged, RunFailed
 from lot_cli.study.execution import calibrate as measuring, make as execution
 from lot_cli.study.execution.calibrate import Ratio, in_turns, ratios
 from lot_cli.study.report.wording import paced_line
@@ -244,3 +245,19 @@ def test_an_arm_that_cannot_be_timed_is_named() -> None:
     base = small(**QUICK).base
     with pytest.raises(BadInput, match=r"^arms\.a\.train\.batch_size: expected"):
         measuring.calibrate({"a": {**base, "train": {**base["train"], "batch_size": 0}}}, [("a", "a")], 6, 1, "cpu")
+
+
+def test_an_arm_with_other_layers_can_be_timed() -> None:
+    """Numbers of layers reach the process as numbers."""
+    base = small(**QUICK).base
+    arm = load_config({**base, "attn": {"layers": {0: {"name": "vanilla"}}}}).to_dict()
+    assert measuring.calibrate({"a": arm}, [("a", "a")], 6, 1, "cpu")["a", "a"].value == 1
+
+
+def test_code_of_an_arm_that_fails_while_it_is_timed_is_named() -> None:
+    def broken(steps: int) -> None:
+        raise ValueError("no such step\nat all")
+
+    words = r"^arms\.a: its steps cannot be timed: ValueError: no such step; lot --debug shows the traceback$"
+    with pytest.raises(RunFailed, match=words):
+        measuring.in_turns({"a": broken}, 1)

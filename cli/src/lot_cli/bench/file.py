@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from lot.errors import BadInput, RunFailed
+from lot.errors import BadInput, LotError, RunFailed, first_line, place_of
 from lot_cli.bench.harness import Case, Measured, Pair, judge, measure
 from lot_cli.bench.process import ask_new_process
 
@@ -23,7 +24,7 @@ LEAST_PAIRS = 11
 class Chosen:
     """Cases of one file: those that `only` and `device` choose, and how each process measures them."""
 
-    file: str
+    file: str  # absolute, since a benchmark may change the directory
     only: str | None = None  # a part of the name
     device: str | None = None  # cpu or cuda; None: both
     seconds: float  # per case and process
@@ -36,18 +37,43 @@ class Chosen:
 
 
 def cases_of(file: Path) -> list[Case]:
-    """All cases of a benchmark file. Raises BadInput where it is none."""
+    """All cases of a benchmark file. Raises BadInput where it is none, and RunFailed where it fails."""
     if not file.is_file() or file.suffix != ".py":
         raise BadInput(f"{file}: no such benchmark", fix="name a Python file that defines cases()")
-    spec = importlib.util.spec_from_file_location(f"lot_bench_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(_module_of(file), file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for what their annotations name
-    spec.loader.exec_module(module)
+    with _running(file):
+        spec.loader.exec_module(module)
+    fix = "define cases(), which yields lot_cli.bench.Case"
     if not hasattr(module, "cases"):
-        raise BadInput(f"{file}: no benchmark in it", fix="define cases(), which yields lot_cli.bench.Case")
-    return list(module.cases())
+        raise BadInput(f"{file}: no benchmark in it", fix=fix)
+    with _running(file):
+        found = list(module.cases())
+    for case in found:
+        if not isinstance(case, Case):
+            raise BadInput(f"{file}: cases() gives {case!r}", fix=fix)
+    return found
+
+
+def _module_of(file: Path) -> str:
+    return f"lot_bench_{file.stem.replace('.', '_')}"
+
+
+@contextlib.contextmanager
+def _running(file: Path) -> Iterator[None]:
+    """Let what a benchmark prints go to stderr, and say where in it something fails."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except LotError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = place_of(error, {_module_of(file)}) or file
+        what = f"{place}: {type(error).__name__}: {first_line(error)}"
+        raise RunFailed(f"{what}; lot --debug shows the traceback") from error
 
 
 def measured(cases: list[Case], chosen: Chosen, processes: int, threads: int | None) -> Iterator[list[Measured]]:
@@ -58,7 +84,7 @@ def measured(cases: list[Case], chosen: Chosen, processes: int, threads: int | N
     if processes == 1:
         done: list[Measured] = []
         for case in cases:
-            done.append(judge(case, [measure(case, seconds=chosen.seconds, min_pairs=chosen.least)]))
+            done.append(judge(case, [_pairs(case, chosen)]))
             yield done
         return
     samples: list[list[list[Pair]]] = [[] for _ in cases]
@@ -70,7 +96,7 @@ def measured(cases: list[Case], chosen: Chosen, processes: int, threads: int | N
             raise RunFailed(f"{chosen.file}: cases() gives other cases in another process")
         for of_case, (_, pairs) in zip(samples, found, strict=True):
             if pairs:
-                of_case.append([(candidate, baseline) for candidate, baseline in pairs])
+                of_case.append(pairs)
         yield [judge(case, of_case) for case, of_case in zip(cases, samples, strict=True)]
 
 
@@ -84,6 +110,10 @@ def answer(question: Mapping[str, Any]) -> list[tuple[str, list[Pair]]]:
     found = []
     for case in filter(chosen.chooses, cases_of(Path(chosen.file))):
         wanted = chosen.memory or case.what == "time"
-        pairs = measure(case, seconds=chosen.seconds, min_pairs=chosen.least) if wanted else []
-        found.append((case.name, pairs))
+        found.append((case.name, _pairs(case, chosen) if wanted else []))
     return found
+
+
+def _pairs(case: Case, chosen: Chosen) -> list[Pair]:
+    with _running(Path(chosen.file)):
+        return measure(case, seconds=chosen.seconds, min_pairs=chosen.least)

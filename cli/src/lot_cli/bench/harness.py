@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lot.errors import BadInput
 from lot_cli.bench.spread import over_processes
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -86,11 +87,11 @@ class Measured:
 def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pairs: int = 11) -> list[Pair]:
     """Pairs of `case`, measured in this process for about `seconds`, but at least `min_pairs` of them.
 
-    The order within a pair is random.
+    The order within a pair is random. Raises BadInput for a pair that has no ratio.
     """
     if case.what == "memory":  # the same each time
         if case.pair is not None:
-            return [case.pair()]
+            return [_sound(case, case.pair())]
         assert case.candidate is not None
         assert case.baseline is not None
         pair = (peak_bytes(case.candidate, case.device), peak_bytes(case.baseline, case.device))
@@ -102,12 +103,24 @@ def measure(case: Case, *, seconds: float = 20.0, max_pairs: int = 101, min_pair
     gc.disable()
     try:
         while len(samples) < max_pairs:
-            samples.append(take())
+            samples.append(_sound(case, take()))
             if len(samples) >= min_pairs and time.perf_counter() - began > seconds:
                 break
     finally:
         gc.enable()
     return samples
+
+
+def _sound(case: Case, pair: Any) -> Pair:
+    """The pair as two numbers."""
+    try:
+        candidate, baseline = map(float, pair)
+    except (TypeError, ValueError):
+        candidate = baseline = math.nan
+    if not (0 < candidate < math.inf and 0 < baseline < math.inf):
+        expected = "two finite numbers above 0, of the candidate and of its baseline"
+        raise BadInput(where=f"case {case.name}", expected=expected, got=repr(pair))
+    return candidate, baseline
 
 
 def _pairs(case: Case) -> Callable[[], Pair]:

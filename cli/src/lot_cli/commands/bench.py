@@ -66,6 +66,7 @@ def bench(
     from lot_cli.terminal.progress_line import ProgressLine
 
     if out is not None:
+        out = out.absolute()  # a benchmark may change the directory
         with writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
     if threads is not None:
@@ -74,7 +75,7 @@ def bench(
     line_below = ProgressLine(stderr)
     names: list[str] = []
     measured_any = False
-    for file in files:
+    for file in [each.absolute() for each in files]:
         chosen = Chosen(file=str(file), only=only, device=device, seconds=seconds)
         cases = cases_of(file)
         names += [case.name for case in cases]
@@ -102,6 +103,8 @@ def bench(
         if as_json:
             echo(json.dumps(document))
         measured_any = True
+    if not names:
+        raise BadInput(f"{', '.join(map(str, files))}: cases() gives no case")
     if not measured_any and device is not None:
         raise BadInput(f"no such case works on {device}", fix="leave out --device, or name other files")
     if not measured_any:

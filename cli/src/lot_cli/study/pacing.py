@@ -170,7 +170,7 @@ def _refuse_wide(pair: Pair, ratio: Ratio, rounds: int) -> None:
             f"a step of {pair[0]} takes {ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}] times that of {pair[1]}",
             where="equal time",
             expected=f"an interval within {WIDEST:.0%}",
-            got=f"{off:.1%} over {rounds} rounds in {processes_for(rounds)} processes",
+            got=f"{off:.1%} over {ROUNDS_EACH * processes_for(rounds)} rounds in {processes_for(rounds)} processes",
             fix=f"let nothing else run on this machine, or give timing_rounds: {4 * rounds}",
         )
 

@@ -1,4 +1,4 @@
-"""Writes the traceback of a bug to a file, so that the terminal shows one line of it."""
+"""A bug in one line: where in a plugin it is, and its traceback in a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """`, at FILE:LINE` of the code of a plugin that led to an error; empty where none did."""
+    from lot.errors import place_of
+    from lot.plugins.registry import registry
+
+    packages = {plugin.module.partition(":")[0].partition(".")[0] for plugin in registry().plugins()} - {"lot", ""}
+    place = place_of(error, packages)
+    return f", at {place}" if place else ""
 
 
 def write_crash_file(error: BaseException, args: list[str]) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 
 import attrs
 
-from lot.errors import BadInput, Diverged
+from lot.errors import BadInput, Diverged, RunFailed, first_line
 from lot_cli.bench.process import ask_new_process
 from lot_cli.bench.spread import over_processes
+from lot_cli.terminal.crash import place_in_plugin
 
 BLOCK_SECONDS = 0.2
 """A block of steps lasts at least this long, so that reading the clock costs nothing."""
@@ -62,7 +63,7 @@ def calibrate(
     """The ratio of each pair. configs: name -> configuration, as `Config.to_dict` gives it. rounds: at least 1.
 
     threads: CPU threads of torch. told: called with the number of processes that are done, and of all.
-    Raises BadInput where a configuration cannot be trained.
+    Raises BadInput where a configuration cannot be trained, and RunFailed where its code fails.
     """
     question = {"configs": configs, "threads": threads, "device": device}
     processes, taken = processes_for(rounds), []
@@ -76,7 +77,7 @@ def calibrate(
 def answer(question: Mapping[str, Any]) -> dict[str, float]:
     """Seconds of a step of each configuration, measured in this process. question: what `calibrate` asks.
 
-    Raises BadInput where a configuration cannot be trained.
+    Raises BadInput where a configuration cannot be trained, and RunFailed where its code fails.
     """
     import torch
 
@@ -87,10 +88,8 @@ def answer(question: Mapping[str, Any]) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         makers: dict[str, Make] = {}
         for name, config in question["configs"].items():
-            try:
+            with _of_arm(name):
                 makers[name] = stack.enter_context(training_steps(load_config(config), question["device"])).make
-            except BadInput as error:
-                raise error.under(f"arms.{name}") from None
         return in_turns(makers, ROUNDS_EACH)
 
 
@@ -122,15 +121,25 @@ def _warmed_up(name: str, make: Make) -> float:
 
 def _seconds(name: str, make: Make, steps: int) -> float:
     began = time.perf_counter()
-    try:
+    with _of_arm(name):
         make(steps)
-    except Diverged as error:
-        raise BadInput(
-            f"it diverges while its steps are timed ({str(error).partition(';')[0]})",
-            where=f"arms.{name}",
-            fix="lower its optim.lr",
-        ) from None
     return max(time.perf_counter() - began, 1e-9)
+
+
+@contextlib.contextmanager
+def _of_arm(name: str) -> Iterator[None]:
+    """Name the arm in what goes wrong with it."""
+    where = f"arms.{name}"
+    try:
+        yield
+    except BadInput as error:
+        raise error.under(where) from None
+    except Diverged as error:
+        what = f"it diverges while its steps are timed ({str(error).partition(';')[0]})"
+        raise BadInput(what, where=where, fix="lower its optim.lr") from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {first_line(error)}{place_in_plugin(error)}"
+        raise RunFailed(f"{where}: its steps cannot be timed: {what}; lot --debug shows the traceback") from error
 
 
 @contextlib.contextmanager
