@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from study_support import SMALL, small, write
 
+from lot.errors import BadInput, LotError, RunFailed
 from lot_cli.study.design.plan import make_run, numerics, plan_arms
 from lot_cli.study.execution import slurm
 from lot_cli.study.execution.runner import Executor, run_all
@@ -76,6 +80,27 @@ def test_a_job_that_the_cluster_ends_is_a_failed_run(tmp_path: Path, monkeypatch
     assert jobs[0].canceled
 
 
+@pytest.mark.parametrize("error", [BadInput("no such thing", where="arms.a"), RunFailed("arms.a: it fails")])
+def test_what_keeps_a_job_from_timing_steps_is_told_as_on_this_machine(
+    error: LotError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cluster:
+        """Makes a job at once; what it gives travels as a file."""
+
+        def submit(self, work: Callable, *arguments: Any) -> Any:
+            sent = pickle.dumps(work(*arguments))
+            return SimpleNamespace(exception=lambda: None, result=lambda: pickle.loads(sent))
+
+    def calibrate(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(slurm, "connect", lambda folder, parameters: Cluster())
+    monkeypatch.setattr(slurm, "calibrate", calibrate)
+    with pytest.raises(type(error)) as raised:
+        slurm.calibrate_in_job(tmp_path, {}, {}, [], 6, 1, "cpu")
+    assert str(raised.value) == str(error)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -94,7 +119,6 @@ def test_wrong_options_get_one_clear_line(lot: Callable, tmp_path: Path, options
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lot.errors import BadInput
 
     pytest.importorskip("submitit")
     monkeypatch.setattr(slurm, "CLUSTER", "local")
@@ -104,7 +128,6 @@ def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_without_submitit_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lot.errors import BadInput
 
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(BadInput, match=r"pip install 'lot-cli\[slurm\]'"):

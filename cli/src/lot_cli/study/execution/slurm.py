@@ -72,21 +72,28 @@ def calibrate_in_job(
     if error is not None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunFailed(f"steps were not timed: job {job.job_id}: {reason}; its log is {job.paths.stderr}")
-    found: dict[Pair, Ratio] | str = job.result()
+    found: dict[Pair, Ratio] | RunFailed | str = job.result()
     if isinstance(found, str):
         raise BadInput(found)
+    if isinstance(found, RunFailed):
+        raise found
     return found
 
 
 def _calibrate(
     configs: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair], rounds: int, threads: int, device: str
-) -> dict[Pair, Ratio] | str:
-    """The ratios, or the message of an error: a BadInput does not travel between processes."""
+) -> dict[Pair, Ratio] | RunFailed | str:
+    """The ratios, or what was refused or failed: submitit would give the traceback of an error in place of what it says.
+
+    A BadInput does not travel between processes, but its message does.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     try:
         return calibrate(configs, pairs, rounds, threads, device)
     except BadInput as error:
         return str(error)
+    except RunFailed as error:
+        return error
 
 
 def connect(folder: Path, parameters: Mapping[str, Any]) -> Any:
