@@ -119,7 +119,6 @@ def test_wrong_options_get_one_clear_line(lot: Callable, tmp_path: Path, options
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
     pytest.importorskip("submitit")
     monkeypatch.setattr(slurm, "CLUSTER", "local")
     for settings in ({"partitoin": "gpu"}, {"timeout_min": "long"}):
@@ -128,7 +127,6 @@ def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_without_submitit_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(BadInput, match=r"pip install 'lot-cli\[slurm\]'"):
         next(slurm.submit([order(tmp_path)], tmp_path, 1, {}, []))
