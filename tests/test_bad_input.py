@@ -31,8 +31,11 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes and devices as POSI
         ([*RUN, "--set", "task.vocab_size=2"], ["task.", "vocab_size"]),
         ([*RUN, "--set", "task.seq_len=7"], ["task.seq_len"]),
         (["run", "--attn", "vanilla", "--task", "mqar", "--set", "task.pairs=1000"], ["task."]),
-        ([*RUN, "--run-dir", LONG], [LONG, "cannot be"]),
-        ([*RUN, "--name", LONG], [LONG, "cannot be"]),
+        (
+            [*RUN, "--run-dir", LONG],
+            ["the directory of the run: expected a name of at most", f"{len(LONG)}: {LONG[:9]}"],
+        ),
+        ([*RUN, "--name", LONG], ["the directory of the run: expected a name of at most", f"{len(LONG)}: {LONG[:9]}"]),
         (["run", "--resume", "--run-dir", LONG], [LONG, "cannot be"]),
         (["run", "--config", LONG], [LONG, "cannot be read"]),
         (["run", "--attn", "vanilla", "--task", "char_lm", "--set", f"task.path={LONG}"], ["task.path", LONG]),

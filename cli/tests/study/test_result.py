@@ -56,14 +56,16 @@ def test_results_of_this_repository_are_read_and_reported(file: Path, capsys: py
     result = load_result(file)
     assert result is not None
     kept = json.loads(file.read_text())
-    assert kept.pop("format") == 1
-    for comparison in kept["comparisons"]:
-        comparison["p_adjusted"] = comparison.pop("p_holm")  # its name today
+    earlier = kept["format"] == 1
+    if earlier:
+        del kept["format"]
+        for comparison in kept["comparisons"]:
+            comparison["p_adjusted"] = comparison.pop("p_holm")  # its name today
     assert holds(result.to_dict(), kept)
-    assert result.rule == "Holm"
+    assert (result.rule == "Holm") == earlier
     show(result)
     for form in (capsys.readouterr().out, to_markdown(result), to_html(result)):
-        assert "udged by the earlier rule" in form
+        assert ("udged by the earlier rule" in form) == earlier
         for comparison in result.comparisons:
             assert conclusion(comparison) in form
 
