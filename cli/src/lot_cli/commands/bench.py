@@ -96,7 +96,11 @@ def bench(
                 if out is not None:  # as it comes: a run that is stopped leaves what was before
                     _keep(out, document)
                 line_below.update(done, "processes" if processes > 1 else "cases")
-                for each in found if done == processes > 1 else found[-1:] if processes == 1 else []:
+                if processes == 1:
+                    shown = found[-1:]  # each case as it comes
+                else:
+                    shown = found if done == processes else []
+                for each in shown:
                     stderr.print("  " + line(each), soft_wrap=True, highlight=False)
         finally:
             line_below.end()
