@@ -151,6 +151,13 @@ def told() -> list[str]:
     paced = [study(name)["fairness"]["paced"][0] for name in ("survey_again", "survey_again_shakespeare")]
     took = " and ".join(f"{each['ratio']:.3f} [{each['low']:.3f}, {each['high']:.3f}]" for each in paced)
     assert {each["processes"] for each in paced} == {20}
+    off = [max(each["high"] / each["ratio"] - 1, 1 - each["low"] / each["ratio"]) for each in paced]
+    unsure = [each["steps"] * share for each, share in zip(paced, off)]  # steps
+    bought = [
+        (scores(name, "vanilla") - scores(name, "vanilla,time=lattice")).mean()
+        / (each["steps"] - each["against_steps"])
+        for name, each in zip(("survey_again", "survey_again_shakespeare"), paced)
+    ]  # nats per further step
 
     def percent(name: str) -> str:
         return f"{100 * (slower(name, 'lattice') - 1):.0f} % more"
@@ -173,6 +180,8 @@ def told() -> list[str]:
         *again("survey_again"),
         *again("survey_again_shakespeare"),
         f"took {took} times that of the lattice, measured over 20 processes",
+        f"uncertain by {100 * off[0]:.1f} and {100 * off[1]:.1f} %, or {unsure[0]:.0f} and {unsure[1]:.0f} steps",
+        f"worth {unsure[0] * bought[0]:.3f} and {unsure[1] * bought[1]:.3f} nats",
         f"makes {paced[0]['steps']} and {paced[1]['steps']} steps in place of {paced[0]['against_steps']}",
     ]
 
