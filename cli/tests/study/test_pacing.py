@@ -116,9 +116,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
         assert set(configs) == {name for pair in pairs for name in pair}
         takes = {name: 1.5 if name == "slow" else 1.0 for name in configs}
         return {
-            (a, b): Ratio(
-                value=takes[a] / takes[b], low=0.99 * takes[a] / takes[b], high=takes[a] / takes[b], seconds=1
-            )
+            (a, b): Ratio(value=takes[a] / takes[b], low=0.99 * takes[a] / takes[b], high=takes[a] / takes[b])
             for a, b in pairs
         }
 
@@ -187,7 +185,7 @@ def test_match_flops_counts_and_measures_nothing(tmp_path: Path, timed: list[Any
 
 
 def test_a_wide_interval_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wide = Ratio(value=1.5, low=1.4, high=1.52, seconds=1)
+    wide = Ratio(value=1.5, low=1.4, high=1.52)
     monkeypatch.setattr(execution, "calibrate", lambda configs, pairs, *others: dict.fromkeys(pairs, wide))
     with pytest.raises(BadInput) as raised:
         make(small(**QUICK, arms=SLOW, match="time"), tmp_path / "study")

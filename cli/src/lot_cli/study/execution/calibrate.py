@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,7 +43,6 @@ class Ratio:
     value: float  # geometric mean over processes
     low: float  # lower end of its 95 % interval
     high: float  # upper end of it
-    seconds: float  # that a step of the second one took, median over processes
 
 
 def processes_for(rounds: int) -> int:
@@ -108,8 +106,7 @@ def ratios(taken: Sequence[Mapping[str, float]], pairs: Sequence[Pair]) -> dict[
     found = {}
     for first, second in pairs:
         value, low, high = over_processes([process[first] / process[second] for process in taken])
-        seconds = statistics.median(process[second] for process in taken)
-        found[first, second] = Ratio(value=value, low=low, high=high, seconds=seconds)
+        found[first, second] = Ratio(value=value, low=low, high=high)
     return found
 
 
